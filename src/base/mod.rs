@@ -1,0 +1,16 @@
+//! Words everyone shares: content addresses, source positions, reports, platforms, image references. No IO, no async.
+#![deny(clippy::disallowed_methods)]
+
+pub mod digest;
+pub mod path;
+pub mod platform;
+pub mod reference;
+pub mod report;
+pub mod suggest;
+pub mod text;
+
+pub use digest::Digest;
+pub use platform::Platform;
+pub use reference::ImageRef;
+pub use report::{Label, Report, Severity};
+pub use text::{FileId, SourceFile, SourceMap, Span};

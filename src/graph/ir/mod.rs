@@ -1,0 +1,219 @@
+//! The build graph as an arena of op objects.
+//!
+//! Every statement of a program makes a vertex of its own, even when an equal one exists: names, source locations and
+//! cache flags belong to the object, identity is the digest of the marshalled op (`graph::llb`). A vertex only refers
+//! to vertices made before it, so the arena is in topological order and cannot hold a cycle.
+
+pub mod build;
+pub mod config;
+pub mod op;
+pub mod outputs;
+
+use crate::base::Platform;
+
+pub use build::{ExecBuilder, FileChain, MountSpec};
+pub use config::{Healthcheck, ImageConfig};
+pub use op::*;
+pub use outputs::{Output, OutputKind, Outputs};
+
+/// Index of a vertex in its [`Graph`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VertexId(pub u32);
+
+/// One output of a vertex: what an input refers to and what the solver builds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Edge {
+    /// The op that makes it.
+    pub vertex: VertexId,
+    /// Which of the op's outputs, from 0.
+    pub output: u32,
+}
+
+/// A filesystem state: an output of some op, or `None` for scratch, the empty tree.
+pub type Tree = Option<Edge>;
+
+/// One op with what it is built from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Vertex {
+    /// What to do.
+    pub op: Op,
+    /// What the op works on, in the order its input indexes refer to (`Op.inputs` on the wire).
+    pub inputs: Vec<Edge>,
+    /// Literal platform of sources; `None` takes the platform given when the graph is marshalled, and stays absent
+    /// when none is given. Which ops write it at all is `graph::llb`'s business.
+    pub platform: Option<Platform>,
+    /// Worker constraint filters.
+    pub constraints: Vec<String>,
+    /// Facts beside the op: they are not part of its digest.
+    pub metadata: Metadata,
+    /// Where in the source texts this op was written.
+    pub locations: Vec<Location>,
+}
+
+/// What is said about an op without being part of its identity (`pb.OpMetadata`).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Metadata {
+    /// Run even when a result is cached.
+    pub ignore_cache: bool,
+    /// Free text by key, sorted by key; `llb.customname` is the name shown to people.
+    pub description: std::collections::BTreeMap<String, String>,
+    /// Overrides whether the result goes into exported caches.
+    pub export_cache: Option<bool>,
+    /// Capabilities the op needs of the daemon.
+    pub caps: std::collections::BTreeSet<String>,
+    /// Group in the progress display.
+    pub progress_group: Option<ProgressGroup>,
+    /// Limits of the command.
+    pub linux_resources: Option<LinuxResources>,
+}
+
+/// Key of [`Metadata::description`] that holds the name shown to people.
+pub const CUSTOM_NAME: &str = "llb.customname";
+
+/// Ops shown as one line of progress (`pb.ProgressGroup`).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ProgressGroup {
+    /// Groups with equal ids are one.
+    pub id: String,
+    /// Shown to people.
+    pub name: String,
+    /// Gives way to a strong group of the same op.
+    pub weak: bool,
+}
+
+/// Limits of a command (`pb.LinuxResources`); zero and empty mean "not limited".
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LinuxResources {
+    /// Bytes.
+    pub memory: i64,
+    /// Bytes of memory and swap together; -1 is unlimited.
+    pub memory_swap: i64,
+    /// Relative weight.
+    pub cpu_shares: u64,
+    /// Microseconds.
+    pub cpu_period: u64,
+    /// Microseconds per period.
+    pub cpu_quota: i64,
+    /// List such as `0-1`.
+    pub cpuset_cpus: String,
+    /// List such as `0`.
+    pub cpuset_mems: String,
+}
+
+/// A source text that locations point into (`pb.SourceInfo`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceInfo {
+    /// Name shown to people.
+    pub filename: String,
+    /// The text.
+    pub data: Vec<u8>,
+    /// `bkl`, `Dockerfile`.
+    pub language: String,
+    /// Marshalled definition the text was read from, if any; kept verbatim for definitions that are passed through.
+    pub definition: Option<Vec<u8>>,
+}
+
+/// Where an op was written (`pb.Location`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Location {
+    /// Index in [`Graph::sources`].
+    pub source: u32,
+    /// Stretches of that text.
+    pub ranges: Vec<Range>,
+}
+
+/// A stretch of a source text; lines from 1, characters from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    /// Line and character of the start.
+    pub start: (i32, i32),
+    /// Line and character of the end.
+    pub end: (i32, i32),
+}
+
+/// An arena of vertices, inputs before users.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Graph {
+    vertices: Vec<Vertex>,
+    /// Source texts that [`Location`]s point into.
+    pub sources: Vec<SourceInfo>,
+}
+
+impl Graph {
+    /// An empty graph.
+    pub fn new() -> Graph {
+        Graph::default()
+    }
+
+    /// Adds an op object.
+    ///
+    /// # Panics
+    /// When an input refers to a vertex that is not in the graph yet: a bug in the caller.
+    pub fn add(&mut self, vertex: Vertex) -> VertexId {
+        let id = VertexId(self.vertices.len() as u32);
+        assert!(
+            vertex.inputs.iter().all(|input| input.vertex < id),
+            "an input must be added before its user"
+        );
+        self.vertices.push(vertex);
+        id
+    }
+
+    /// The vertex of `id`.
+    pub fn vertex(&self, id: VertexId) -> &Vertex {
+        &self.vertices[id.0 as usize]
+    }
+
+    /// The vertex of `id`, to change its metadata or locations; its op may not be changed once others use it.
+    pub fn vertex_mut(&mut self, id: VertexId) -> &mut Vertex {
+        &mut self.vertices[id.0 as usize]
+    }
+
+    /// All vertices in topological order, inputs first.
+    pub fn vertices(&self) -> impl DoubleEndedIterator<Item = (VertexId, &Vertex)> + ExactSizeIterator {
+        self.vertices.iter().enumerate().map(|(idx, vertex)| (VertexId(idx as u32), vertex))
+    }
+
+    /// Number of op objects.
+    pub fn len(&self) -> usize {
+        self.vertices.len()
+    }
+
+    /// Whether there is no op at all.
+    pub fn is_empty(&self) -> bool {
+        self.vertices.is_empty()
+    }
+
+    /// Index of `info` among the sources; an equal one is used again.
+    pub fn add_source(&mut self, info: SourceInfo) -> u32 {
+        match self.sources.iter().position(|known| *known == info) {
+            Some(idx) => idx as u32,
+            None => {
+                self.sources.push(info);
+                self.sources.len() as u32 - 1
+            }
+        }
+    }
+}
+
+impl Vertex {
+    /// A vertex without metadata or locations.
+    pub fn new(op: Op, inputs: Vec<Edge>, platform: Option<Platform>) -> Vertex {
+        Vertex {
+            op,
+            inputs,
+            platform,
+            constraints: Vec::new(),
+            metadata: Metadata::default(),
+            locations: Vec::new(),
+        }
+    }
+
+    /// What people see: the custom name, else a text made from the op (BuildKit solver/llbsolver/vertex.go).
+    pub fn name(&self) -> String {
+        match self.metadata.description.get(CUSTOM_NAME) {
+            Some(name) => name.clone(),
+            None => self.op.name(),
+        }
+    }
+}

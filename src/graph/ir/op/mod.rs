@@ -1,0 +1,86 @@
+//! The ops of LLB as closed types: unknown enum values and dangling indexes do not exist here.
+
+mod exec;
+mod file;
+mod source;
+
+pub use exec::*;
+pub use file::*;
+pub use source::*;
+
+/// Index into [`Vertex::inputs`](super::Vertex::inputs).
+pub type InputIdx = u32;
+
+/// What a vertex does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Op {
+    /// Brings a tree in from outside.
+    Source(SourceOp),
+    /// Runs a command.
+    Exec(Box<ExecOp>),
+    /// Changes a tree by file actions.
+    File(FileOp),
+    /// Stacks trees.
+    Merge(MergeOp),
+    /// What one tree adds to another.
+    Diff(DiffOp),
+    /// Forwards some inputs but needs all of them.
+    Passthrough(PassthroughOp),
+    /// Builds a definition that an input holds.
+    Build(BuildOp),
+}
+
+/// Stacks the inputs, the first at the bottom (`pb.MergeOp`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MergeOp {
+    /// One per merged tree; `None` is scratch (never written by us, accepted on the wire).
+    pub inputs: Vec<Option<InputIdx>>,
+}
+
+/// The changes that lead from `lower` to `upper` (`pb.DiffOp`); `None` is scratch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiffOp {
+    /// Tree to start from.
+    pub lower: Option<InputIdx>,
+    /// Tree to arrive at.
+    pub upper: Option<InputIdx>,
+}
+
+/// Forwards some of its inputs; all of them must succeed (`pb.PassthroughOp`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PassthroughOp {
+    /// Part of the identity; not empty.
+    pub id: String,
+    /// For each output, the input it forwards.
+    pub outputs: Vec<InputIdx>,
+}
+
+/// Builds the definition found in a file of an input (`pb.BuildOp` with the LLB builder).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildOp {
+    /// Named inputs, sorted by name; `buildkit.llb.definition` holds the definition.
+    pub inputs: std::collections::BTreeMap<String, i64>,
+    /// `llbbuild.filename` and others, sorted by key.
+    pub attrs: std::collections::BTreeMap<String, String>,
+    /// A definition given inline, marshalled; kept verbatim.
+    pub definition: Option<Vec<u8>>,
+    /// -1 is the LLB builder.
+    pub builder: i64,
+}
+
+impl Op {
+    /// Text for people when there is no custom name (BuildKit solver/llbsolver/vertex.go, llbOpName).
+    pub fn name(&self) -> String {
+        match self {
+            Op::Source(source) => source.identifier.clone(),
+            Op::Exec(exec) => exec.args.join(" "),
+            Op::File(file) => {
+                file.actions.iter().map(|action| action.op.name()).collect::<Vec<_>>().join(", ")
+            }
+            Op::Merge(merge) => format!("merge {} trees", merge.inputs.len()),
+            Op::Diff(_) => "diff".to_owned(),
+            Op::Passthrough(passthrough) => format!("passthrough {}", passthrough.id),
+            Op::Build(_) => "build".to_owned(),
+        }
+    }
+}

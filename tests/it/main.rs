@@ -1,0 +1,20 @@
+//! The one integration-test binary: every test is registered here by name and run by libtest-mimic.
+
+mod tidy;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+fn main() {
+    let args = Arguments::from_args();
+    let mut trials = Vec::new();
+    trials.extend(tidy::trials());
+    libtest_mimic::run(&args, trials).exit();
+}
+
+/// A trial that passes when `run` returns; a panic fails it.
+fn trial(name: impl Into<String>, run: impl FnOnce() + Send + 'static) -> Trial {
+    Trial::test(name, move || {
+        run();
+        Ok::<(), Failed>(())
+    })
+}
