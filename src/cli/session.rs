@@ -1,0 +1,42 @@
+//! What the command line provides to a build: directories beside the program, docker's credentials.
+
+use std::path::{Path, PathBuf};
+
+use crate::session::{Credentials, Session, SessionError};
+
+/// The session of one `bkl` process.
+pub struct LocalSession {
+    root: PathBuf,
+}
+
+impl LocalSession {
+    /// Directories are named relative to `root`, an absolute path: the folder of the program.
+    pub fn new(root: &Path) -> LocalSession {
+        LocalSession { root: root.to_owned() }
+    }
+}
+
+impl Session for LocalSession {
+    fn local_dir(&self, name: &str) -> Option<PathBuf> {
+        Some(self.root.join(name))
+    }
+
+    fn oci_layout(&self, store: &str) -> Option<PathBuf> {
+        Some(self.root.join(store))
+    }
+
+    /// From docker's config.json and the helpers it names; no config is no login.
+    fn credentials(&self, registry: &str) -> Result<Option<Credentials>, SessionError> {
+        use docker_credential::{CredentialRetrievalError as Error, DockerCredential};
+        // Docker keeps Docker Hub's login under the name of its first index.
+        let server = if registry == "docker.io" { "https://index.docker.io/v1/" } else { registry };
+        match docker_credential::get_credential(server) {
+            Ok(DockerCredential::UsernamePassword(user, password)) => Ok(Some(Credentials::Basic { user, password })),
+            Ok(DockerCredential::IdentityToken(token)) => Ok(Some(Credentials::IdentityToken(token))),
+            Err(Error::ConfigNotFound | Error::ConfigReadError | Error::NoCredentialConfigured) => Ok(None),
+            Err(error) => {
+                Err(SessionError::Credentials { registry: registry.to_owned(), reason: error.to_string() })
+            }
+        }
+    }
+}
