@@ -1,1 +1,4 @@
 //! engine
+
+pub mod cancel;
+pub mod exec;
