@@ -1,1 +1,4 @@
-//! A build graph to results: the scheduler, the ops it runs, sources, registries, exports.
+//! engine
+
+pub mod cancel;
+pub mod exec;
