@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::{Digest, ImageRef, Platform};
+use crate::base::{Digest, ImageRef, Platform, Report};
 
 /// The version this binary reads and writes.
 const VERSION: u32 = 1;
@@ -141,5 +141,17 @@ impl Lock {
             Some(image) => *image = PinnedImage { reference: key, digest, manifests: vec![pinned] },
             None => self.images.push(PinnedImage { reference: key, digest, manifests: vec![pinned] }),
         }
+    }
+}
+
+impl LockError {
+    /// What to tell people.
+    pub fn report(&self) -> Report {
+        let help = match self {
+            LockError::Read { .. } => "check its permissions, or name another one with `--lock FILE`",
+            LockError::Write { .. } => "make its folder writable, or name another one with `--lock FILE`",
+            LockError::Invalid { .. } => "restore it from version control, or remove it: the next build writes a new one",
+        };
+        Report::error("bkl::bad_lock", self.to_string()).help(help)
     }
 }

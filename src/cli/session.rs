@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::engine::registry::docker_credentials;
 use crate::session::{Credentials, Session, SessionError};
 
 /// The session of one `bkl` process.
@@ -27,16 +28,6 @@ impl Session for LocalSession {
 
     /// From docker's config.json and the helpers it names; no config is no login.
     fn credentials(&self, registry: &str) -> Result<Option<Credentials>, SessionError> {
-        use docker_credential::{CredentialRetrievalError as Error, DockerCredential};
-        // Docker keeps Docker Hub's login under the name of its first index.
-        let server = if registry == "docker.io" { "https://index.docker.io/v1/" } else { registry };
-        match docker_credential::get_credential(server) {
-            Ok(DockerCredential::UsernamePassword(user, password)) => Ok(Some(Credentials::Basic { user, password })),
-            Ok(DockerCredential::IdentityToken(token)) => Ok(Some(Credentials::IdentityToken(token))),
-            Err(Error::ConfigNotFound | Error::ConfigReadError | Error::NoCredentialConfigured) => Ok(None),
-            Err(error) => {
-                Err(SessionError::Credentials { registry: registry.to_owned(), reason: error.to_string() })
-            }
-        }
+        docker_credentials(registry)
     }
 }
