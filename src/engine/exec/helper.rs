@@ -83,8 +83,8 @@ fn serve(socket: &UnixStream) -> Option<Answer> {
 
 fn run(socket: &UnixStream, request: &wire::Request, fds: wire::Fds) -> Result<Answer, RunError> {
     let wire::Fds { stdout, stderr, root, seccomp, trees } = fds;
-    let prepared = setup::prepare(request, root, trees)?;
-    let filter = seccomp.map(container::read_filter).transpose()?;
+    let prepared = setup::prepare(request, root.as_fd(), &trees)?;
+    let filter = seccomp.as_ref().map(container::read_filter).transpose()?;
     let outcome = container::run(socket, request, &prepared, filter, (stdout, stderr));
     // Also after a failure: the caller may look at the tree.
     prepared.clean_up();

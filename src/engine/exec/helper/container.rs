@@ -199,14 +199,14 @@ fn resources(limits: &Limits) -> Value {
 }
 
 /// The filter program from its memory file.
-pub(super) fn read_filter(file: OwnedFd) -> Result<Vec<libc::sock_filter>, RunError> {
+pub(super) fn read_filter(file: &OwnedFd) -> Result<Vec<libc::sock_filter>, RunError> {
     let mut bytes = Vec::new();
     // The file's offset is shared with every helper that has it: read from a place of our own.
     let mut at = 0;
     let mut chunk = [0; 8192];
     loop {
         let got =
-            rustix::io::pread(&file, &mut chunk, at).map_err(|err| io("read", "the filter")(err.into()))?;
+            rustix::io::pread(file, &mut chunk, at).map_err(|err| io("read", "the filter")(err.into()))?;
         if got == 0 {
             return Ok(seccomp::from_bytes(&bytes));
         }
