@@ -48,6 +48,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("a_dead_helper_takes_its_command_along", a_dead_helper_takes_its_command_along),
         trial("a_killed_engine_takes_its_commands_along", a_killed_engine_takes_its_commands_along),
         trial("many_at_once", many_at_once),
+        trial("cgroup_version_2_does_as_well", cgroup_version_2_does_as_well),
     ]
 }
 
@@ -264,7 +265,7 @@ fn a_killed_engine_takes_its_commands_along() {
         .unwrap();
     let cgroup = loop {
         std::thread::sleep(Duration::from_millis(10));
-        if let Some((_, name)) = leftovers(marker).join("\n").split_once("/bkl/") {
+        if let Some((_, name)) = leftovers(marker).join("\n").split_once("/bkl.") {
             break name.lines().next().unwrap().to_owned();
         }
     };
@@ -273,7 +274,7 @@ fn a_killed_engine_takes_its_commands_along() {
     assert_nothing_left(marker);
     // Its helper lives a moment longer, to clean up.
     let deadline = Instant::now() + Duration::from_secs(5);
-    while own_cgroups().iter().any(|it| it.ends_with(&cgroup)) {
+    while own_cgroups().iter().any(|it| it.ends_with(format!("bkl.{cgroup}"))) {
         assert!(Instant::now() < deadline, "{cgroup} is left");
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -702,8 +703,9 @@ fn leftovers(marker: &str) -> Vec<String> {
 /// Cgroups of the helpers that this process started; tests run side by side.
 fn own_cgroups() -> Vec<PathBuf> {
     let hierarchies = fs::read_dir("/sys/fs/cgroup").unwrap().map(|it| it.unwrap().path());
-    let groups = hierarchies.flat_map(|it| fs::read_dir(it.join("bkl")).into_iter().flatten());
-    groups.map(|it| it.unwrap().path()).collect()
+    let groups =
+        hierarchies.flat_map(|it| fs::read_dir(it).into_iter().flatten()).map(|it| it.unwrap().path());
+    groups.filter(|it| it.file_name().unwrap().to_str().is_some_and(|it| it.starts_with("bkl."))).collect()
 }
 
 fn sleeping(tree: &Tree, marker: &str) -> ExecSpec {
@@ -762,7 +764,7 @@ fn a_dead_helper_takes_its_command_along() {
             let helper = loop {
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 let left = leftovers(&search).join("\n");
-                if let Some((_, name)) = left.split_once("/bkl/") {
+                if let Some((_, name)) = left.split_once("/bkl.") {
                     break name.lines().next().unwrap().to_owned();
                 }
             };
@@ -777,7 +779,7 @@ fn a_dead_helper_takes_its_command_along() {
     assert_nothing_left(&marker);
     let helper = cgroup.lock().unwrap().clone().unwrap();
     bkl::engine::exec::sweep();
-    let left: Vec<_> = own_cgroups().into_iter().filter(|it| it.ends_with(&helper)).collect();
+    let left: Vec<_> = own_cgroups().into_iter().filter(|it| it.ends_with(format!("bkl.{helper}"))).collect();
     assert!(left.is_empty(), "{left:?}");
 }
 
@@ -819,4 +821,27 @@ fn many_at_once() {
         it.join().unwrap();
     }
     assert_eq!(std::env::current_dir().unwrap(), cwd);
+}
+
+/// The trials that depend on it again, in a mount namespace in which only a version 2 hierarchy is mounted.
+fn cgroup_version_2_does_as_well() {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    if !mounts.lines().any(|it| it.contains(" - cgroup ")) {
+        // This machine has nothing else: all trials have shown it.
+        return;
+    }
+    let names =
+        ["confinement_is_dockers", "output_and_exit_codes", "cancelling_leaves_nothing", "many_at_once"];
+    for name in names {
+        let script =
+            "umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec \"$0\" --exact \"$1\"";
+        let output = std::process::Command::new("unshare")
+            .args(["--mount", "sh", "-c", script])
+            .arg(std::env::current_exe().unwrap())
+            .arg(format!("exec::needs_root::{name}"))
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    }
 }

@@ -8,10 +8,12 @@
 //! - [`setup`]: the tree with everything mounted into it but what needs the container's own namespaces.
 //! - [`stubs`]: mount points that were made, and their removal.
 //! - [`container`]: the container, by libcontainer.
+//! - [`devices`]: which devices it may open, where libcontainer does not see to it.
 //! - [`init`]: the last steps inside the container, up to execve.
 //! - [`supervise`]: waiting, killing, reaping.
 
 mod container;
+mod devices;
 mod init;
 mod setup;
 mod stubs;

@@ -9,10 +9,10 @@ use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use serde_json::{Value, json};
 
-use super::chain;
 use super::init::{self, Init, Payload};
 use super::setup::Prepared;
 use super::supervise::{self, Ending};
+use super::{chain, devices};
 use crate::engine::exec::cgroup;
 use crate::engine::exec::error::RunError;
 use crate::engine::exec::seccomp;
@@ -57,14 +57,14 @@ pub(super) fn run(
         filter,
         complaint: complaint_in.into(),
     })?;
-    let started = start(&prepared.work, payload.clone(), stdout, stderr);
+    let started = start(prepared, payload.clone(), stdout, stderr);
     drop(payload);
     let pid = match started {
         Ok(pid) => pid,
-        Err(what) => {
+        Err(err) => {
             supervise::kill_all(&prepared.hierarchies, &prepared.cgroup);
             let _ = cgroup::remove(&prepared.hierarchies, &prepared.cgroup);
-            return Err(RunError::Bug { what });
+            return Err(err);
         }
     };
     let ending = supervise::wait(socket, pid)?;
@@ -84,8 +84,10 @@ pub(super) fn run(
 }
 
 /// Creates and starts the container; the pid of its first process.
-fn start(work: &Path, payload: Payload, stdout: OwnedFd, stderr: OwnedFd) -> Result<i32, String> {
-    let null = fs::File::open("/dev/null").map_err(|err| format!("cannot open `/dev/null`: {err}"))?;
+fn start(prepared: &Prepared, payload: Payload, stdout: OwnedFd, stderr: OwnedFd) -> Result<i32, RunError> {
+    let bug = |what| RunError::Bug { what };
+    let work = &prepared.work;
+    let null = fs::File::open("/dev/null").map_err(io("open", "/dev/null"))?;
     let container = ContainerBuilder::new("step".to_owned(), SyscallType::default())
         .with_root_path(work.join("state"))
         .and_then(|it| {
@@ -98,9 +100,14 @@ fn start(work: &Path, payload: Payload, stdout: OwnedFd, stderr: OwnedFd) -> Res
                 .with_detach(true)
                 .build()
         });
-    let mut container = container.map_err(|err| chain(&err))?;
-    let pid = container.pid().ok_or("libcontainer gave no pid")?.as_raw();
-    container.start().map_err(|err| chain(&err))?;
+    let mut container = container.map_err(|err| bug(chain(&err)))?;
+    let pid = container.pid().ok_or_else(|| bug("libcontainer gave no pid".into()))?.as_raw();
+    // It waits to be started: what limits it is in place before.
+    devices::limit(&prepared.hierarchies, &prepared.cgroup).map_err(|err| RunError::Environment {
+        what: format!("the devices that a command may open cannot be limited: {err}"),
+        help: "use a kernel with CONFIG_CGROUP_BPF, and run it as root outside a container".into(),
+    })?;
+    container.start().map_err(|err| bug(chain(&err)))?;
     Ok(pid)
 }
 
@@ -148,7 +155,7 @@ fn config(request: &Request, prepared: &Prepared, env: &[String]) -> Value {
         },
         "mounts": mounts(unified),
         "linux": {
-            "cgroupsPath": format!("/{}/{}", cgroup::PARENT, prepared.cgroup),
+            "cgroupsPath": format!("/{}", prepared.cgroup),
             "namespaces": namespaces,
             "maskedPaths": MASKED,
             "readonlyPaths": READONLY,
