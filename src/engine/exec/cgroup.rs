@@ -42,6 +42,27 @@ pub(crate) enum Kind {
     Unified,
 }
 
+impl Kind {
+    /// Whether this is version 1 with `controller`.
+    pub(crate) fn has_legacy(&self, controller: &str) -> bool {
+        match self {
+            Kind::Legacy(options) => options.iter().any(|it| it == controller),
+            Kind::Unified => false,
+        }
+    }
+}
+
+/// Whether `controller` can be used, in either version.
+pub(crate) fn has_controller(hierarchies: &[Hierarchy], controller: &str) -> bool {
+    hierarchies.iter().any(|it| match it.kind {
+        Kind::Legacy(_) => it.kind.has_legacy(controller),
+        Kind::Unified => {
+            let names = fs::read_to_string(it.path.join("cgroup.controllers")).unwrap_or_default();
+            names.split_whitespace().any(|it| it == controller)
+        }
+    })
+}
+
 fn parse_hierarchies(mountinfo: &str) -> Vec<Hierarchy> {
     let mut out: Vec<Hierarchy> = Vec::new();
     for line in mountinfo.lines() {

@@ -13,7 +13,7 @@ use super::init::{self, Init, Payload};
 use super::setup::Prepared;
 use super::supervise::{self, Ending};
 use super::{chain, devices};
-use crate::engine::exec::cgroup;
+use crate::engine::exec::cgroup::{self, Hierarchy};
 use crate::engine::exec::error::RunError;
 use crate::engine::exec::seccomp;
 use crate::engine::exec::spec::Limits;
@@ -21,6 +21,9 @@ use crate::engine::exec::wire::{Answer, Request};
 
 /// What a command looks for programs in when its environment does not say (BuildKit, `util/system`).
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Processes that a command may have at once: more than any build needs, fewer than the machine's last.
+const DEFAULT_PIDS: i64 = 32_768;
 
 // containerd's default spec and BuildKit's additions (llb.md §4.5).
 const MASKED: &[&str] = &[
@@ -159,7 +162,7 @@ fn config(request: &Request, prepared: &Prepared, env: &[String]) -> Value {
             "namespaces": namespaces,
             "maskedPaths": MASKED,
             "readonlyPaths": READONLY,
-            "resources": resources(&request.limits),
+            "resources": resources(&request.limits, &prepared.hierarchies),
         },
     })
 }
@@ -187,7 +190,7 @@ fn mounts(unified: bool) -> Value {
 }
 
 /// No devices but the usual ones (libcontainer adds those), and the limits of the op.
-fn resources(limits: &Limits) -> Value {
+fn resources(limits: &Limits, hierarchies: &[Hierarchy]) -> Value {
     let mut out = json!({ "devices": [{ "allow": false, "access": "rwm" }] });
     let mut set = |group: &str, name: &str, value: Option<Value>| {
         if let Some(value) = value {
@@ -201,7 +204,8 @@ fn resources(limits: &Limits) -> Value {
     set("cpu", "period", limits.cpu_period.map(Value::from));
     set("cpu", "cpus", limits.cpuset_cpus.clone().map(Value::from));
     set("cpu", "mems", limits.cpuset_mems.clone().map(Value::from));
-    set("pids", "limit", limits.pids.map(Value::from));
+    let default_pids = || cgroup::has_controller(hierarchies, "pids").then_some(DEFAULT_PIDS);
+    set("pids", "limit", limits.pids.or_else(default_pids).map(Value::from));
     out
 }
 

@@ -28,11 +28,7 @@ const ALLOWED: &[(i32, Option<i32>)] = &[
 /// # Errors
 /// Those of the system calls. The command must not be started then.
 pub(super) fn limit(hierarchies: &[Hierarchy], name: &str) -> io::Result<()> {
-    let has_controller = |it: &Hierarchy| match &it.kind {
-        Kind::Legacy(options) => options.iter().any(|it| it == "devices"),
-        Kind::Unified => false,
-    };
-    if hierarchies.iter().any(has_controller) {
+    if hierarchies.iter().any(|it| it.kind.has_legacy("devices")) {
         return Ok(());
     }
     let unified = hierarchies.iter().find(|it| it.kind == Kind::Unified);

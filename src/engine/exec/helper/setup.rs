@@ -151,11 +151,10 @@ fn enter_namespaces(network: Network) -> Result<(), RunError> {
 fn hide_unused_hierarchies(hierarchies: &[Hierarchy], request: &Request) {
     let limits = &request.limits;
     let is_used = |option: &String| match option.as_str() {
-        // Always: a command may make device nodes but not open every device.
-        "devices" | "memory" => true,
+        // Always: which devices may be opened, whether memory ran out, how many processes there may be.
+        "devices" | "memory" | "pids" => true,
         "cpu" => limits.cpu_shares.is_some() || limits.cpu_quota.is_some() || limits.cpu_period.is_some(),
         "cpuset" => limits.cpuset_cpus.is_some() || limits.cpuset_mems.is_some(),
-        "pids" => limits.pids.is_some(),
         _ => false,
     };
     for it in hierarchies {
