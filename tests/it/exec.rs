@@ -38,6 +38,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("mount_points_leave_no_trace", mount_points_leave_no_trace),
         trial("mount_points_are_not_removed_elsewhere", mount_points_are_not_removed_elsewhere),
         trial("dangling_resolv_conf_is_a_mount_point", dangling_resolv_conf_is_a_mount_point),
+        trial("overlay_gets_only_what_the_command_did", overlay_gets_only_what_the_command_did),
         trial("linked_system_directories_are_refused", linked_system_directories_are_refused),
         trial("limits_apply", limits_apply),
         trial("running_out_of_memory_is_said", running_out_of_memory_is_said),
@@ -245,6 +246,11 @@ fn confinement_is_dockers() {
     assert!(text.contains("can't open '/tmp/disk': Operation not permitted"), "{text}");
     assert!(text.contains("Read-only file system"), "{text}");
     assert!(text.ends_with("4\n"), "0, 1, 2 and the directory itself: {text}");
+    let groups = output(script(
+        &tree,
+        "cd /sys/fs/cgroup && for f in . *; do [ -d $f ] && touch $f/x 2>&1; done; true",
+    ));
+    assert!(groups.lines().all(|it| it.contains("Read-only file system")), "{groups}");
     fs::remove_file(tree.join("tmp/disk")).unwrap();
 }
 
@@ -340,14 +346,25 @@ fn working_directory_is_made() {
 
 fn working_directory_cannot_be_a_descriptor() {
     let tree = Tree::new();
-    for fd in 3..12 {
+    symlink("/proc/self/fd", tree.join("fds")).unwrap();
+    tree.write("etc/file", "");
+    let check = |cwd: &str| {
         let mut spec = script(&tree, "pwd -P; ls");
-        spec.cwd = format!("/proc/self/fd/{fd}");
+        spec.cwd = cwd.into();
         match try_run(spec) {
             Ok(ran) => assert!(!ran.out.contains("root") && !ran.out.contains("usr"), "{}", ran.out),
-            Err(err) => assert!(matches!(err, RunError::Bug { .. } | RunError::Step { .. }), "{err}"),
+            Err(err) => return err.to_string(),
         }
+        String::new()
+    };
+    for fd in 3..12 {
+        let refused =
+            format!("cannot set up the command: the working directory `/proc/self/fd/{fd}` is below `/proc`");
+        assert_eq!(check(&format!("/proc/self/fd/{fd}")), refused);
+        check(&format!("/fds/{fd}"));
     }
+    let file = "cannot set up the command: cannot make the working directory `/etc/file`: Not a directory (os error 20)";
+    assert_eq!(check("/etc/file"), file);
 }
 
 fn mount(dest: &str, source: MountSource, access: Access) -> ExecMount {
@@ -585,6 +602,74 @@ fn mount_points_are_not_removed_elsewhere() {
     assert!(!tree.exists("moved/stub"), "the stub itself is found where it went");
 }
 
+/// The root as the store mounts it: what is left in the upper directory is what the layer will hold.
+fn overlay_gets_only_what_the_command_did() {
+    use rustix::mount::{
+        FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
+    };
+    let tree = Tree::new();
+    tree.write("usr/share/doc", "text");
+    age(&tree.join("etc"));
+    let scratch = TempDir::new_in("/var/tmp").unwrap();
+    for it in ["upper", "work"] {
+        fs::create_dir(scratch.path().join(it)).unwrap();
+    }
+    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).unwrap();
+    fsconfig_set_string(&context, "lowerdir+", tree.path()).unwrap();
+    fsconfig_set_string(&context, "upperdir", scratch.path().join("upper")).unwrap();
+    fsconfig_set_string(&context, "workdir", scratch.path().join("work")).unwrap();
+    fsconfig_create(&context).unwrap();
+    let root = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).unwrap();
+    let kept = root.try_clone().unwrap();
+    let mut spec = script(
+        &tree,
+        "echo new > /usr/share/doc; rm -r /tmp; cat /etc/hosts /opt/x/y/file > /dev/null; touch rel",
+    );
+    spec.root = root;
+    spec.cwd = "/work/dir".into();
+    let other = Tree::new();
+    other.write("file", "");
+    spec.stub_parents = StubParents::Remove;
+    spec.mounts = vec![mount(
+        "/opt/x/y",
+        MountSource::Tree { fd: other.mount(), selector: String::new() },
+        Access::ReadOnly,
+    )];
+    output(spec);
+    // The descriptor still shows the tree.
+    rustix::fs::statat(&kept, "work/dir/rel", rustix::fs::AtFlags::empty()).unwrap();
+    drop(kept);
+    let upper = scratch.path().join("upper");
+    let mut left = Vec::new();
+    let mut todo = vec![upper.clone()];
+    while let Some(dir) = todo.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_dir() {
+                todo.push(entry.path());
+            }
+            left.push(entry.path().strip_prefix(&upper).unwrap().to_str().unwrap().to_owned());
+        }
+    }
+    left.sort();
+    // `etc` was copied up for the mount points and is what it was; the system's directories stay, as with BuildKit.
+    let expected = [
+        "dev",
+        "etc",
+        "proc",
+        "sys",
+        "tmp",
+        "usr",
+        "usr/share",
+        "usr/share/doc",
+        "work",
+        "work/dir",
+        "work/dir/rel",
+    ];
+    assert_eq!(left, expected);
+    assert_eq!(mtime(&upper.join("etc")), (1_000_000_000, 0));
+}
+
 fn dangling_resolv_conf_is_a_mount_point() {
     let tree = Tree::new();
     symlink("../run/systemd/resolve/stub-resolv.conf", tree.join("etc/resolv.conf")).unwrap();
@@ -618,6 +703,555 @@ fn limits_apply() {
     let limit = |name: &str, soft, hard| Ulimit { name: name.into(), soft, hard };
     spec.ulimits = vec![limit("nofile", 99, 100), limit("core", 0, 0)];
     assert_eq!(output(spec), "99\n100\n0\n");
+    let mut spec =
+        script(&tree, "for i in 1 2 3 4 5 6; do sleep 1 & done; echo $(grep -c bkl /proc/self/cgroup)");
+    spec.limits = Limits { pids: Some(4), cpu_shares: Some(512), ..Limits::default() };
+    let ran = run(spec);
+    assert!(ran.err.contains("can't fork"), "{}", ran.err);
+    let mut spec = script(&tree, "true");
+    spec.ulimits = vec![limit("nope", 1, 1)];
+    assert!(matches!(try_run(spec), Err(RunError::Step { .. })));
+}
+
+fn running_out_of_memory_is_said() {
+    let tree = Tree::new();
+    let mut spec = script(&tree, "dd if=/dev/zero of=/dev/null bs=200M count=1");
+    spec.limits.memory = Some(32 << 20);
+    spec.limits.memory_swap = Some(32 << 20);
+    let status = run(spec).status;
+    assert_eq!(status.reason.as_deref(), Some("its memory ran out: the limit of its cgroup was reached"));
+    assert_ne!(status.code, 0);
+}
+
+/// Runs a trial of this binary again with an odd environment: what is in it must reach neither helper nor command.
+fn the_engine_s_environment_does_not_leak() {
+    const AGAIN: &str = "BKL_TEST_ODD_ENVIRONMENT";
+    let tree = Tree::new();
+    if std::env::var_os(AGAIN).is_none() {
+        use std::os::unix::ffi::OsStrExt;
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "exec::needs_root::the_engine_s_environment_does_not_leak"])
+            .env(AGAIN, "1")
+            .env("LISTEN_FDS", "1")
+            .env("BROKEN", std::ffi::OsStr::from_bytes(b"\xff\xfe"))
+            .output()
+            .unwrap();
+        assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stdout));
+        return;
+    }
+    let _host = fs::File::open("/etc").unwrap();
+    let text = output(script(&tree, "env; ls /proc/self/fd | wc -l"));
+    let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    let mut lines: Vec<_> =
+        text.lines().filter(|it| !it.starts_with("PWD=") && !it.starts_with("SHLVL=")).collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["4", "HOME=/", path]);
+}
+
+fn the_program_cannot_be_overwritten() {
+    let tree = Tree::new();
+    // The container's first process is the engine's program for a moment: look for it from a neighbour.
+    let spec = spec(&tree, &["/proc/self/exe", "internal-run"]);
+    let ran = run(spec);
+    assert_ne!(ran.status.code, 0);
+    let program = Path::new(env!("CARGO_BIN_EXE_bkl"));
+    let before = (mtime(program), fs::metadata(program).unwrap().len());
+    tree.write("bin/grab", "#!/proc/self/exe\n");
+    fs::set_permissions(tree.join("bin/grab"), fs::Permissions::from_mode(0o755)).unwrap();
+    run(crate::exec::spec(&tree, &["grab"]));
+    assert_eq!((mtime(program), fs::metadata(program).unwrap().len()), before);
+}
+
+/// Fails if anything of ours is left on the machine.
+fn assert_nothing_left(marker: &str) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        let left = leftovers(marker);
+        if left.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "left: {left:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn leftovers(marker: &str) -> Vec<String> {
+    let mut left = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap() {
+        let path = entry.unwrap().path();
+        let command = fs::read_to_string(path.join("cmdline")).unwrap_or_default();
+        if command.contains(marker) {
+            let cgroups = fs::read_to_string(path.join("cgroup")).unwrap_or_default();
+            left.push(format!("{} {command} {cgroups}", path.display()));
+        }
+    }
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    left.extend(mounts.lines().filter(|it| it.contains(marker)).map(str::to_owned));
+    left
+}
+
+/// Cgroups of the helpers that this process started; tests run side by side.
+fn own_cgroups() -> Vec<PathBuf> {
+    let hierarchies = fs::read_dir("/sys/fs/cgroup").unwrap().map(|it| it.unwrap().path());
+    let made = "cd /sys/fs/cgroup && mkdir x 2>/dev/null && echo made; echo 1 2>/dev/null > cgroup.procs && echo moved; true";
+    assert_eq!(output(script(&tree, made)), "");
+    fs::remove_file(tree.join("tmp/disk")).unwrap();
+}
+
+/// What a killed engine leaves: this binary again, killed while its command runs.
+fn a_killed_engine_takes_its_commands_along() {
+    const MARKER: &str = "BKL_TEST_KILLED_ENGINE";
+    let tree = Tree::new();
+    if let Ok(marker) = std::env::var(MARKER) {
+        run(sleeping(&tree, &marker));
+        return;
+    }
+    let marker = tree.path().file_name().unwrap().to_str().unwrap();
+    let mut engine = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "exec::needs_root::a_killed_engine_takes_its_commands_along"])
+        .env(MARKER, marker)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let cgroup = loop {
+        std::thread::sleep(Duration::from_millis(10));
+        if let Some((_, name)) = leftovers(marker).join("\n").split_once("/bkl.") {
+            break name.lines().next().unwrap().to_owned();
+        }
+    };
+    engine.kill().unwrap();
+    engine.wait().unwrap();
+    assert_nothing_left(marker);
+    // Its helper lives a moment longer, to clean up.
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while own_cgroups().iter().any(|it| it.ends_with(format!("bkl.{cgroup}"))) {
+        assert!(Instant::now() < deadline, "{cgroup} is left");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn users_are_looked_up_in_the_tree() {
+    let tree = Tree::new();
+    tree.write("etc/passwd", "root:x:0:0::/root:/bin/sh\napp:x:1000:1001::/home/app:/bin/sh\n");
+    tree.write("etc/group", "root:x:0:\nadm:x:4:app\napp:x:1001:\n");
+    let check = |user: &str, expected: &str| {
+        let mut spec = script(&tree, "echo $(id -u):$(id -g):$(id -G):$HOME");
+        spec.user = user.into();
+        let found = try_run(spec).map_or_else(|err| err.to_string(), |it| it.out);
+        assert_eq!(found.trim_end(), expected, "user `{user}`");
+    };
+    check("", "0:0:0:/root");
+    check("app", "1000:1001:1001 4:/home/app");
+    check("1000:5", "1000:5:5:/home/app");
+    check("77", "77:0:0:/");
+    let setup = "cannot set up the command: ";
+    check("nope", &format!("{setup}there is no user `nope` in the tree's /etc/passwd"));
+    check(
+        "4294967296",
+        &format!("{setup}`4294967296` in the user `4294967296` is above 2147483647, the largest id"),
+    );
+    // Links are followed inside the tree only.
+    fs::remove_file(tree.join("etc/passwd")).unwrap();
+    symlink("/etc/shadow", tree.join("etc/passwd")).unwrap();
+    tree.write("etc/shadow", "in:x:55:56::/in:/bin/sh\n");
+    check("in", "55:56:56:/in");
+}
+
+fn a_fifo_for_passwd_does_not_hang() {
+    let tree = Tree::new();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        tree.join("etc/passwd"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o644),
+        0,
+    )
+    .unwrap();
+    let mut named = script(&tree, "true");
+    named.user = "app".into();
+    let err = try_run(named).err().unwrap().to_string();
+    let why = "cannot read `/etc/passwd` of the tree to find the user `app`: it is no regular file";
+    assert_eq!(err, format!("cannot set up the command: {why}"));
+    output(script(&tree, "true"));
+}
+
+fn working_directory_is_made() {
+    let tree = Tree::new();
+    symlink("/real", tree.join("link")).unwrap();
+    fs::create_dir(tree.join("real")).unwrap();
+    let mut spec = script(&tree, "pwd; touch here");
+    spec.cwd = "/link/a/../b".into();
+    spec.user = "7:8".into();
+    assert_eq!(output(spec), "/real/b\n");
+    assert!(tree.exists("real/b/here"));
+    let made = fs::metadata(tree.join("real/b")).unwrap();
+    assert_eq!((made.uid(), made.gid(), made.mode() & 0o7777), (7, 8, 0o755));
+}
+
+fn working_directory_cannot_be_a_descriptor() {
+    let tree = Tree::new();
+    symlink("/proc/self/fd", tree.join("fds")).unwrap();
+    tree.write("etc/file", "");
+    let check = |cwd: &str| {
+        let mut spec = script(&tree, "pwd -P; ls");
+        spec.cwd = cwd.into();
+        match try_run(spec) {
+            Ok(ran) => assert!(!ran.out.contains("root") && !ran.out.contains("usr"), "{}", ran.out),
+            Err(err) => return err.to_string(),
+        }
+        String::new()
+    };
+    for fd in 3..12 {
+        let refused =
+            format!("cannot set up the command: the working directory `/proc/self/fd/{fd}` is below `/proc`");
+        assert_eq!(check(&format!("/proc/self/fd/{fd}")), refused);
+        check(&format!("/fds/{fd}"));
+    }
+    let file = "cannot set up the command: cannot make the working directory `/etc/file`: Not a directory (os error 20)";
+    assert_eq!(check("/etc/file"), file);
+}
+
+fn mount(dest: &str, source: MountSource, access: Access) -> ExecMount {
+    ExecMount { dest: dest.into(), source, access }
+}
+
+fn mounts_are_what_they_say() {
+    let tree = Tree::new();
+    let cache = TempDir::new_in("/var/tmp").unwrap();
+    let other = Tree::new();
+    other.write("sub/dir/file", "selected\n");
+    let mut spec = script(
+        &tree,
+        "cat /in/file /one; touch /in/x 2>&1; echo kept > /cache/k; touch /mem/y; cat /secret; stat -c %a:%u /secret; \
+         touch rel/z; grep -c ' /mem ' /proc/self/mounts; grep ' /mem ' /proc/self/mounts; cat /cache/deep/file",
+    );
+    spec.cwd = "/work".into();
+    spec.mounts = vec![
+        mount(
+            "/cache/deep",
+            MountSource::Tree { fd: other.mount(), selector: "sub/dir".into() },
+            Access::ReadOnly,
+        ),
+        mount("/in", MountSource::Tree { fd: other.mount(), selector: "/sub/dir".into() }, Access::ReadOnly),
+        mount(
+            "/one",
+            MountSource::Tree { fd: other.mount(), selector: "sub/dir/file".into() },
+            Access::ReadOnly,
+        ),
+        mount(
+            "/cache",
+            MountSource::Dir { path: cache.path().into(), selector: String::new() },
+            Access::ReadWrite,
+        ),
+        mount("/mem", MountSource::Tmpfs { size: Some(65536) }, Access::ReadWrite),
+        mount(
+            "/secret",
+            MountSource::File { bytes: b"hush\n".to_vec(), uid: 5, gid: 6, mode: 0o440 },
+            Access::ReadOnly,
+        ),
+        mount("rel", MountSource::Tmpfs { size: None }, Access::ReadWrite),
+    ];
+    let text = output(spec);
+    let expected = "selected\nselected\ntouch: /in/x: Read-only file system\nhush\n440:5\n1\n";
+    assert!(text.starts_with(expected), "{text}");
+    assert!(text.contains("tmpfs /mem tmpfs rw,nosuid,relatime,size=64k"), "{text}");
+    assert!(text.ends_with("selected\n"), "{text}");
+    assert_eq!(fs::read_to_string(cache.path().join("k")).unwrap(), "kept\n");
+    assert!(!other.exists("sub/dir/x"));
+    for it in ["in", "one", "mem", "secret", "work/rel"] {
+        assert!(!tree.exists(it), "{it} is left in the tree");
+    }
+}
+
+fn mount_paths_stay_in_their_trees() {
+    let tree = Tree::new();
+    let other = Tree::new();
+    symlink("/", other.join("out")).unwrap();
+    symlink("../../../../..", other.join("up")).unwrap();
+    symlink("/", tree.join("l")).unwrap();
+    let canary = TempDir::new_in("/var/tmp").unwrap();
+    let name = canary.path().file_name().unwrap().to_str().unwrap();
+    for selector in ["out/etc", "up/etc", "../../etc", "out/../../etc"] {
+        let mut spec = script(&tree, "ls /l/m; touch /m/made");
+        let source = MountSource::Tree { fd: other.mount(), selector: selector.into() };
+        spec.mounts = vec![mount("/l/m", source, Access::ReadWrite)];
+        assert_eq!(output(spec), "", "{selector}");
+        fs::remove_file(other.join("etc/made")).unwrap();
+    }
+    let mut spec = script(&tree, "true");
+    let source = MountSource::Tree { fd: other.mount(), selector: format!("out/var/tmp/{name}") };
+    spec.mounts = vec![mount("/m", source, Access::ReadWrite)];
+    assert!(matches!(try_run(spec), Err(RunError::Step { .. })));
+}
+
+fn mounts_that_are_refused() {
+    let tree = Tree::new();
+    for dest in ["/dev", "/proc/x", "/sys/../dev/null", "/", "/x/.."] {
+        let mut spec = script(&tree, "true");
+        spec.mounts = vec![mount(dest, MountSource::Tmpfs { size: None }, Access::ReadWrite)];
+        let result = try_run(spec);
+        assert!(matches!(result, Err(RunError::Step { .. })), "{dest}: {:?}", result.err());
+    }
+    let mut spec = script(&tree, "true");
+    let other = Tree::new();
+    spec.mounts = vec![
+        mount("/a", MountSource::Tree { fd: other.mount(), selector: String::new() }, Access::ReadOnly),
+        mount("/a/new", MountSource::Tmpfs { size: None }, Access::ReadWrite),
+    ];
+    let err = try_run(spec).err().unwrap().to_string();
+    assert_eq!(
+        err,
+        "cannot set up the command: there is no `/a/new` to mount on, and it lies in a read-only mount"
+    );
+}
+
+fn system_mounts_are_in_place() {
+    let tree = Tree::new();
+    let text = output(script(&tree, "cut -d' ' -f2-4 /proc/self/mounts"));
+    let options_of = |path: &str, kind: &str| {
+        let line = text.lines().find(|it| it.starts_with(&format!("{path} {kind} ")));
+        line.unwrap_or_else(|| panic!("no {kind} on {path} in\n{text}")).split(' ').nth(2).unwrap().to_owned()
+    };
+    let has = |path: &str, kind: &str, wanted: &str| {
+        let options = options_of(path, kind);
+        for option in wanted.split(',') {
+            assert!(options.split(',').any(|it| it == option), "{path}: `{option}` is not in {options}");
+        }
+    };
+    has("/proc", "proc", "rw,nosuid,nodev,noexec");
+    has("/dev", "tmpfs", "rw,nosuid,size=65536k,mode=755");
+    has("/dev/pts", "devpts", "rw,nosuid,noexec,gid=5,mode=620,ptmxmode=666");
+    has("/dev/shm", "tmpfs", "rw,nosuid,nodev,noexec,size=65536k");
+    has("/dev/mqueue", "mqueue", "rw,nosuid,nodev,noexec");
+    has("/sys", "sysfs", "ro,nosuid,nodev,noexec");
+    for path in ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"] {
+        if Path::new(path).exists() {
+            has(path, "proc", "ro,nosuid,nodev,noexec");
+        }
+    }
+    let masked = "for f in acpi asound kcore keys latency_stats timer_list timer_stats sched_debug scsi; do \
+        [ -e /proc/$f ] && echo $f:$(stat -c %F:%t:%T /proc/$f):$(ls /proc/$f/ 2>/dev/null); done; true";
+    for line in output(script(&tree, masked)).lines() {
+        let (_, what) = line.split_once(':').unwrap();
+        assert!(what == "character special file:1:3:" || what == "directory:0:0:", "{line}");
+    }
+    let devices = "cd /dev; for f in null zero full random urandom tty; do stat -c %n:%F:%t:%T:%a $f; done; ls -l fd stdin \
+        ptmx | sed s/.*:..// ; echo x > /dev/null; head -c 1 /dev/urandom | wc -c";
+    let text = output(script(&tree, &devices.replace("| sed s/.*:..// ", "| wc -l")));
+    assert!(
+        text.starts_with("null:character special file:1:3:666\nzero:character special file:1:5:666\n"),
+        "{text}"
+    );
+    assert!(text.ends_with("3\n1\n"), "{text}");
+}
+
+fn root_can_be_read_only() {
+    let tree = Tree::new();
+    let mut spec = script(&tree, "touch /x 2>&1; touch /w/y; mkdir /tmp/z 2>&1; true");
+    spec.root_access = Access::ReadOnly;
+    spec.mounts = vec![mount("/w", MountSource::Tmpfs { size: None }, Access::ReadWrite)];
+    let expected =
+        "touch: /x: Read-only file system\nmkdir: can't create directory '/tmp/z': Read-only file system\n";
+    assert_eq!(output(spec), expected);
+    assert!(!tree.exists("w"));
+}
+
+fn network_none_has_a_loopback() {
+    let tree = Tree::new();
+    let mut spec = script(&tree, "ls /sys/class/net; ip -4 -o addr; cat /etc/resolv.conf");
+    spec.network = Network::None;
+    let text = output(spec);
+    assert!(text.starts_with("lo\n1: lo    inet 127.0.0.1/8"), "{text}");
+    assert!(!text.contains("nameserver 127."), "{text}");
+}
+
+fn network_host_is_the_hosts() {
+    let tree = Tree::new();
+    let text = output(script(&tree, "ls -l /proc/self/ns/net"));
+    let own = fs::read_link("/proc/self/ns/net").unwrap();
+    assert!(text.contains(own.to_str().unwrap()), "{text}");
+}
+
+fn hosts_and_hostname() {
+    let tree = Tree::new();
+    let mut spec = script(&tree, "hostname; cat /etc/hosts; echo no 2>&1 > /etc/hosts; true");
+    spec.extra_hosts = vec![HostLine { host: "db".into(), ip: "10.0.0.7".parse().unwrap() }];
+    let text = output(spec);
+    let expected = "buildkitsandbox\n127.0.0.1\tlocalhost buildkitsandbox\n::1\tlocalhost ip6-localhost \
+        ip6-loopback\n10.0.0.7\tdb\n";
+    assert!(text.starts_with(expected), "{text}");
+    let mut spec = script(&tree, "hostname");
+    spec.hostname = "mine".into();
+    assert_eq!(output(spec), "mine\n");
+    assert!(!tree.exists("etc/hosts") && !tree.exists("etc/resolv.conf"));
+}
+
+/// A time long ago, to be found again.
+fn age(path: &Path) {
+    let then = fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1_000_000_000));
+    fs::File::open(path).unwrap().set_times(then).unwrap();
+}
+
+fn mtime(path: &Path) -> (i64, i64) {
+    let metadata = fs::metadata(path).unwrap();
+    (metadata.mtime(), metadata.mtime_nsec())
+}
+
+fn mount_points_leave_no_trace() {
+    let tree = Tree::new();
+    for it in ["proc", "dev", "sys"] {
+        fs::create_dir(tree.join(it)).unwrap();
+    }
+    let old = (1_000_000_000, 0);
+    let tmp = |dest: &str| mount(dest, MountSource::Tmpfs { size: None }, Access::ReadWrite);
+    for (parents, left) in [(StubParents::Remove, false), (StubParents::Keep, true)] {
+        for it in ["etc", "tmp", ""] {
+            age(&tree.join(it));
+        }
+        let mut spec = script(&tree, "ls /etc /tmp/a/b");
+        spec.mounts = vec![tmp("/tmp/a/b/c"), tmp("/tmp/d"), tmp("/top")];
+        spec.stub_parents = parents;
+        assert_eq!(output(spec), "/etc:\nhosts\nresolv.conf\n\n/tmp/a/b:\nc\n");
+        assert!(!tree.exists("tmp/d") && !tree.exists("top") && !tree.exists("tmp/a/b/c"));
+        assert_eq!(tree.exists("tmp/a/b"), left, "{parents:?}");
+        assert_eq!(mtime(&tree.join("etc")), old);
+        assert_eq!(mtime(&tree.join("")), old);
+        if !left {
+            assert_eq!(mtime(&tree.join("tmp")), old);
+        }
+    }
+    // What the command does itself stays, with its time.
+    fs::remove_dir_all(tree.join("tmp/a")).unwrap();
+    age(&tree.join("tmp"));
+    let mut spec = script(&tree, "touch /tmp/result");
+    spec.mounts = vec![tmp("/tmp/d")];
+    output(spec);
+    assert!(tree.exists("tmp/result") && !tree.exists("tmp/d"));
+    assert!(mtime(&tree.join("tmp")).0 > old.0);
+}
+
+fn mount_points_are_not_removed_elsewhere() {
+    let tree = Tree::new();
+    let canary = TempDir::new_in("/var/tmp").unwrap();
+    let precious = canary.path().join("stub");
+    fs::write(&precious, "").unwrap();
+    fs::create_dir(tree.join("d")).unwrap();
+    tree.write("e/stub", "");
+    let link = canary.path().to_str().unwrap();
+    let mut spec = script(&tree, &format!("mv /d /moved; ln -s {link} /d; ln -s /e /f"));
+    let file = MountSource::File { bytes: Vec::new(), uid: 0, gid: 0, mode: 0o644 };
+    spec.mounts = vec![mount("/d/stub", file, Access::ReadOnly)];
+    output(spec);
+    assert!(precious.exists() && tree.exists("e/stub"));
+    assert!(!tree.exists("moved/stub"), "the stub itself is found where it went");
+}
+
+/// The root as the store mounts it: what is left in the upper directory is what the layer will hold.
+fn overlay_gets_only_what_the_command_did() {
+    use rustix::mount::{
+        FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
+    };
+    let tree = Tree::new();
+    tree.write("usr/share/doc", "text");
+    age(&tree.join("etc"));
+    let scratch = TempDir::new_in("/var/tmp").unwrap();
+    for it in ["upper", "work"] {
+        fs::create_dir(scratch.path().join(it)).unwrap();
+    }
+    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).unwrap();
+    fsconfig_set_string(&context, "lowerdir+", tree.path()).unwrap();
+    fsconfig_set_string(&context, "upperdir", scratch.path().join("upper")).unwrap();
+    fsconfig_set_string(&context, "workdir", scratch.path().join("work")).unwrap();
+    fsconfig_create(&context).unwrap();
+    let root = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).unwrap();
+    let kept = root.try_clone().unwrap();
+    let mut spec = script(
+        &tree,
+        "echo new > /usr/share/doc; rm -r /tmp; cat /etc/hosts /opt/x/y/file > /dev/null; touch rel",
+    );
+    spec.root = root;
+    spec.cwd = "/work/dir".into();
+    let other = Tree::new();
+    other.write("file", "");
+    spec.stub_parents = StubParents::Remove;
+    spec.mounts = vec![mount(
+        "/opt/x/y",
+        MountSource::Tree { fd: other.mount(), selector: String::new() },
+        Access::ReadOnly,
+    )];
+    output(spec);
+    // The descriptor still shows the tree.
+    rustix::fs::statat(&kept, "work/dir/rel", rustix::fs::AtFlags::empty()).unwrap();
+    drop(kept);
+    let upper = scratch.path().join("upper");
+    let mut left = Vec::new();
+    let mut todo = vec![upper.clone()];
+    while let Some(dir) = todo.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_dir() {
+                todo.push(entry.path());
+            }
+            left.push(entry.path().strip_prefix(&upper).unwrap().to_str().unwrap().to_owned());
+        }
+    }
+    left.sort();
+    // `etc` was copied up for the mount points and is what it was; the system's directories stay, as with BuildKit.
+    let expected = [
+        "dev",
+        "etc",
+        "proc",
+        "sys",
+        "tmp",
+        "usr",
+        "usr/share",
+        "usr/share/doc",
+        "work",
+        "work/dir",
+        "work/dir/rel",
+    ];
+    assert_eq!(left, expected);
+    assert_eq!(mtime(&upper.join("etc")), (1_000_000_000, 0));
+}
+
+fn dangling_resolv_conf_is_a_mount_point() {
+    let tree = Tree::new();
+    symlink("../run/systemd/resolve/stub-resolv.conf", tree.join("etc/resolv.conf")).unwrap();
+    let text = output(script(&tree, "cat /etc/resolv.conf | wc -l"));
+    assert_ne!(text, "0\n");
+    assert!(fs::symlink_metadata(tree.join("etc/resolv.conf")).unwrap().is_symlink());
+    assert!(!tree.exists("run/systemd/resolve/stub-resolv.conf"));
+}
+
+fn linked_system_directories_are_refused() {
+    for dir in ["dev", "proc", "sys"] {
+        let tree = Tree::new();
+        let canary = TempDir::new_in("/var/tmp").unwrap();
+        fs::write(canary.path().join("ptmx"), "host").unwrap();
+        symlink(canary.path(), tree.join(dir)).unwrap();
+        fs::create_dir_all(tree.join(canary.path().to_str().unwrap())).unwrap();
+        let err = try_run(script(&tree, "true")).err().unwrap().to_string();
+        let expected = format!(
+            "cannot set up the command: `/{dir}` of the tree is no directory: refusing to mount on it"
+        );
+        assert_eq!(err, expected);
+        let left: Vec<_> = fs::read_dir(canary.path()).unwrap().map(|it| it.unwrap().file_name()).collect();
+        assert_eq!(left, ["ptmx"]);
+    }
+}
+
+fn limits_apply() {
+    let tree = Tree::new();
+    assert_eq!(output(script(&tree, "ulimit -Sn")), "1024\n");
+    let mut spec = script(&tree, "ulimit -Sn; ulimit -Hn; ulimit -Sc");
+    let limit = |name: &str, soft, hard| Ulimit { name: name.into(), soft, hard };
+    spec.ulimits = vec![limit("nofile", 99, 100), limit("core", 0, 0)];
+    assert_eq!(output(spec), "99\n100\n0\n");
+    let mut spec =
+        script(&tree, "for i in 1 2 3 4 5 6; do sleep 1 & done; echo $(grep -c bkl /proc/self/cgroup)");
+    spec.limits = Limits { pids: Some(4), cpu_shares: Some(512), ..Limits::default() };
+    let ran = run(spec);
+    assert!(ran.err.contains("can't fork"), "{}", ran.err);
     let mut spec = script(&tree, "true");
     spec.ulimits = vec![limit("nope", 1, 1)];
     assert!(matches!(try_run(spec), Err(RunError::Step { .. })));
