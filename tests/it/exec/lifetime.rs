@@ -14,16 +14,18 @@ pub(super) fn trials() -> Vec<Trial> {
 
 /// What a killed engine leaves: this binary again, killed while its command runs.
 fn a_killed_engine_takes_its_commands_along() {
-    const MARKER: &str = "BKL_TEST_KILLED_ENGINE";
-    let tree = Tree::new();
-    if let Ok(marker) = std::env::var(MARKER) {
-        run(sleeping(&tree, &marker));
+    const PLACE: &str = "BKL_TEST_KILLED_ENGINE";
+    let marker = |place: &Path| place.file_name().unwrap().to_str().unwrap().to_owned();
+    if let Some(place) = std::env::var_os(PLACE) {
+        let place = Path::new(&place);
+        run(sleeping(&Tree::new_in(place), &marker(place)));
         return;
     }
-    let marker = tree.path().file_name().unwrap().to_str().unwrap();
+    let place = TempDir::new_in("/var/tmp").unwrap();
+    let marker = &marker(place.path());
     let mut engine = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "exec::needs_root::a_killed_engine_takes_its_commands_along"])
-        .env(MARKER, marker)
+        .env(PLACE, place.path())
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();

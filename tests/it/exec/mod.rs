@@ -37,7 +37,11 @@ struct Tree {
 
 impl Tree {
     fn new() -> Tree {
-        let dir = TempDir::new_in("/var/tmp").unwrap();
+        Tree::new_in(Path::new("/var/tmp"))
+    }
+
+    fn new_in(parent: &Path) -> Tree {
+        let dir = TempDir::new_in(parent).unwrap();
         let tree = Tree { dir };
         fs::set_permissions(tree.path(), fs::Permissions::from_mode(0o755)).unwrap();
         for it in ["bin", "etc", "tmp"] {
