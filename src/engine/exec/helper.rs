@@ -40,6 +40,12 @@ pub fn is_requested() -> bool {
 /// The whole life of a helper: its standard input is the socket to the runner.
 pub fn main() -> ! {
     let own_pid = std::process::id();
+    let is_socket = rustix::fs::fstat(std::io::stdin())
+        .is_ok_and(|it| rustix::fs::FileType::from_raw_mode(it.st_mode) == rustix::fs::FileType::Socket);
+    if !is_socket {
+        // Started by a person, or by what runs in a container.
+        exit(2);
+    }
     isolate();
     quiet_panics();
     let mut socket = UnixStream::from(

@@ -258,3 +258,6 @@ fn io_error(attempt: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Er
     let path: PathBuf = path.as_ref().to_owned();
     move |source| RunError::Io { attempt, path, source }
 }
+
+#[cfg(test)]
+mod tests;

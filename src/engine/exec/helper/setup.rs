@@ -80,7 +80,7 @@ pub(super) fn prepare(
     let cwd = tree::clean("/", &request.cwd);
     let mounts = sorted_mounts(request)?;
     mounter.note_missing(mounts.iter().map(|it| it.0.as_path()));
-    make_cwd(root, &cwd, &identity)?;
+    make_cwd(root, &cwd, Owner { uid: identity.uid, gid: identity.gid })?;
     for (path, text) in [("/etc/resolv.conf", &request.resolv_conf), ("/etc/hosts", &request.hosts)] {
         let file = mounter.file(text.as_bytes(), ROOT, 0o644)?;
         let flags = libc::MOUNT_ATTR_RDONLY
@@ -109,7 +109,7 @@ pub(super) fn prepare(
     }
     let stubs = mounter.stubs;
     // Again, as runc does: a mount may have covered what was made.
-    make_cwd(root, &cwd, &Identity { uid: 0, gid: 0, ..identity.clone() })?;
+    make_cwd(root, &cwd, ROOT)?;
     preflight(root)?;
     Ok(Prepared { rootfs, work, identity, cwd, hierarchies, cgroup, stubs })
 }
@@ -238,15 +238,19 @@ fn sorted_mounts(request: &Request) -> Result<Vec<(PathBuf, usize)>, RunError> {
     Ok(out)
 }
 
-/// Makes the working directory where it is missing, as the user's; it stays in the tree.
-fn make_cwd(root: BorrowedFd<'_>, cwd: &Path, identity: &Identity) -> Result<(), RunError> {
-    let owner = Owner { uid: identity.uid, gid: identity.gid };
-    let at = tree::place(root, cwd, owner).map_err(errno("make the working directory", cwd))?;
-    if !at.exists {
-        tree::make_dir(at.parent.as_fd(), &at.name, owner)
-            .map_err(errno("make the working directory", cwd))?;
+/// Makes the working directory where it is missing, as `owner`'s; it stays in the tree.
+fn make_cwd(root: BorrowedFd<'_>, cwd: &Path, owner: Owner) -> Result<(), RunError> {
+    // Links to descriptors lead out of the container (CVE-2024-21626); libcontainer looks again once inside.
+    if cwd.starts_with("/proc") && cwd != Path::new("/proc") {
+        return Err(step(format!("the working directory `{}` is below `/proc`", cwd.display())));
     }
-    Ok(())
+    let failed = |err: Errno| step(format!("cannot make the working directory `{}`: {err}", cwd.display()));
+    let at = tree::place(root, cwd, owner).map_err(failed)?;
+    if !at.exists {
+        return tree::make_dir(at.parent.as_fd(), &at.name, owner).map_err(failed);
+    }
+    // Links are resolved: what is not the directory itself is a file.
+    if at.name == "." { Ok(()) } else { Err(failed(Errno::NOTDIR)) }
 }
 
 /// Puts mounts into the root.
