@@ -624,6 +624,8 @@ pub enum Coercion {
     Inside(Box<Coercion>),
     /// Of these fields of a record; others stay. The value's fields are put into the order of the new type.
     Fields(Vec<(Arc<str>, Option<Coercion>)>),
+    /// The first, then the second: `[image]` to `[fs?]` is `Each(Then(ImageToFs, Some))`.
+    Then(Box<Coercion>, Box<Coercion>),
     /// No value changes, only the type: `[_]` to `[T]`, `none` to `T?`.
     Empty,
 }
