@@ -395,7 +395,9 @@ impl Lexer {
                 self.word = None;
                 return;
             }
-            '(' if matches!(self.stack.last(), Some(Context::Substitution(1))) && self.out.ends_with("$((") => {
+            '(' if matches!(self.stack.last(), Some(Context::Substitution(1)))
+                && self.out.ends_with("$((") =>
+            {
                 self.replace_top(Context::Arithmetic(2));
                 return;
             }
