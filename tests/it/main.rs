@@ -1,6 +1,9 @@
 //! The one integration-test binary: every test is registered here by name and run by libtest-mimic.
 
+#![allow(unreachable_pub, reason = "trials() is public by custom, though this binary exports nothing")]
+
 mod tidy;
+mod vectors;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -8,6 +11,7 @@ fn main() {
     let args = Arguments::from_args();
     let mut trials = Vec::new();
     trials.extend(tidy::trials());
+    trials.extend(vectors::trials());
     libtest_mimic::run(&args, trials).exit();
 }
 
