@@ -10,7 +10,7 @@ use crate::lang::hir::LiteralKind;
 #[derive(Debug, Clone, PartialEq)]
 pub struct EvalError {
     /// What is wrong.
-    pub cause: Cause,
+    pub cause: Box<Cause>,
     /// Where; `None` for what was asked for on the command line.
     pub span: Option<Span>,
     /// Calls of functions on the way, the innermost first.
@@ -31,7 +31,7 @@ pub struct Frame {
 #[allow(missing_docs, reason = "the fields are the words of the message")]
 pub enum Cause {
     /// A text with `#{…}` in it is not what it has to be.
-    #[error("`{text}` is not a valid {}", kind_name(*.kind))]
+    #[error("`{text}` is not a valid {}", .kind.name())]
     BadLiteral { kind: LiteralKind, text: String, why: String },
     /// A value cannot be put into a command where it stands.
     #[error("this value cannot be quoted here")]
@@ -257,23 +257,6 @@ fn platform_list(platforms: &[Platform]) -> String {
     platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
 }
 
-/// The name of a literal's type.
-fn kind_name(kind: LiteralKind) -> &'static str {
-    match kind {
-        LiteralKind::Str => "str",
-        LiteralKind::Path => "path",
-        LiteralKind::Glob => "glob",
-        LiteralKind::Ref => "ref",
-        LiteralKind::Url => "url",
-        LiteralKind::Port => "port",
-        LiteralKind::Platform => "platform",
-        LiteralKind::Digest => "digest",
-        LiteralKind::Signal => "signal",
-        LiteralKind::Cmd => "cmd",
-        LiteralKind::Argv => "argv",
-    }
-}
-
 /// The name nearest to `typed`, for [`Cause::UnknownTarget`] and its like.
 pub(super) fn near(typed: &str, have: &[String]) -> Option<String> {
     suggest::nearest(typed, have.iter().map(String::as_str)).map(str::to_owned)
@@ -282,12 +265,12 @@ pub(super) fn near(typed: &str, have: &[String]) -> Option<String> {
 impl EvalError {
     /// An error without a place in a text.
     pub fn unplaced(cause: Cause) -> EvalError {
-        EvalError { cause, span: None, calls: Vec::new() }
+        EvalError { cause: Box::new(cause), span: None, calls: Vec::new() }
     }
 
     /// An error at `span`.
     pub fn at(span: Span, cause: Cause) -> EvalError {
-        EvalError { cause, span: Some(span), calls: Vec::new() }
+        EvalError { cause: Box::new(cause), span: Some(span), calls: Vec::new() }
     }
 
     /// The diagnostic.
@@ -296,15 +279,16 @@ impl EvalError {
         if let Some(span) = self.span {
             report = report.label(span, self.cause.label());
         }
-        match &self.cause {
-            Cause::DuplicateMount { first, .. } => report = report.label(*first, "mounted here"),
-            Cause::MountBelowReadonly { first, .. } => {
-                report = report.label(*first, "mounted read-only here")
-            }
+        let other = match &*self.cause {
+            Cause::DuplicateMount { first, .. } => Some((*first, "mounted here")),
+            Cause::MountBelowReadonly { first, .. } => Some((*first, "mounted read-only here")),
             Cause::Rejected { declared, .. }
             | Cause::MissingParam { declared, .. }
-            | Cause::BadParam { declared, .. } => report = report.label(*declared, "declared here"),
-            _ => {}
+            | Cause::BadParam { declared, .. } => Some((*declared, "declared here")),
+            _ => None,
+        };
+        if let Some((span, text)) = other {
+            report = report.label(span, text);
         }
         for call in self.calls.iter().take(SHOWN_CALLS) {
             report = report.label(call.span, format!("in this call of `{}`", call.function));

@@ -6,7 +6,9 @@
 
 mod budget;
 mod builtins;
+mod coerce;
 pub mod error;
+mod expr;
 mod interp;
 pub mod params;
 pub mod quote;
@@ -130,9 +132,6 @@ pub struct Evaluated {
     pub unpinned: Vec<(ImageRef, Span)>,
 }
 
-/// Stack of the thread that evaluates: only touched as far as expressions nest.
-const STACK_BYTES: usize = 512 << 20;
-
 /// Evaluates the targets that `inputs` selects.
 ///
 /// The errors are those of all targets, each once; a program with errors has no needs. `program` must come from the
@@ -142,13 +141,5 @@ pub fn evaluate(
     sources: &SourceMap,
     inputs: &Inputs,
 ) -> Result<Outcome, Vec<EvalError>> {
-    let run = || select::run(program, sources, inputs);
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("evaluate".to_owned()).stack_size(STACK_BYTES);
-        match thread.spawn_scoped(scope, run) {
-            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            // Without memory for the thread: the depth budget is then the caller's stack's business.
-            Err(_) => select::run(program, sources, inputs),
-        }
-    })
+    super::on_deep_stack(|| select::run(program, sources, inputs))
 }

@@ -57,6 +57,18 @@ struct Leaf {
     value: Value,
 }
 
+/// A leaf on each platform that has it.
+struct Group {
+    name: String,
+    versions: Vec<Version>,
+}
+
+/// A leaf as it is on a platform.
+struct Version {
+    platform: Arc<Platform>,
+    leaf: Leaf,
+}
+
 /// See [`super::evaluate`].
 pub(super) fn run(
     program: &Program,
@@ -87,15 +99,15 @@ pub(super) fn run(
                     }
                 }
                 Err(Stop::Need) => {}
-                Err(Stop::Error(error)) => fail(*error),
+                Err(Stop::Error(error)) => fail(error),
             }
         }
         built.push((evaluator.platform.clone(), leaves));
     }
     let mut outputs: Vec<Output> = Vec::new();
     if errors.is_empty() && evaluator.needs.is_empty() {
-        for (name, versions) in by_name(built) {
-            match output(&mut evaluator, &name, &versions, inputs) {
+        for group in by_name(built) {
+            match output(&mut evaluator, &group, inputs) {
                 Ok(output) => outputs.push(output),
                 Err(error) => errors.push(error),
             }
@@ -172,7 +184,7 @@ fn walk(selected: &Selected<'_>, value: Value, leaves: &mut Vec<Leaf>) -> Result
         value = child.clone();
     }
     let dest = selected.target.dest.as_ref().map(|(dest, _)| {
-        let below = name.splitn(2, '.').nth(1);
+        let below = name.split_once('.').map(|(_, below)| below);
         below.map_or_else(|| dest.to_string(), |below| format!("{dest}/{}", below.replace('.', "/")))
     });
     collect(name, dest, selected.target.item.span, value, leaves);
@@ -208,13 +220,17 @@ fn children(value: &Value) -> Vec<(String, Value)> {
 }
 
 /// The versions of each leaf, in the order of the first platform that has it.
-fn by_name(built: Vec<(Arc<Platform>, Vec<Leaf>)>) -> Vec<(String, Vec<(Arc<Platform>, Leaf)>)> {
-    let mut groups: Vec<(String, Vec<(Arc<Platform>, Leaf)>)> = Vec::new();
+fn by_name(built: Vec<(Arc<Platform>, Vec<Leaf>)>) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
     for (platform, leaves) in built {
         for leaf in leaves {
-            match groups.iter_mut().find(|(name, _)| *name == leaf.name) {
-                Some((_, versions)) => versions.push((platform.clone(), leaf)),
-                None => groups.push((leaf.name.clone(), vec![(platform.clone(), leaf)])),
+            let platform = platform.clone();
+            match groups.iter_mut().find(|group| group.name == leaf.name) {
+                Some(group) => group.versions.push(Version { platform, leaf }),
+                None => {
+                    groups
+                        .push(Group { name: leaf.name.clone(), versions: vec![Version { platform, leaf }] });
+                }
             }
         }
     }
@@ -222,26 +238,27 @@ fn by_name(built: Vec<(Arc<Platform>, Vec<Leaf>)>) -> Vec<(String, Vec<(Arc<Plat
 }
 
 /// One output of what a leaf is on each platform.
-fn output(
-    evaluator: &mut Evaluator<'_>,
-    name: &str,
-    versions: &[(Arc<Platform>, Leaf)],
-    inputs: &Inputs,
-) -> Result<Output, EvalError> {
-    let (_, first) = &versions[0];
-    let platforms = || versions.iter().map(|(platform, _)| Platform::clone(platform)).collect::<Vec<_>>();
+fn output(evaluator: &mut Evaluator<'_>, group: &Group, inputs: &Inputs) -> Result<Output, EvalError> {
+    let Group { name, versions } = group;
+    let first = &versions[0].leaf;
     let several = || {
-        EvalError::at(first.span, Cause::SeveralPlatforms { target: name.to_owned(), platforms: platforms() })
+        let platforms = versions.iter().map(|version| Platform::clone(&version.platform)).collect();
+        EvalError::at(first.span, Cause::SeveralPlatforms { target: name.clone(), platforms })
     };
-    let same = versions.iter().all(|(_, leaf)| leaf.value == first.value);
+    let same = versions.iter().all(|version| version.leaf.value == first.value);
     let kind = match &first.value {
         Value::Fs(files) if same => OutputKind::Fs(evaluator.materialise(files, first.span)),
         Value::Image(_) => {
             let mut images = Vec::new();
-            for (platform, leaf) in versions {
+            for Version { platform, leaf } in versions {
                 let Value::Image(image) = &leaf.value else { return Err(several()) };
                 if inputs.platform_choice == PlatformChoice::Explicit {
-                    check_platforms(name, leaf.span, &[image.clone()], std::slice::from_ref(&**platform))?;
+                    check_platforms(
+                        name,
+                        leaf.span,
+                        std::slice::from_ref(image),
+                        std::slice::from_ref(&**platform),
+                    )?;
                 }
                 images.push(image.clone());
             }
@@ -258,7 +275,7 @@ fn output(
         }
         _ => return Err(several()),
     };
-    Ok(Output { name: name.to_owned(), dest: first.dest.clone(), kind, span: first.span })
+    Ok(Output { name: name.clone(), dest: first.dest.clone(), kind, span: first.span })
 }
 
 fn check_platforms(

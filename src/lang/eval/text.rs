@@ -266,7 +266,7 @@ pub(super) fn order(left: &Value, right: &Value) -> std::cmp::Ordering {
 fn duration_text(nanos: u64) -> String {
     const UNITS: &[(u64, &str)] =
         &[(3_600_000_000_000, "h"), (60_000_000_000, "m"), (1_000_000_000, "s"), (1_000_000, "ms")];
-    let unit = UNITS.iter().find(|(unit, _)| nanos != 0 && nanos % unit == 0);
+    let unit = UNITS.iter().find(|(unit, _)| nanos != 0 && nanos.is_multiple_of(*unit));
     match unit {
         Some((unit, name)) => format!("{}{name}", nanos / unit),
         None if nanos == 0 => "0s".to_owned(),

@@ -229,7 +229,7 @@ impl Evaluator<'_> {
     }
 
     /// A tree as an image without any settings; those an image had are gone.
-    pub(super) fn to_image(&mut self, args: &Args<'_>) -> Eval {
+    pub(super) fn image_of_tree(&mut self, args: &Args<'_>) -> Eval {
         let platform = self.platform_arg(args, "platform");
         let tree = self.materialise(&as_files(args.required("self")), args.span);
         Ok(Value::Image(Arc::new(Image {

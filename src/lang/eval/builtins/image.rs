@@ -70,7 +70,7 @@ impl Evaluator<'_> {
             }
         }
         if args.get("ports").is_some() {
-            config.ports = args.texts("ports").iter().map(|port| with_protocol(port)).collect();
+            config.ports = args.texts("ports").iter().flat_map(|port| single_ports(port)).collect();
         }
         if args.get("volumes").is_some() {
             config.volumes = args.texts("volumes");
@@ -151,9 +151,14 @@ fn command_words(words: &Value) -> Option<Vec<String>> {
     words.filter(|words: &Vec<String>| !words.is_empty())
 }
 
-/// OCI names a port with its protocol.
-fn with_protocol(port: &str) -> String {
-    if port.contains('/') { port.to_owned() } else { format!("{port}/tcp") }
+/// `80/tcp` for each port of `80`, `8000-8010/udp`: OCI names single ports, with their protocols.
+fn single_ports(port: &str) -> Vec<String> {
+    let (numbers, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
+    let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));
+    match (first.parse::<u16>(), last.parse::<u16>()) {
+        (Ok(first), Ok(last)) => (first..=last).map(|number| format!("{number}/{protocol}")).collect(),
+        _ => vec![format!("{numbers}/{protocol}")],
+    }
 }
 
 fn pairs(pairs: &[(String, String)]) -> Value {

@@ -253,7 +253,7 @@ impl Evaluator<'_> {
             Builtin::TreeAt => self.at(&args),
             Builtin::TreeOnly => self.filtered(&args, args.texts("patterns"), Vec::new()),
             Builtin::TreeWithout => self.filtered(&args, Vec::new(), args.texts("patterns")),
-            Builtin::TreeImage => self.to_image(&args),
+            Builtin::TreeImage => self.image_of_tree(&args),
             Builtin::ImageRun | Builtin::ImageExec => self.run(&args),
             Builtin::Raw => Ok(values::raw(args.text("text"))),
             Builtin::Ro => Ok(self.ro(&args)),

@@ -52,7 +52,7 @@ impl Evaluator<'_> {
             Request::Image { reference: reference.clone(), platform: Platform::clone(&platform), pull };
         let answer = self.answer(request, args)?;
         let mut pinned = reference;
-        pinned.digest.get_or_insert_with(|| answer.digest.clone());
+        pinned.digest.get_or_insert(answer.digest);
         let source = Some(Platform::clone(&platform));
         let edge = self.add_edge(span, |graph| graph.image(&pinned, mode, source));
         Ok(known_image(edge, &answer, &platform))
@@ -71,7 +71,7 @@ impl Evaluator<'_> {
         };
         let answer = self.answer(request, args)?;
         let mut pinned = reference;
-        pinned.digest.get_or_insert_with(|| answer.digest.clone());
+        pinned.digest.get_or_insert(answer.digest);
         let source = Some(Platform::clone(&platform));
         let edge = self.add_edge(args.span, |graph| graph.oci_layout(&pinned.to_string(), &dir, source));
         Ok(known_image(edge, &answer, &platform))
