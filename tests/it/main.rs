@@ -1,7 +1,8 @@
 //! The one integration-test binary: every test is registered here by name and run by libtest-mimic.
 #![allow(unreachable_pub, reason = "trials() is public by custom, though this binary exports nothing")]
 
-mod exec;
+mod eval;
+mod golden;
 mod tidy;
 mod vectors;
 
@@ -10,7 +11,8 @@ use libtest_mimic::{Arguments, Failed, Trial};
 fn main() {
     let args = Arguments::from_args();
     let mut trials = Vec::new();
-    trials.extend(exec::trials());
+    trials.extend(eval::trials());
+    trials.extend(golden::trials());
     trials.extend(tidy::trials());
     trials.extend(vectors::trials());
     libtest_mimic::run(&args, trials).exit();
