@@ -5,8 +5,10 @@
 //! - [`source`]: where trees come from.
 //! - [`content_hash`]: digests of what an op reads of a tree.
 //! - [`exec`]: running one command.
+//! - [`registry`]: talking to registries.
 //! - [`event`], [`cancel`]: what is told, and the switch that stops everything.
 
 pub mod cancel;
 pub mod event;
 pub mod exec;
+pub mod registry;

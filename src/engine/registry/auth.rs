@@ -3,93 +3,47 @@
 //! Rules of security.md S6: credentials belong to one registry host; a token server gets them only over TLS (or
 //! loopback) and only when it is plainly the same party; what a redirect leads to gets none.
 
-use std::fmt;
 use std::sync::Arc;
 
 use docker_credential::{CredentialRetrievalError, DockerCredential};
 use reqwest::Url;
 
-use super::DOCKER_HUB_HOST;
-
-/// What a person configured for a registry.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Credentials {
-    /// User name and password.
-    Password {
-        /// User name.
-        username: String,
-        /// Password, or a personal access token.
-        password: String,
-    },
-    /// An OAuth2 refresh token, exchanged for access tokens.
-    IdentityToken(String),
-}
-
-/// Never shows the secret part.
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Credentials::Password { username, .. } => write!(f, "Password({username})"),
-            Credentials::IdentityToken(_) => f.write_str("IdentityToken"),
-        }
-    }
-}
-
-/// Where credentials come from. May block: asked on a blocking thread, once per registry.
-pub trait CredentialSource: Send + Sync {
-    /// The credentials for a registry host (with its port); `Ok(None)`: none are configured; `Err`: could not look,
-    /// in words that name the place.
-    fn credentials(&self, host: &str) -> Result<Option<Credentials>, String>;
-}
+use crate::session::{Credentials, SessionError};
 
 /// Docker's own configuration: `$DOCKER_CONFIG/config.json` or `~/.docker/config.json` with its helpers.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct DockerConfig;
-
-impl CredentialSource for DockerConfig {
-    fn credentials(&self, host: &str) -> Result<Option<Credentials>, String> {
-        let server = if host == DOCKER_HUB_HOST { "https://index.docker.io/v1/" } else { host };
-        match docker_credential::get_credential(server) {
-            Ok(DockerCredential::UsernamePassword(username, password)) if username.is_empty() => {
-                // `docker logout` with a credential store leaves an empty entry behind.
-                debug_assert!(password.is_empty() || username.is_empty());
-                Ok(None)
-            }
-            Ok(DockerCredential::UsernamePassword(username, password)) => {
-                Ok(Some(Credentials::Password { username, password }))
-            }
-            Ok(DockerCredential::IdentityToken(token)) => Ok(Some(Credentials::IdentityToken(token))),
-            Err(
-                CredentialRetrievalError::NoCredentialConfigured | CredentialRetrievalError::ConfigNotFound,
-            ) => Ok(None),
-            // The protocol's fixed words for "I have none" (docker-credential-helpers, credentials/error.go).
-            Err(CredentialRetrievalError::HelperFailure { stdout, stderr, .. })
-                if stdout.contains("credentials not found") || stderr.contains("credentials not found") =>
-            {
-                Ok(None)
-            }
-            Err(CredentialRetrievalError::HelperFailure { helper, stderr, .. }) => {
-                Err(format!("`{helper}` failed: {}", stderr.trim()))
-            }
-            Err(error) => Err(lower_first(&error.to_string())),
+///
+/// For sessions that act for a person at a terminal. `registry` is a host with its port, or `docker.io`. May run a
+/// credential helper and wait for it.
+pub fn docker_credentials(registry: &str) -> Result<Option<Credentials>, SessionError> {
+    let server = if registry == "docker.io" { "https://index.docker.io/v1/" } else { registry };
+    let failed = |reason| SessionError::Credentials { registry: registry.to_owned(), reason };
+    match docker_credential::get_credential(server) {
+        // `docker logout` with a credential store leaves an empty entry behind.
+        Ok(DockerCredential::UsernamePassword(user, _)) if user.is_empty() => Ok(None),
+        Ok(DockerCredential::UsernamePassword(user, password)) => {
+            Ok(Some(Credentials::Basic { user, password }))
         }
-    }
-}
-
-/// No credentials for anyone.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Anonymous;
-
-impl CredentialSource for Anonymous {
-    fn credentials(&self, _host: &str) -> Result<Option<Credentials>, String> {
-        Ok(None)
+        Ok(DockerCredential::IdentityToken(token)) => Ok(Some(Credentials::IdentityToken(token))),
+        Err(CredentialRetrievalError::NoCredentialConfigured | CredentialRetrievalError::ConfigNotFound) => {
+            Ok(None)
+        }
+        // The protocol's fixed words for "I have none" (docker-credential-helpers, credentials/error.go).
+        Err(CredentialRetrievalError::HelperFailure { stdout, stderr, .. })
+            if stdout.contains("credentials not found") || stderr.contains("credentials not found") =>
+        {
+            Ok(None)
+        }
+        Err(CredentialRetrievalError::HelperFailure { helper, stderr, .. }) => {
+            Err(failed(format!("`{helper}` failed: {}", stderr.trim())))
+        }
+        Err(error) => Err(failed(lower_first(&error.to_string()))),
     }
 }
 
 /// What goes into `Authorization`.
 #[derive(Clone)]
 pub(super) enum Authorization {
-    Basic { username: String, password: String },
+    Basic { user: String, password: String },
     Bearer(Arc<str>),
 }
 
@@ -98,8 +52,8 @@ impl PartialEq for Authorization {
         match (self, other) {
             (Authorization::Bearer(a), Authorization::Bearer(b)) => a == b,
             (
-                Authorization::Basic { username: a, password: b },
-                Authorization::Basic { username: c, password: d },
+                Authorization::Basic { user: a, password: b },
+                Authorization::Basic { user: c, password: d },
             ) => a == c && b == d,
             (Authorization::Bearer(_) | Authorization::Basic { .. }, _) => false,
         }

@@ -13,12 +13,13 @@ use reqwest::{Client, Method, Response, StatusCode, Url};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
-use super::auth::{Authorization, CredentialSource, Credentials, DockerConfig, realm_may_see_credentials};
+use super::auth::{Authorization, realm_may_see_credentials};
 use super::challenge::{self, Challenge};
 use super::document::{ACCEPT_MANIFEST, DocumentError, MAX_MANIFEST_BYTES};
 use super::error::RegistryError;
 use super::retry::{Backoff, RetryPolicy};
 use crate::base::{Digest, ImageRef};
+use crate::session::{Credentials, Session};
 
 /// Where images of `docker.io` really are.
 pub const DOCKER_HUB_HOST: &str = "registry-1.docker.io";
@@ -31,24 +32,18 @@ const MAX_ANSWER_BYTES: u64 = 1 << 20;
 const USER_AGENT: &str = concat!("bkl/", env!("CARGO_PKG_VERSION"));
 
 /// How to talk to registries.
-#[derive(Clone)]
-pub struct RegistryConfig {
-    /// Where credentials come from.
-    pub credentials: Arc<dyn CredentialSource>,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegistryOptions {
     /// How stubbornly fetches are tried again.
     pub retry: RetryPolicy,
     /// Pairs (registry host, token server host) that share credentials although their names are unrelated.
     pub trusted_realms: Vec<(String, String)>,
 }
 
-impl Default for RegistryConfig {
-    /// Docker's credentials, the standard retries.
-    fn default() -> RegistryConfig {
-        RegistryConfig {
-            credentials: Arc::new(DockerConfig),
-            retry: RetryPolicy::STANDARD,
-            trusted_realms: Vec::new(),
-        }
+impl Default for RegistryOptions {
+    /// The standard retries; no pairs.
+    fn default() -> RegistryOptions {
+        RegistryOptions { retry: RetryPolicy::STANDARD, trusted_realms: Vec::new() }
     }
 }
 
@@ -59,7 +54,8 @@ pub struct Registry {
 }
 
 struct Inner {
-    config: RegistryConfig,
+    session: Arc<dyn Session>,
+    options: RegistryOptions,
     /// For plain HTTP on this machine: no proxy, no certificates loaded.
     loopback: OnceLock<Result<Client, String>>,
     /// For everything else.
@@ -93,10 +89,11 @@ pub struct RawManifest {
 }
 
 impl Registry {
-    /// A client; opens nothing.
-    pub fn new(config: RegistryConfig) -> Registry {
+    /// A client that shows `session`'s credentials; opens nothing.
+    pub fn new(session: Arc<dyn Session>, options: RegistryOptions) -> Registry {
         let inner = Inner {
-            config,
+            session,
+            options,
             loopback: OnceLock::new(),
             secure: OnceLock::new(),
             authorizations: Mutex::new(BTreeMap::new()),
@@ -104,9 +101,14 @@ impl Registry {
         Registry { inner: Arc::new(inner) }
     }
 
-    /// How it was configured.
-    pub fn config(&self) -> &RegistryConfig {
-        &self.inner.config
+    /// How stubbornly it tries.
+    pub fn retry(&self) -> &RetryPolicy {
+        &self.inner.options.retry
+    }
+
+    /// Whose credentials it shows.
+    pub fn session(&self) -> &Arc<dyn Session> {
+        &self.inner.session
     }
 
     /// The manifest or index that `image` names: by its digest when it has one, else by its tag.
@@ -124,7 +126,7 @@ impl Registry {
         };
         let url = self.url(image, "manifests", &name)?;
         let scope = pull_scope(image);
-        let mut backoff = Backoff::new(&self.inner.config.retry);
+        let mut backoff = Backoff::new(&self.inner.options.retry);
         loop {
             let request = Request {
                 method: Method::GET,
@@ -262,8 +264,8 @@ impl Registry {
             }
             if url.origin() == request.url.origin() {
                 builder = match authorization {
-                    Some(Authorization::Basic { username, password }) => {
-                        builder.basic_auth(username, Some(password))
+                    Some(Authorization::Basic { user, password }) => {
+                        builder.basic_auth(user, Some(password))
                     }
                     Some(Authorization::Bearer(token)) => builder.bearer_auth(token),
                     None => builder,
@@ -311,10 +313,10 @@ impl Registry {
         let credentials = self.credentials(&host).await?;
         for challenge in challenges {
             let authorization = match (challenge, &credentials) {
-                (Challenge::Basic, Some(Credentials::Password { username, password }))
+                (Challenge::Basic, Some(Credentials::Basic { user, password }))
                     if !matches!(stale, Some(Authorization::Basic { .. })) =>
                 {
-                    Authorization::Basic { username: username.clone(), password: password.clone() }
+                    Authorization::Basic { user: user.clone(), password: password.clone() }
                 }
                 (Challenge::Basic, _) => continue,
                 (Challenge::Bearer { realm, service, scope }, _) => {
@@ -340,7 +342,7 @@ impl Registry {
         let realm = Url::parse(&ask.realm).ok().filter(is_allowed);
         let realm =
             realm.ok_or_else(|| RegistryError::Realm { host: host.clone(), realm: ask.realm.clone() })?;
-        let trusted = &self.inner.config.trusted_realms;
+        let trusted = &self.inner.options.trusted_realms;
         let credentials = credentials.filter(|_| realm_may_see_credentials(registry, &realm, trusted));
         let mut query = reqwest::Url::parse("http://query.invalid").expect("a constant URL");
         if let Some(service) = &ask.service {
@@ -362,8 +364,8 @@ impl Registry {
                     .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
                     .body(query.query().unwrap_or_default().to_owned())
             }
-            Some(Credentials::Password { username, password }) => {
-                client.get(with_query(&realm, &query)).basic_auth(username, Some(password))
+            Some(Credentials::Basic { user, password }) => {
+                client.get(with_query(&realm, &query)).basic_auth(user, Some(password))
             }
             None => client.get(with_query(&realm, &query)),
         };
@@ -393,15 +395,15 @@ impl Registry {
             })
     }
 
-    /// What is configured for a registry.
+    /// Who the session is at a registry.
     async fn credentials(&self, host: &str) -> Result<Option<Credentials>, RegistryError> {
-        let (source, asked) = (self.inner.config.credentials.clone(), host.to_owned());
+        let session = self.inner.session.clone();
+        let asked = if host == DOCKER_HUB_HOST { "docker.io" } else { host }.to_owned();
         // A credential helper is a process: waiting for it must not hold up the others.
-        let answer = tokio::task::spawn_blocking(move || source.credentials(&asked)).await;
-        let failed = |reason| RegistryError::Credentials { host: host.to_owned(), reason };
+        let answer = tokio::task::spawn_blocking(move || session.credentials(&asked)).await;
         match answer {
-            Ok(answer) => answer.map_err(failed),
-            Err(error) => Err(failed(error.to_string())),
+            Ok(answer) => answer.map_err(|error| RegistryError::Credentials(error.to_string())),
+            Err(error) => Err(RegistryError::Credentials(error.to_string())),
         }
     }
 

@@ -174,7 +174,7 @@ pub struct Index {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Document {
     /// One image.
-    Manifest(Manifest),
+    Manifest(Box<Manifest>),
     /// Several.
     Index(Index),
 }
@@ -205,7 +205,7 @@ pub enum DocumentError {
         body: String,
     },
     /// The form does not fit the type.
-    #[error("its type is `{media_type}`, but it has no `{field}`")]
+    #[error("its type is `{}`, but it has no `{field}`", if media_type.is_empty() { "image" } else { media_type })]
     Form {
         /// Announced type.
         media_type: String,
@@ -239,11 +239,11 @@ impl Document {
             return Err(DocumentError::Schema1);
         }
         let header = announced.split(';').next().unwrap_or_default().trim();
-        let body = value["mediaType"].as_str().unwrap_or_default();
+        let body = value["mediaType"].as_str().unwrap_or_default().to_owned();
         if !header.is_empty() && !body.is_empty() && header != body {
-            return Err(DocumentError::Disagree { header: header.to_owned(), body: body.to_owned() });
+            return Err(DocumentError::Disagree { header: header.to_owned(), body });
         }
-        let media_type = if body.is_empty() { header } else { body };
+        let media_type = if body.is_empty() { header } else { &body };
         let has_form = |field: &'static str| {
             let missing = DocumentError::Form { media_type: media_type.to_owned(), field };
             if value.get(field).is_some() { Ok(()) } else { Err(missing) }
@@ -260,7 +260,7 @@ impl Document {
             Ok(Document::Index(index))
         } else {
             has_form("config")?;
-            let mut manifest: Manifest = serde_json::from_value(value)?;
+            let mut manifest: Box<Manifest> = serde_json::from_value(value)?;
             manifest.media_type = media_type.to_owned();
             Ok(Document::Manifest(manifest))
         }

@@ -37,7 +37,7 @@ fn forms() {
         media::OCI_INDEX,
         "index application/vnd.oci.image.index.v1+json of 0",
     );
-    check(r#"{"schemaVersion":2}"#, "", "its type is ``, but it has no `config`");
+    check(r#"{"schemaVersion":2}"#, "", "its type is `image`, but it has no `config`");
     check(&manifest, "text/html", "its type `text/html` is neither an image manifest nor an index");
 }
 
