@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::error::RegistryError;
 use crate::base::{Digest, Report};
-use crate::engine::registry::RegistryError;
 use crate::store::StoreError;
 
 /// Why an image cannot be resolved or unpacked.
@@ -48,12 +48,6 @@ pub enum ImageError {
         /// There.
         found: Digest,
     },
-    /// Local content was asked for and there is none.
-    #[error("`{reference}` is not in the store, and asking a registry is not allowed here")]
-    NotLocal {
-        /// Image.
-        reference: String,
-    },
     /// A directory that is not an OCI layout.
     #[error("`{}` is not an OCI layout: {reason}", path.display())]
     Layout {
@@ -72,24 +66,29 @@ pub enum ImageError {
         /// Names and digests it has.
         there: Vec<String>,
     },
-    /// A layer cannot be unpacked.
-    #[error("cannot unpack layer {layer} of `{reference}`: {source}")]
+    /// A layer cannot be unpacked: damaged, or not what the config says.
+    #[error("cannot unpack layer `{layer}` of `{reference}`: {source}")]
     Unpack {
         /// Image.
         reference: String,
         /// The layer's blob.
         layer: Digest,
         /// Why.
+        #[source]
         source: StoreError,
     },
     /// The store failed.
-    #[error("cannot keep `{reference}` in the store: {source}")]
+    #[error("cannot keep {what} in the store: {source}")]
     Store {
-        /// Image.
-        reference: String,
+        /// Thing that was to be kept or read.
+        what: String,
         /// Why.
+        #[source]
         source: StoreError,
     },
+    /// The build was stopped.
+    #[error("cancelled")]
+    Cancelled,
 }
 
 impl ImageError {
@@ -101,11 +100,11 @@ impl ImageError {
             ImageError::NoPlatform { .. } => "bkl::no_platform",
             ImageError::Broken { .. } => "bkl::bad_image",
             ImageError::Checksum { .. } => "bkl::image_checksum",
-            ImageError::NotLocal { .. } => "bkl::image_not_local",
             ImageError::Layout { .. } => "bkl::bad_layout",
             ImageError::NoEntry { .. } => "bkl::image_not_found",
             ImageError::Unpack { .. } => "bkl::corrupt_layer",
             ImageError::Store { .. } => "bkl::store",
+            ImageError::Cancelled => "bkl::cancelled",
         }
     }
 
@@ -129,11 +128,13 @@ impl ImageError {
             ImageError::Unpack { .. } => {
                 "nothing of this layer was kept; if it fails again, the image must be pushed again".to_owned()
             }
-            ImageError::NotLocal { .. } => "drop `pull: .never` or pull the image first".to_owned(),
             ImageError::Checksum { .. } => {
                 "if the change is wanted, write the new digest, or run `bkl update`".to_owned()
             }
-            ImageError::Identifier { .. } | ImageError::Broken { .. } | ImageError::Store { .. } => return None,
+            ImageError::Identifier { .. }
+            | ImageError::Broken { .. }
+            | ImageError::Store { .. }
+            | ImageError::Cancelled => return None,
         })
     }
 
