@@ -10,3 +10,4 @@
 pub mod cancel;
 pub mod event;
 pub mod exec;
+pub mod solver;
