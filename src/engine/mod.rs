@@ -12,3 +12,4 @@ pub mod cancel;
 pub mod event;
 pub mod exec;
 pub mod registry;
+pub mod solver;

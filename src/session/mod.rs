@@ -55,7 +55,9 @@ impl std::fmt::Debug for Credentials {
     /// Without what is secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Credentials::Basic { user, .. } => f.debug_struct("Basic").field("user", user).finish_non_exhaustive(),
+            Credentials::Basic { user, .. } => {
+                f.debug_struct("Basic").field("user", user).finish_non_exhaustive()
+            }
             Credentials::IdentityToken(_) => f.debug_struct("IdentityToken").finish_non_exhaustive(),
         }
     }

@@ -25,9 +25,6 @@ use tokio::sync::Semaphore;
 
 use crate::base::Digest;
 
-use super::cancel::Cancel;
-use super::event::EventSink;
-
 pub use flight::ExecCtx;
 
 /// A result of an op: cheap to clone.
@@ -217,5 +214,5 @@ pub struct Scheduler<O: Op> {
     commands: Arc<Semaphore>,
     network: Arc<Semaphore>,
     disk: Arc<Semaphore>,
-    flights: flight::Flights<O>,
+    flights: Arc<flight::Flights<O>>,
 }
