@@ -52,7 +52,9 @@ pub fn parse_rfc3339(text: &str) -> Option<SystemTime> {
     }
     let offset = match rest.as_bytes() {
         b"Z" | b"z" => 0,
-        [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] if [h1, h2, m1, m2].iter().all(|b| b.is_ascii_digit()) => {
+        [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2]
+            if [h1, h2, m1, m2].iter().all(|b| b.is_ascii_digit()) =>
+        {
             let digit = |byte: &u8| i64::from(byte - b'0');
             let minutes = (digit(h1) * 10 + digit(h2)) * 60 + digit(m1) * 10 + digit(m2);
             if *sign == b'-' { -minutes * 60 } else { minutes * 60 }

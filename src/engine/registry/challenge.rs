@@ -30,7 +30,9 @@ pub(super) fn parse(header: &str) -> Vec<Challenge> {
         // A parameter is `name=value`; a token without `=` starts the next challenge.
         loop {
             let (name, after) = split_token(rest);
-            let Some(value) = after.trim_start().strip_prefix('=').filter(|_| !name.is_empty()) else { break };
+            let Some(value) = after.trim_start().strip_prefix('=').filter(|_| !name.is_empty()) else {
+                break;
+            };
             let Some((value, after)) = value_of(value.trim_start()) else { return challenges };
             params.push((name.to_ascii_lowercase(), value));
             rest = after.trim_start();

@@ -230,7 +230,8 @@ impl Registry {
                 }
                 _ => {
                     let retry_after = retry_after(&headers);
-                    let body = read_capped(response, MAX_ANSWER_BYTES, &what, &host).await.unwrap_or_default();
+                    let body =
+                        read_capped(response, MAX_ANSWER_BYTES, &what, &host).await.unwrap_or_default();
                     let detail = error_detail(&body);
                     RegistryError::Status { what, host, status: status.as_u16(), detail, retry_after }
                 }
@@ -264,9 +265,7 @@ impl Registry {
             }
             if url.origin() == request.url.origin() {
                 builder = match authorization {
-                    Some(Authorization::Basic { user, password }) => {
-                        builder.basic_auth(user, Some(password))
-                    }
+                    Some(Authorization::Basic { user, password }) => builder.basic_auth(user, Some(password)),
                     Some(Authorization::Bearer(token)) => builder.bearer_auth(token),
                     None => builder,
                 };
@@ -425,9 +424,9 @@ impl Registry {
     /// The client for a URL, made when it is first needed.
     fn client(&self, url: &Url) -> Result<&Client, RegistryError> {
         let client = if url.scheme() == "http" {
-            self.inner.loopback.get_or_init(|| {
-                build_client(|builder| builder.no_proxy().tls_certs_only(std::iter::empty()))
-            })
+            self.inner
+                .loopback
+                .get_or_init(|| build_client(|builder| builder.no_proxy().tls_certs_only(std::iter::empty())))
         } else {
             self.inner.secure.get_or_init(|| build_client(|builder| builder.https_only(true)))
         };

@@ -110,9 +110,9 @@ impl RegistryError {
     /// Whether asking again may help: the network, the server's load, damaged bytes on the way.
     pub fn is_transient(&self) -> bool {
         match self {
-            RegistryError::Unreachable { .. }
-            | RegistryError::Digest { .. }
-            | RegistryError::Size { .. } => true,
+            RegistryError::Unreachable { .. } | RegistryError::Digest { .. } | RegistryError::Size { .. } => {
+                true
+            }
             RegistryError::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
             RegistryError::NotFound { .. }
             | RegistryError::Denied { .. }
@@ -140,9 +140,9 @@ impl RegistryError {
             | RegistryError::Redirect { .. }
             | RegistryError::Client(_) => "bkl::registry",
             RegistryError::NotFound { .. } => "bkl::image_not_found",
-            RegistryError::Denied { .. }
-            | RegistryError::Realm { .. }
-            | RegistryError::Credentials(_) => "bkl::registry_auth",
+            RegistryError::Denied { .. } | RegistryError::Realm { .. } | RegistryError::Credentials(_) => {
+                "bkl::registry_auth"
+            }
             RegistryError::Digest { .. } | RegistryError::Size { .. } => "bkl::corrupt_blob",
             RegistryError::Document { .. } => "bkl::bad_manifest",
         }
@@ -167,7 +167,9 @@ impl RegistryError {
                     .to_owned()
             }
             RegistryError::Digest { host, .. } | RegistryError::Size { host, .. } => {
-                format!("nothing was kept; the copy at `{host}` must be replaced, by pushing the image again, say")
+                format!(
+                    "nothing was kept; the copy at `{host}` must be replaced, by pushing the image again, say"
+                )
             }
             RegistryError::Status { .. }
             | RegistryError::Realm { .. }

@@ -75,7 +75,7 @@ pub enum ImageError {
         layer: Digest,
         /// Why.
         #[source]
-        source: StoreError,
+        source: Box<StoreError>,
     },
     /// The store failed.
     #[error("cannot keep {what} in the store: {source}")]
@@ -84,7 +84,7 @@ pub enum ImageError {
         what: String,
         /// Why.
         #[source]
-        source: StoreError,
+        source: Box<StoreError>,
     },
     /// The build was stopped.
     #[error("cancelled")]
@@ -110,14 +110,17 @@ impl ImageError {
 
     /// The way out, when there is one to name.
     pub fn help(&self) -> Option<String> {
-        let list = |things: &[String]| things.iter().map(|it| format!("`{it}`")).collect::<Vec<_>>().join(", ");
+        let list =
+            |things: &[String]| things.iter().map(|it| format!("`{it}`")).collect::<Vec<_>>().join(", ");
         Some(match self {
             ImageError::Fetch(error) => return error.help(),
             ImageError::NoPlatform { offered, .. } if offered.is_empty() => {
                 "the index names no platforms at all".to_owned()
             }
             ImageError::NoPlatform { offered, .. } => format!("it has {}", offered.join(", ")),
-            ImageError::NoEntry { there, .. } if there.is_empty() => "its index.json lists no images".to_owned(),
+            ImageError::NoEntry { there, .. } if there.is_empty() => {
+                "its index.json lists no images".to_owned()
+            }
             ImageError::NoEntry { name, there, .. } if name.is_empty() => {
                 format!("it has several: name one of {}", list(there))
             }

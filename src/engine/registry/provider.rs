@@ -60,7 +60,9 @@ impl Provider {
                 let (bytes, content_type) = self.fetch_document(descriptor, &what).await?;
                 // Checked before it is kept: what the type says may differ in the next answer.
                 parse(&bytes, &content_type, &what)?;
-                content.put(&bytes).map_err(|source| ImageError::Store { what: what.clone(), source })?;
+                content
+                    .put(&bytes)
+                    .map_err(|source| ImageError::Store { what: what.clone(), source: Box::new(source) })?;
                 bytes
             }
         };
@@ -97,8 +99,8 @@ impl Provider {
         }
         let fetch = Fetch { content, descriptor, what, place: self.place(), progress };
         match self {
-            Provider::Registry { registry, image } => fetch.from_registry(registry, image).await,
-            Provider::Layout(layout) => fetch.from_layout(layout),
+            Provider::Registry { registry, image } => fetch.registry_blob(registry, image).await,
+            Provider::Layout(layout) => fetch.layout_blob(layout),
         }
     }
 }
@@ -117,7 +119,7 @@ pub(super) fn read_if_there(
     match content.read(digest) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(StoreError::NoBlob { .. } | StoreError::Corrupt { .. }) => Ok(None),
-        Err(source) => Err(ImageError::Store { what: what.to_owned(), source }),
+        Err(source) => Err(ImageError::Store { what: what.to_owned(), source: Box::new(source) }),
     }
 }
 
@@ -132,7 +134,7 @@ struct Fetch<'a> {
 
 impl Fetch<'_> {
     /// What breaks off is taken up where it was, with the hash state it had; what turns out damaged starts anew.
-    async fn from_registry(&self, registry: &Registry, image: &ImageRef) -> Result<(), ImageError> {
+    async fn registry_blob(&self, registry: &Registry, image: &ImageRef) -> Result<(), ImageError> {
         let mut backoff = Backoff::new(registry.retry());
         let mut ingest = self.ingest()?;
         loop {
@@ -185,15 +187,14 @@ impl Fetch<'_> {
             self.write(ingest, &chunk[n_skipped as usize..])?;
         }
         if ingest.n_bytes() < self.descriptor.size {
-            let reason =
-                format!("it ended after {} of {} bytes", ingest.n_bytes(), self.descriptor.size);
+            let reason = format!("it ended after {} of {} bytes", ingest.n_bytes(), self.descriptor.size);
             let (what, host) = (self.what.to_owned(), self.place.clone());
             return Err(RegistryError::Unreachable { what, host, reason }.into());
         }
         Ok(())
     }
 
-    fn from_layout(&self, layout: &Layout) -> Result<(), ImageError> {
+    fn layout_blob(&self, layout: &Layout) -> Result<(), ImageError> {
         let mut file = layout.open(self.descriptor, self.what)?;
         let mut ingest = self.ingest()?;
         let mut buffer = vec![0; 256 << 10];
@@ -243,6 +244,6 @@ impl Fetch<'_> {
     }
 
     fn store_error(&self, source: StoreError) -> ImageError {
-        ImageError::Store { what: self.what.to_owned(), source }
+        ImageError::Store { what: self.what.to_owned(), source: Box::new(source) }
     }
 }

@@ -75,7 +75,7 @@ pub async fn pull(
             if pull.cancel.is_cancelled() {
                 return Err(ImageError::Cancelled);
             }
-            pull.stack(tree, &layer, unpacked)
+            pull.stack(&tree, &layer, unpacked)
         })
     });
     stacking.await.expect("stacking layers does not panic")
@@ -161,7 +161,7 @@ impl Pull {
         let _lease = match waiting.await.expect("waiting for a lease does not panic") {
             Ok(lease) => lease,
             Err(StoreError::Cancelled) => return Err(ImageError::Cancelled),
-            Err(source) => return Err(ImageError::Store { what, source }),
+            Err(source) => return Err(ImageError::Store { what, source: Box::new(source) }),
         };
         tokio::select! {
             fetched = self.provider.blob(&content, &layer.blob, &what, &report) => fetched,
@@ -175,7 +175,7 @@ impl Pull {
             source => ImageError::Unpack {
                 reference: self.reference.clone(),
                 layer: layer.blob.digest,
-                source,
+                source: Box::new(source),
             },
         };
         let file = self.store.content().open(&layer.blob.digest).map_err(unpack_error)?;
@@ -202,17 +202,17 @@ impl Pull {
     /// `tree` with the layer on top.
     fn stack(
         &self,
-        tree: Snapshot,
+        tree: &Snapshot,
         layer: &ImageLayer,
         unpacked: UnpackedLayer,
     ) -> Result<Snapshot, ImageError> {
         let failed = |source| ImageError::Unpack {
             reference: self.reference.clone(),
             layer: layer.blob.digest,
-            source,
+            source: Box::new(source),
         };
         // Another pull may have been quicker; then this copy is dropped.
-        if let Some(id) = self.store.find_layer(&tree, &layer.diff_id).map_err(failed)? {
+        if let Some(id) = self.store.find_layer(tree, &layer.diff_id).map_err(failed)? {
             return Ok(tree.with(id));
         }
         let blob = BlobDescriptor {
@@ -222,13 +222,13 @@ impl Pull {
             diff_id: layer.diff_id,
         };
         let meta = LayerMeta { description: layer.created_by.clone(), blob: Some(blob) };
-        let id = unpacked.commit(&tree, Some(&layer.diff_id), &meta).map_err(failed)?;
+        let id = unpacked.commit(tree, Some(&layer.diff_id), &meta).map_err(failed)?;
         Ok(tree.with(id))
     }
 }
 
 fn store_error(image: &ResolvedImage, source: StoreError) -> ImageError {
-    ImageError::Store { what: format!("`{}`", image.reference), source }
+    ImageError::Store { what: format!("`{}`", image.reference), source: Box::new(source) }
 }
 
 /// A file that cannot be read on once the switch is on: unpacking stops at the next block.

@@ -135,7 +135,7 @@ pub async fn resolve_image(
     // Checked before it is kept.
     Document::parse(&manifest.bytes, &manifest.content_type)
         .map_err(|source| RegistryError::Document { what: what.clone(), source })?;
-    content.put(&manifest.bytes).map_err(|source| ImageError::Store { what, source })?;
+    content.put(&manifest.bytes).map_err(|source| ImageError::Store { what, source: Box::new(source) })?;
     let resolved = resolver.root(manifest.digest).await?;
     // Only remembered to be asked less often: not being able to is no error.
     let _ = store.put_value(Table::ImageRefs, key.as_bytes(), manifest.digest.to_string().as_bytes());

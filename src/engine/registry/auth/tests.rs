@@ -4,7 +4,11 @@ use super::*;
 
 fn check(registry: &str, realm: &str, expected: bool) {
     let url = |text: &str| Url::parse(text).unwrap();
-    assert_eq!(realm_may_see_credentials(&url(registry), &url(realm), &[]), expected, "{registry} -> {realm}");
+    assert_eq!(
+        realm_may_see_credentials(&url(registry), &url(realm), &[]),
+        expected,
+        "{registry} -> {realm}"
+    );
 }
 
 #[test]

@@ -8,7 +8,11 @@ fn check(text: &str, announced: &str, expected: &str) {
     let text = text.replace("DIGEST", DIGEST);
     let found = match Document::parse(text.as_bytes(), announced) {
         Ok(Document::Manifest(manifest)) => {
-            format!("manifest {} with {} layers", manifest.media_type, manifest.layers.unwrap_or_default().len())
+            format!(
+                "manifest {} with {} layers",
+                manifest.media_type,
+                manifest.layers.unwrap_or_default().len()
+            )
         }
         Ok(Document::Index(index)) => format!("index {} of {}", index.media_type, index.manifests.len()),
         Err(error) => error.to_string(),
@@ -65,7 +69,8 @@ fn confusion_is_refused() {
 
 #[test]
 fn digests_are_parsed_before_use() {
-    let text = r#"{"schemaVersion":2,"config":{"mediaType":"x","digest":"sha256:../../etc/passwd","size":2}}"#;
+    let text =
+        r#"{"schemaVersion":2,"config":{"mediaType":"x","digest":"sha256:../../etc/passwd","size":2}}"#;
     let error = Document::parse(text.as_bytes(), "").unwrap_err();
     assert!(error.to_string().contains("is not a digest"), "{error}");
 }
