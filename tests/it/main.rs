@@ -1,5 +1,7 @@
 //! The one integration-test binary: every test is registered here by name and run by libtest-mimic.
 
+mod images;
+mod registry;
 mod tidy;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -7,6 +9,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 fn main() {
     let args = Arguments::from_args();
     let mut trials = Vec::new();
+    trials.extend(registry::trials());
     trials.extend(tidy::trials());
     libtest_mimic::run(&args, trials).exit();
 }
