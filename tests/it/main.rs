@@ -1,5 +1,6 @@
 //! The one integration-test binary: every test is registered here by name and run by libtest-mimic.
 
+mod exec;
 mod tidy;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -7,6 +8,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 fn main() {
     let args = Arguments::from_args();
     let mut trials = Vec::new();
+    trials.extend(exec::trials());
     trials.extend(tidy::trials());
     libtest_mimic::run(&args, trials).exit();
 }
