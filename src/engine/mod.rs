@@ -8,6 +8,8 @@
 //! - [`event`], [`cancel`]: what is told, and the switch that stops everything.
 
 pub mod cancel;
+pub mod content_hash;
 pub mod event;
 pub mod exec;
 pub mod solver;
+pub mod source;
