@@ -2,6 +2,7 @@
 #![deny(clippy::disallowed_methods)]
 
 pub mod digest;
+pub mod glob;
 pub mod path;
 pub mod platform;
 pub mod reference;

@@ -10,8 +10,10 @@
 //! - [`event`], [`cancel`]: what is told, and the switch that stops everything.
 
 pub mod cancel;
+pub mod content_hash;
 pub mod event;
 pub mod exec;
 pub mod export;
 pub mod registry;
 pub mod solver;
+pub mod source;

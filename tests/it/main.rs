@@ -1,5 +1,7 @@
 //! The one integration-test binary: every test is registered here by name and run by libtest-mimic.
 
+mod exec;
+mod export;
 mod images;
 mod registry;
 mod tidy;
@@ -9,6 +11,8 @@ use libtest_mimic::{Arguments, Failed, Trial};
 fn main() {
     let args = Arguments::from_args();
     let mut trials = Vec::new();
+    trials.extend(exec::trials());
+    trials.extend(export::trials());
     trials.extend(registry::trials());
     trials.extend(tidy::trials());
     libtest_mimic::run(&args, trials).exit();

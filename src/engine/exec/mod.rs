@@ -5,15 +5,27 @@
 //!
 //! - [`spec`]: what to run and how it ended.
 //! - [`error`]: why a command could not be run at all.
-//! - `runner`: the runner in this process: starts a helper per command and talks to it.
-//! - `helper`: the helper: the same program started afresh, which sets the container up and waits for it.
+//! - `runner`: the runner in this process: starts a helper per command and talks to it (`wire`).
+//! - [`helper`]: the helper: the same program started afresh, which sets the container up and waits for it.
+//! - `user`, `netfiles`, `seccomp`, `cgroup`, `tree`, `sys`: what the two need.
 
+mod cgroup;
 pub mod error;
+pub mod helper;
+mod netfiles;
+mod runner;
+mod seccomp;
 pub mod spec;
+mod sys;
+mod tree;
+mod user;
+mod wire;
 
 use futures_util::future::BoxFuture;
 
+pub use cgroup::sweep;
 pub use error::RunError;
+pub use runner::HelperRunner;
 pub use spec::{
     Access, ExecMount, ExecSpec, ExitStatus, HostLine, Limits, MountSource, Network, Stream, StubParents,
     Ulimit,

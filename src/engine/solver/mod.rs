@@ -17,6 +17,8 @@
 mod flight;
 mod key;
 mod run;
+mod steps;
+mod vertex;
 
 use std::sync::Arc;
 
@@ -216,3 +218,6 @@ pub struct Scheduler<O: Op> {
     disk: Arc<Semaphore>,
     flights: Arc<flight::Flights<O>>,
 }
+
+#[cfg(test)]
+mod tests;
