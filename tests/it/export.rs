@@ -131,7 +131,7 @@ fn base_layers_are_kept_as_pulled() {
     let built = Built::new();
     let report = built.export("oci", "layout/", "");
     let layout = built.dir().join("layout");
-    assert_eq!(report.paths, [layout.clone()]);
+    assert_eq!(report.paths, std::slice::from_ref(&layout));
     let index = json(layout.join("index.json"));
     let entry = &index["manifests"][0];
     assert_eq!(entry["digest"], report.images[0].digest.to_string());
@@ -318,7 +318,7 @@ fn local_directory() {
     let dest = built.dir().join("made/deep/out");
     let spec = parse(dest.to_str().unwrap()).unwrap();
     let report = export(built.store(), &[item], &spec, &mut Vec::new()).unwrap();
-    assert_eq!(report.paths, [dest.clone()]);
+    assert_eq!(report.paths, std::slice::from_ref(&dest));
     let text = |path: &str| std::fs::read_to_string(dest.join(path)).unwrap();
     assert_eq!((text("etc/name").as_str(), text("out/soft").as_str()), ("built", "out"));
     assert!(!dest.join("etc/gone").exists());

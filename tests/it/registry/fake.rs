@@ -36,15 +36,10 @@ pub(crate) struct Asked {
     pub(crate) headers: BTreeMap<String, String>,
 }
 
-/// How requests must be authorized.
-#[derive(Debug, Clone)]
-pub(crate) enum Auth {
-    None,
-    /// A bearer token from `/token` of this server, or of the one named; good for this many requests.
-    Token {
-        realm: Option<String>,
-        uses: usize,
-    },
+/// How requests must be authorized: by a bearer token from `/token` of this server, good for this many requests.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tokens {
+    pub(crate) uses: usize,
 }
 
 #[derive(Default)]
