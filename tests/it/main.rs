@@ -1,7 +1,10 @@
 //! The one integration-test binary: every test is registered here by name and run by libtest-mimic.
 
+#![allow(unreachable_pub, reason = "trials() is public by custom, though this binary exports nothing")]
+
 mod exec;
 mod tidy;
+mod vectors;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -10,6 +13,7 @@ fn main() {
     let mut trials = Vec::new();
     trials.extend(exec::trials());
     trials.extend(tidy::trials());
+    trials.extend(vectors::trials());
     libtest_mimic::run(&args, trials).exit();
 }
 
