@@ -11,5 +11,6 @@ pub mod cancel;
 pub mod content_hash;
 pub mod event;
 pub mod exec;
+pub mod ops;
 pub mod solver;
 pub mod source;

@@ -12,7 +12,9 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, Timespec};
 use rustix::io::Errno;
 
 use super::error::FileError;
-use super::root::{Last, Owner, Place, Root, chmod_at, chown_at, join, kind, list, set_times_at, split, timespec};
+use super::root::{
+    Last, Owner, Place, Root, chmod_at, chown_at, join, kind, list, set_times_at, split, timespec,
+};
 use super::{mode, unpack};
 use crate::base::glob::{self, Kind, Matched, Patterns};
 use crate::engine::cancel::Cancel;
@@ -69,7 +71,8 @@ impl Copy<'_> {
             return Err(FileError::NotFound { path: op.src.clone() });
         }
         for asked in matches {
-            let source = self.from.resolve(&asked, if op.follow_symlink { Last::Follow } else { Last::Keep })?;
+            let source =
+                self.from.resolve(&asked, if op.follow_symlink { Last::Follow } else { Last::Keep })?;
             let Some(stat) = self.from.stat(&source)? else {
                 return Err(FileError::NotFound { path: String::from_utf8_lossy(&asked).into_owned() });
             };
@@ -89,32 +92,9 @@ impl Copy<'_> {
             return Ok(vec![src.into_bytes()]);
         }
         let top = self.from.resolve(before.as_bytes(), Last::Follow)?;
-        if !self.from.is_dir(&top)? {
-            return Ok(Vec::new());
-        }
         let prefix = before.trim_end_matches('/').as_bytes();
-        let mut found = Vec::new();
-        let n_components = pattern.matches('/').count() + 1;
-        // (path below `top`, number of its components); names come sorted, the last pushed is taken first.
-        let mut todo = vec![(Place::new(), 0)];
-        while let Some((below, depth)) = todo.pop() {
-            if 0 < depth {
-                let relative = String::from_utf8_lossy(&below[1..]).into_owned();
-                if glob::matches(pattern, &relative)? {
-                    found.push([prefix, &below].concat());
-                    continue;
-                }
-            }
-            let place = [top.as_slice(), &below].concat();
-            if depth == n_components || !self.from.is_dir(&place)? {
-                continue;
-            }
-            let fd = self.from.open_dir(&place)?;
-            let names = list(&fd).map_err(|errno| FileError::io("list", &place, errno.into()))?;
-            let names = names.into_iter().rev();
-            todo.extend(names.map(|(name, _)| (join(&below, name.as_bytes()), depth + 1)));
-        }
-        Ok(found)
+        let below = super::matches_below(self.from, &top, pattern)?;
+        Ok(below.into_iter().map(|below| [prefix, &below].concat()).collect())
     }
 
     fn unpack(&self, source: &[u8]) -> Result<bool, FileError> {
@@ -240,8 +220,10 @@ impl Tree<'_> {
 
     /// Whether nothing below a directory that is not selected can be.
     fn passes_by(&self, relative: &str, verdicts: &Verdicts) -> bool {
-        let excluded =
-            self.exclude.as_ref().filter(|it| !relative.is_empty() && it.verdict(relative, &verdicts.exclude).0);
+        let excluded = self
+            .exclude
+            .as_ref()
+            .filter(|it| !relative.is_empty() && it.verdict(relative, &verdicts.exclude).0);
         match (excluded, &self.include) {
             (Some(exclude), _) => exclude.selects_nothing_below(relative, Kind::Exceptions),
             (None, Some(include)) => include.selects_nothing_below(relative, Kind::Plain),
@@ -388,8 +370,10 @@ impl Tree<'_> {
                 rustix::fs::symlinkat(link.as_slice(), &parent, name).map_err(failed("make the link"))?;
             }
             // A socket becomes a node nobody listens on.
-            file_type => rustix::fs::mknodat(&parent, name, file_type, Mode::from_raw_mode(0o600), stat.st_rdev)
-                .map_err(failed("make the node"))?,
+            file_type => {
+                rustix::fs::mknodat(&parent, name, file_type, Mode::from_raw_mode(0o600), stat.st_rdev)
+                    .map_err(failed("make the node"))?
+            }
         }
         self.metadata(source, stat, parent.as_fd(), name, target, Keep::Nothing)
     }
@@ -504,7 +488,9 @@ fn transfer(source: &OwnedFd, target: &OwnedFd) -> rustix::io::Result<()> {
             Ok(0) => return Ok(()),
             Ok(_) => copied_any = true,
             Err(Errno::INTR) => {}
-            Err(Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::IO) if !copied_any => break,
+            Err(Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::IO) if !copied_any => {
+                break;
+            }
             Err(errno) => return Err(errno),
         }
     }
@@ -522,15 +508,33 @@ fn transfer(source: &OwnedFd, target: &OwnedFd) -> rustix::io::Result<()> {
     }
 }
 
-/// Copies all extended attributes; those that the target's file system or kernel refuses are left out, as BuildKit does.
-fn copy_xattrs(from: &OwnedFd, from_name: &OsStr, to: BorrowedFd<'_>, to_name: &OsStr) -> rustix::io::Result<()> {
-    let all = xattrs(from, from_name)?;
+/// Copies all extended attributes.
+fn copy_xattrs(
+    from: &OwnedFd,
+    from_name: &OsStr,
+    to: BorrowedFd<'_>,
+    to_name: &OsStr,
+) -> rustix::io::Result<()> {
+    set_xattrs(&xattrs(from, from_name)?, to, to_name)
+}
+
+/// Sets extended attributes; those that the file system or the kernel refuses are left out, as BuildKit does, and so are
+/// those that overlayfs would understand.
+pub(super) fn set_xattrs(
+    all: &[(Vec<u8>, Vec<u8>)],
+    to: BorrowedFd<'_>,
+    to_name: &OsStr,
+) -> rustix::io::Result<()> {
     if all.is_empty() {
         return Ok(());
     }
     let through = Path::new("/proc/self/fd").join(to.as_raw_fd().to_string()).join(to_name);
     for (name, value) in all {
-        match rustix::fs::lsetxattr(&through, OsStr::from_bytes(&name), &value, rustix::fs::XattrFlags::empty()) {
+        if name.starts_with(b"trusted.") || name.starts_with(b"user.overlay.") {
+            continue;
+        }
+        match rustix::fs::lsetxattr(&through, OsStr::from_bytes(name), value, rustix::fs::XattrFlags::empty())
+        {
             Err(Errno::NOSPC | Errno::DQUOT) => return Err(Errno::NOSPC),
             Ok(()) | Err(_) => {}
         }

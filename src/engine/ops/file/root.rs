@@ -194,7 +194,9 @@ impl Root {
         while let Some(directory) = directories.get(idx).cloned() {
             idx += 1;
             let fd = self.open_dir(&directory)?;
-            for (name, is_dir) in list(&fd).map_err(|errno| FileError::io("list", &directory, errno.into()))? {
+            for (name, is_dir) in
+                list(&fd).map_err(|errno| FileError::io("list", &directory, errno.into()))?
+            {
                 if is_dir {
                     directories.push(join(&directory, name.as_bytes()));
                 } else {
@@ -211,16 +213,23 @@ impl Root {
 
     pub(crate) fn chown(&self, place: &[u8], owner: Owner) -> Result<(), FileError> {
         let (parent, name) = self.parent_of(place)?;
-        chown_at(parent.as_fd(), name, owner).map_err(|errno| FileError::io("set the owner of", place, errno.into()))
+        chown_at(parent.as_fd(), name, owner)
+            .map_err(|errno| FileError::io("set the owner of", place, errno.into()))
     }
 
     /// Sets the mode of anything but a link.
     pub(crate) fn chmod(&self, place: &[u8], mode: u32) -> Result<(), FileError> {
         let (parent, name) = self.parent_of(place)?;
-        chmod_at(parent.as_fd(), name, mode).map_err(|errno| FileError::io("set the mode of", place, errno.into()))
+        chmod_at(parent.as_fd(), name, mode)
+            .map_err(|errno| FileError::io("set the mode of", place, errno.into()))
     }
 
-    pub(crate) fn set_times(&self, place: &[u8], access: Timespec, change: Timespec) -> Result<(), FileError> {
+    pub(crate) fn set_times(
+        &self,
+        place: &[u8],
+        access: Timespec,
+        change: Timespec,
+    ) -> Result<(), FileError> {
         let (parent, name) = self.parent_of(place)?;
         set_times_at(parent.as_fd(), name, access, change)
             .map_err(|errno| FileError::io("set the times of", place, errno.into()))
