@@ -3,6 +3,9 @@
 #![allow(unreachable_pub, reason = "trials() is public by custom, though this binary exports nothing")]
 
 mod exec;
+mod export;
+mod images;
+mod registry;
 mod tidy;
 mod vectors;
 
@@ -12,6 +15,8 @@ fn main() {
     let args = Arguments::from_args();
     let mut trials = Vec::new();
     trials.extend(exec::trials());
+    trials.extend(export::trials());
+    trials.extend(registry::trials());
     trials.extend(tidy::trials());
     trials.extend(vectors::trials());
     libtest_mimic::run(&args, trials).exit();

@@ -4,6 +4,9 @@
 //! the digest of what a directory holds): this is asked in every build and must be cheap. [`Resolved::fetch`] brings
 //! exactly that into the store: it is only asked when no cached result makes it unnecessary.
 
+pub mod image;
+pub mod oci_layout;
+
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
