@@ -4,13 +4,20 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bkl::graph::llb::{MarshalOptions, Order, marshal, unmarshal};
+use bkl::graph::llb::{Definition, MarshalOptions, Order, dump, marshal, unmarshal};
 use libtest_mimic::Trial;
+use prost::Message;
 
 pub fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
     for file in files("pb") {
         let name = name(&file);
+        let dump = file.with_extension("json");
+        if dump.exists() {
+            let file = file.clone();
+            let trial = move || dumped(&file, &dump);
+            trials.push(crate::trial(format!("vectors::dump::{name}"), trial));
+        }
         trials.push(crate::trial(format!("vectors::reread::{name}"), move || reread(&file)));
     }
     trials
@@ -24,6 +31,17 @@ fn reread(file: &Path) {
     let options = MarshalOptions { order: Order::Arena, ..MarshalOptions::default() };
     let again = marshal(&graph, root, &options).to_bytes();
     assert!(bytes == again, "{} bytes were read, {} others written", bytes.len(), again.len());
+}
+
+/// The dump of a definition is the file beside it.
+fn dumped(file: &Path, expected: &Path) {
+    let definition = Definition::decode(fs::read(file).unwrap().as_slice()).unwrap();
+    let text = dump::to_text(&dump::dump(&definition).unwrap());
+    let expected = fs::read_to_string(expected).unwrap();
+    for (idx, (line, expected)) in text.lines().zip(expected.lines()).enumerate() {
+        assert_eq!(line, expected, "line {}", idx + 1);
+    }
+    assert_eq!(text.trim_end(), expected.trim_end());
 }
 
 fn folder() -> PathBuf {

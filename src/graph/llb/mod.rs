@@ -1,7 +1,10 @@
 //! LLB, the wire form of build graphs: `pb.Definition` both ways, byte for byte what BuildKit's Go client writes.
 
 mod decode;
+pub mod dump;
 mod encode;
+pub mod json;
+pub mod key;
 pub mod marshal;
 pub mod pb;
 pub mod unmarshal;

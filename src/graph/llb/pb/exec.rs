@@ -122,7 +122,7 @@ pub struct Mount {
     pub content_cache: i32,
 }
 
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, Copy, PartialEq, Message)]
 pub struct TmpfsOpt {
     #[prost(int64, tag = "1")]
     pub size: i64,

@@ -155,7 +155,7 @@ pub struct BuildInputEntry {
     pub value: Option<BuildInput>,
 }
 
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, Copy, PartialEq, Message)]
 pub struct BuildInput {
     #[prost(int64, tag = "1")]
     pub input: i64,
