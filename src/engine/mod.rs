@@ -13,7 +13,9 @@ pub mod cancel;
 pub mod content_hash;
 pub mod event;
 pub mod exec;
+
 pub mod export;
+pub mod ops;
 pub mod registry;
 pub mod solver;
 pub mod source;

@@ -1,10 +1,13 @@
 //! The one integration-test binary: every test is registered here by name and run by libtest-mimic.
 
+#![allow(unreachable_pub, reason = "trials() is public by custom, though this binary exports nothing")]
+
 mod exec;
 mod export;
 mod images;
 mod registry;
 mod tidy;
+mod vectors;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -15,6 +18,7 @@ fn main() {
     trials.extend(export::trials());
     trials.extend(registry::trials());
     trials.extend(tidy::trials());
+    trials.extend(vectors::trials());
     libtest_mimic::run(&args, trials).exit();
 }
 

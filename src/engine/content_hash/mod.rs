@@ -20,6 +20,7 @@ use crate::base::Digest;
 use crate::base::glob::GlobError;
 
 pub use header::{FileKind, Header};
+pub(crate) use read::xattrs;
 pub use select::Selector;
 
 /// Digests of a tree's files.

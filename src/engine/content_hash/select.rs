@@ -81,7 +81,7 @@ impl HashTree {
             path,
         };
         if let Some((real, node)) = self.lookup(prefix.as_bytes(), true, &selector.path)? {
-            walk.visit(prefix.clone().into_bytes(), real, node)?;
+            walk.visit(prefix.as_bytes(), &real, node)?;
         }
         let Walk { mut candidates, included, path, .. } = walk;
         for required in &selector.required {
@@ -169,16 +169,16 @@ impl HashTree {
 
 impl<'a> Walk<'a> {
     /// Takes `node` and all below it, in the order of keys.
-    fn visit(&mut self, path: Vec<u8>, real: Vec<u8>, node: &'a Node) -> Result<(), HashError> {
+    fn visit(&mut self, path: &[u8], real: &[u8], node: &'a Node) -> Result<(), HashError> {
         while let Some(&parent) = self.parents.last()
-            && !is_below(&path, &self.candidates[parent].path)
+            && !is_below(path, &self.candidates[parent].path)
         {
             self.parents.pop();
         }
-        self.consider(&path, &real, node)?;
-        for (name, child) in self.tree.children(node, &real)? {
+        self.consider(path, real, node)?;
+        for (name, child) in self.tree.children(node, real)? {
             let below = |path: &[u8]| [path, b"/", name].concat();
-            self.visit(below(&path), below(&real), child)?;
+            self.visit(&below(path), &below(real), child)?;
         }
         Ok(())
     }

@@ -1,21 +1,22 @@
 //! The cgroups of commands: where they are, whether memory ran out in them, and how they go away.
 //!
-//! A command's cgroup is `/bkl/<pid>.<start>.<namespace>` in every hierarchy, named after its helper: its pid, its start
-//! time and its pid namespace. So a later process can tell a cgroup whose helper was killed from one in use.
+//! A command's cgroup is `/bkl.<pid>.<start>.<namespace>` in every hierarchy, named after its helper: its pid, its start
+//! time and its pid namespace. So a later process can tell a cgroup whose helper was killed from one in use. There is no
+//! common parent: one helper would make it while another removes it.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Parent of all cgroups of ours.
-pub(crate) const PARENT: &str = "bkl";
+/// How the names of our cgroups start.
+const PREFIX: &str = "bkl.";
 
 /// Name of the cgroup of the helper that calls this.
 pub(crate) fn own_name() -> io::Result<String> {
     let pid = std::process::id();
     let start = start_time(pid).ok_or_else(|| io::Error::other("/proc/self/stat has no start time"))?;
-    Ok(format!("{pid}.{start}.{}", pid_namespace()?))
+    Ok(format!("{PREFIX}{pid}.{start}.{}", pid_namespace()?))
 }
 
 /// Where hierarchies are mounted, from /proc/self/mountinfo: the unified one and those of version 1 alike.
@@ -41,6 +42,27 @@ pub(crate) enum Kind {
     Unified,
 }
 
+impl Kind {
+    /// Whether this is version 1 with `controller`.
+    pub(crate) fn has_legacy(&self, controller: &str) -> bool {
+        match self {
+            Kind::Legacy(options) => options.iter().any(|it| it == controller),
+            Kind::Unified => false,
+        }
+    }
+}
+
+/// Whether `controller` can be used, in either version.
+pub(crate) fn has_controller(hierarchies: &[Hierarchy], controller: &str) -> bool {
+    hierarchies.iter().any(|it| match it.kind {
+        Kind::Legacy(_) => it.kind.has_legacy(controller),
+        Kind::Unified => {
+            let names = fs::read_to_string(it.path.join("cgroup.controllers")).unwrap_or_default();
+            names.split_whitespace().any(|it| it == controller)
+        }
+    })
+}
+
 fn parse_hierarchies(mountinfo: &str) -> Vec<Hierarchy> {
     let mut out: Vec<Hierarchy> = Vec::new();
     for line in mountinfo.lines() {
@@ -64,7 +86,7 @@ fn parse_hierarchies(mountinfo: &str) -> Vec<Hierarchy> {
 /// Whether the kernel killed something in cgroup `name` because its memory limit was reached.
 pub(crate) fn ran_out_of_memory(hierarchies: &[Hierarchy], name: &str) -> bool {
     hierarchies.iter().any(|it| {
-        let dir = it.path.join(PARENT).join(name);
+        let dir = it.path.join(name);
         let file = match &it.kind {
             Kind::Legacy(options) if options.iter().any(|it| it == "memory") => {
                 dir.join("memory.oom_control")
@@ -78,16 +100,13 @@ pub(crate) fn ran_out_of_memory(hierarchies: &[Hierarchy], name: &str) -> bool {
     })
 }
 
-/// Removes cgroup `name` everywhere; its processes must be gone. The last one to leave also removes the parent.
+/// Removes cgroup `name` everywhere; its processes must be gone.
 pub(crate) fn remove(hierarchies: &[Hierarchy], name: &str) -> io::Result<()> {
     let mut result = Ok(());
     for it in hierarchies {
-        let parent = it.path.join(PARENT);
-        if let Err(err) = remove_dir(&parent.join(name)) {
+        if let Err(err) = remove_dir(&it.path.join(name)) {
             result = Err(err);
         }
-        // Not empty while others run: theirs to remove then.
-        let _ = fs::remove_dir(parent);
     }
     result
 }
@@ -113,7 +132,7 @@ pub fn sweep() {
     let (Ok(hierarchies), Ok(namespace)) = (hierarchies(), pid_namespace()) else { return };
     let mut dead: Vec<String> = Vec::new();
     for it in &hierarchies {
-        for entry in fs::read_dir(it.path.join(PARENT)).into_iter().flatten().flatten() {
+        for entry in fs::read_dir(&it.path).into_iter().flatten().flatten() {
             let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
             if is_dead(&name, namespace) && !dead.contains(&name) {
                 dead.push(name);
@@ -122,7 +141,7 @@ pub fn sweep() {
     }
     for name in dead {
         for it in &hierarchies {
-            let procs = it.path.join(PARENT).join(&name).join("cgroup.procs");
+            let procs = it.path.join(&name).join("cgroup.procs");
             for pid in fs::read_to_string(procs).unwrap_or_default().lines() {
                 let pid = pid.parse().ok().and_then(rustix::process::Pid::from_raw);
                 if let Some(pid) = pid {
@@ -136,7 +155,8 @@ pub fn sweep() {
 
 /// Whether `name` is of a helper of this pid namespace that no longer lives.
 fn is_dead(name: &str, namespace: u64) -> bool {
-    let mut parts = name.split('.').map(|it| it.parse::<u64>().ok());
+    let Some(rest) = name.strip_prefix(PREFIX) else { return false };
+    let mut parts = rest.split('.').map(|it| it.parse::<u64>().ok());
     match (parts.next().flatten(), parts.next().flatten(), parts.next().flatten()) {
         (Some(pid), Some(start), Some(its)) if its == namespace => {
             let now = u32::try_from(pid).ok().and_then(start_time);

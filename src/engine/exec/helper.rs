@@ -8,10 +8,12 @@
 //! - [`setup`]: the tree with everything mounted into it but what needs the container's own namespaces.
 //! - [`stubs`]: mount points that were made, and their removal.
 //! - [`container`]: the container, by libcontainer.
+//! - [`devices`]: which devices it may open, where libcontainer does not see to it.
 //! - [`init`]: the last steps inside the container, up to execve.
 //! - [`supervise`]: waiting, killing, reaping.
 
 mod container;
+mod devices;
 mod init;
 mod setup;
 mod stubs;
@@ -83,8 +85,8 @@ fn serve(socket: &UnixStream) -> Option<Answer> {
 
 fn run(socket: &UnixStream, request: &wire::Request, fds: wire::Fds) -> Result<Answer, RunError> {
     let wire::Fds { stdout, stderr, root, seccomp, trees } = fds;
-    let prepared = setup::prepare(request, root, trees)?;
-    let filter = seccomp.map(container::read_filter).transpose()?;
+    let prepared = setup::prepare(request, root.as_fd(), &trees)?;
+    let filter = seccomp.as_ref().map(container::read_filter).transpose()?;
     let outcome = container::run(socket, request, &prepared, filter, (stdout, stderr));
     // Also after a failure: the caller may look at the tree.
     prepared.clean_up();

@@ -69,12 +69,16 @@ impl HelperRunner {
         let (stdout, stdout_in) = output_pipe()?;
         let (stderr, stderr_in) = output_pipe()?;
         let (request, fds) = request(spec, stdout_in, stderr_in)?;
-        // A helper that has died says why by its exit, which is looked at below.
-        let _ = wire::send(ours.as_fd(), &request, &fds);
+        let sent = wire::send(ours.as_fd(), &request, &fds);
         drop((request, fds));
         ours.set_nonblocking(true).map_err(io_error("set up", "a socket"))?;
         let socket = UnixStream::from_std(ours).map_err(io_error("set up", "a socket"))?;
-        Conversation { child, socket }.finish(stdout, stderr, log, cancel).await
+        let result = Conversation { child, socket }.finish(stdout, stderr, log, cancel).await;
+        match (result, sent) {
+            // It ended without an answer because it was asked nothing.
+            (Err(RunError::Bug { .. }), Err(err)) => Err(io_error("send the command to", "the helper")(err)),
+            (result, _) => result,
+        }
     }
 
     fn spawn(&self, socket: OwnedFd) -> Result<Child, RunError> {

@@ -241,3 +241,6 @@ pub(crate) fn clean(base: &str, path: &str) -> PathBuf {
 }
 
 use std::os::unix::ffi::OsStrExt as _;
+
+#[cfg(test)]
+mod tests;

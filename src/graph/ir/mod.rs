@@ -8,6 +8,7 @@ pub mod build;
 pub mod config;
 pub mod op;
 pub mod outputs;
+pub mod verify;
 
 use crate::base::Platform;
 
@@ -48,6 +49,9 @@ pub struct Vertex {
     pub metadata: Metadata,
     /// Where in the source texts this op was written.
     pub locations: Vec<Location>,
+    /// Read from a definition: platform, constraints, attributes and metadata are final, so that marshalling options
+    /// do not change the op's digest.
+    pub sealed: bool,
 }
 
 /// What is said about an op without being part of its identity (`pb.OpMetadata`).
@@ -65,6 +69,25 @@ pub struct Metadata {
     pub progress_group: Option<ProgressGroup>,
     /// Limits of the command.
     pub linux_resources: Option<LinuxResources>,
+}
+
+impl Metadata {
+    /// Adds what is said elsewhere about the same op (BuildKit client/llb/state.go, mergeMetadata): `later` wins
+    /// per key and per setting, flags and capabilities accumulate.
+    pub fn merge(&mut self, later: &Metadata) {
+        self.ignore_cache |= later.ignore_cache;
+        self.description.extend(later.description.iter().map(|(key, value)| (key.clone(), value.clone())));
+        self.caps.extend(later.caps.iter().cloned());
+        if later.export_cache.is_some() {
+            self.export_cache = later.export_cache;
+        }
+        if later.progress_group.is_some() {
+            self.progress_group.clone_from(&later.progress_group);
+        }
+        if later.linux_resources.is_some() {
+            self.linux_resources.clone_from(&later.linux_resources);
+        }
+    }
 }
 
 /// Key of [`Metadata::description`] that holds the name shown to people.
@@ -206,6 +229,7 @@ impl Vertex {
             constraints: Vec::new(),
             metadata: Metadata::default(),
             locations: Vec::new(),
+            sealed: false,
         }
     }
 

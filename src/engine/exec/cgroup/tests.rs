@@ -27,8 +27,9 @@ fn only_dead_helpers_are_swept() {
     let own = own_name().expect("/proc is mounted");
     assert!(!is_dead(&own, namespace), "a living process");
     assert!(!is_dead(&own, namespace + 1), "another namespace's process");
-    let mut parts = own.split('.');
+    let mut parts = own.split('.').skip(1);
     let (pid, start) = (parts.next().expect("a pid"), parts.next().expect("a start"));
-    assert!(is_dead(&format!("{pid}.{start}9.{namespace}"), namespace), "the pid is another process now");
+    assert!(is_dead(&format!("bkl.{pid}.{start}9.{namespace}"), namespace), "the pid is another process now");
     assert!(!is_dead("something-else", namespace));
+    assert!(!is_dead(&format!("{pid}.{start}9.{namespace}"), namespace), "another program's cgroup");
 }

@@ -9,11 +9,11 @@ use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use serde_json::{Value, json};
 
-use super::chain;
 use super::init::{self, Init, Payload};
 use super::setup::Prepared;
 use super::supervise::{self, Ending};
-use crate::engine::exec::cgroup;
+use super::{chain, devices};
+use crate::engine::exec::cgroup::{self, Hierarchy};
 use crate::engine::exec::error::RunError;
 use crate::engine::exec::seccomp;
 use crate::engine::exec::spec::Limits;
@@ -21,6 +21,9 @@ use crate::engine::exec::wire::{Answer, Request};
 
 /// What a command looks for programs in when its environment does not say (BuildKit, `util/system`).
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Processes that a command may have at once: more than any build needs, fewer than the machine's last.
+const DEFAULT_PIDS: i64 = 32_768;
 
 // containerd's default spec and BuildKit's additions (llb.md §4.5).
 const MASKED: &[&str] = &[
@@ -57,14 +60,14 @@ pub(super) fn run(
         filter,
         complaint: complaint_in.into(),
     })?;
-    let started = start(&prepared.work, payload.clone(), stdout, stderr);
+    let started = start(prepared, payload.clone(), stdout, stderr);
     drop(payload);
     let pid = match started {
         Ok(pid) => pid,
-        Err(what) => {
+        Err(err) => {
             supervise::kill_all(&prepared.hierarchies, &prepared.cgroup);
             let _ = cgroup::remove(&prepared.hierarchies, &prepared.cgroup);
-            return Err(RunError::Bug { what });
+            return Err(err);
         }
     };
     let ending = supervise::wait(socket, pid)?;
@@ -84,8 +87,10 @@ pub(super) fn run(
 }
 
 /// Creates and starts the container; the pid of its first process.
-fn start(work: &Path, payload: Payload, stdout: OwnedFd, stderr: OwnedFd) -> Result<i32, String> {
-    let null = fs::File::open("/dev/null").map_err(|err| format!("cannot open `/dev/null`: {err}"))?;
+fn start(prepared: &Prepared, payload: Payload, stdout: OwnedFd, stderr: OwnedFd) -> Result<i32, RunError> {
+    let bug = |what| RunError::Bug { what };
+    let work = &prepared.work;
+    let null = fs::File::open("/dev/null").map_err(io("open", "/dev/null"))?;
     let container = ContainerBuilder::new("step".to_owned(), SyscallType::default())
         .with_root_path(work.join("state"))
         .and_then(|it| {
@@ -98,9 +103,14 @@ fn start(work: &Path, payload: Payload, stdout: OwnedFd, stderr: OwnedFd) -> Res
                 .with_detach(true)
                 .build()
         });
-    let mut container = container.map_err(|err| chain(&err))?;
-    let pid = container.pid().ok_or("libcontainer gave no pid")?.as_raw();
-    container.start().map_err(|err| chain(&err))?;
+    let mut container = container.map_err(|err| bug(chain(&err)))?;
+    let pid = container.pid().ok_or_else(|| bug("libcontainer gave no pid".into()))?.as_raw();
+    // It waits to be started: what limits it is in place before.
+    devices::limit(&prepared.hierarchies, &prepared.cgroup).map_err(|err| RunError::Environment {
+        what: format!("the devices that a command may open cannot be limited: {err}"),
+        help: "use a kernel with CONFIG_CGROUP_BPF, and run it as root outside a container".into(),
+    })?;
+    container.start().map_err(|err| bug(chain(&err)))?;
     Ok(pid)
 }
 
@@ -148,11 +158,11 @@ fn config(request: &Request, prepared: &Prepared, env: &[String]) -> Value {
         },
         "mounts": mounts(unified),
         "linux": {
-            "cgroupsPath": format!("/{}/{}", cgroup::PARENT, prepared.cgroup),
+            "cgroupsPath": format!("/{}", prepared.cgroup),
             "namespaces": namespaces,
             "maskedPaths": MASKED,
             "readonlyPaths": READONLY,
-            "resources": resources(&request.limits),
+            "resources": resources(&request.limits, &prepared.hierarchies),
         },
     })
 }
@@ -180,7 +190,7 @@ fn mounts(unified: bool) -> Value {
 }
 
 /// No devices but the usual ones (libcontainer adds those), and the limits of the op.
-fn resources(limits: &Limits) -> Value {
+fn resources(limits: &Limits, hierarchies: &[Hierarchy]) -> Value {
     let mut out = json!({ "devices": [{ "allow": false, "access": "rwm" }] });
     let mut set = |group: &str, name: &str, value: Option<Value>| {
         if let Some(value) = value {
@@ -194,19 +204,20 @@ fn resources(limits: &Limits) -> Value {
     set("cpu", "period", limits.cpu_period.map(Value::from));
     set("cpu", "cpus", limits.cpuset_cpus.clone().map(Value::from));
     set("cpu", "mems", limits.cpuset_mems.clone().map(Value::from));
-    set("pids", "limit", limits.pids.map(Value::from));
+    let default_pids = || cgroup::has_controller(hierarchies, "pids").then_some(DEFAULT_PIDS);
+    set("pids", "limit", limits.pids.or_else(default_pids).map(Value::from));
     out
 }
 
 /// The filter program from its memory file.
-pub(super) fn read_filter(file: OwnedFd) -> Result<Vec<libc::sock_filter>, RunError> {
+pub(super) fn read_filter(file: &OwnedFd) -> Result<Vec<libc::sock_filter>, RunError> {
     let mut bytes = Vec::new();
     // The file's offset is shared with every helper that has it: read from a place of our own.
     let mut at = 0;
     let mut chunk = [0; 8192];
     loop {
         let got =
-            rustix::io::pread(&file, &mut chunk, at).map_err(|err| io("read", "the filter")(err.into()))?;
+            rustix::io::pread(file, &mut chunk, at).map_err(|err| io("read", "the filter")(err.into()))?;
         if got == 0 {
             return Ok(seccomp::from_bytes(&bytes));
         }

@@ -272,10 +272,15 @@ fn set_limit(resource: u32, mut limit: libc::rlimit) {
 
 /// What the engine ignores or blocks is no business of the command.
 fn reset_signals() {
-    // SAFETY: no handler is installed; the set is initialised before it is used. Signals that cannot be set fail.
+    // The kernel's `struct sigaction` with no handler, no flags and an empty mask: all zero, 32 bytes.
+    let default = [0u64; 4];
+    const SET_BYTES: usize = 8;
+    // SAFETY: no handler is installed; what is pointed to is as large as the kernel reads. Called directly because libc
+    // refuses its own two signals, which may be ignored too. Signals that cannot be set fail.
     unsafe {
         for signal in 1..=64 {
-            libc::signal(signal, libc::SIG_DFL);
+            let none = std::ptr::null::<u64>();
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, SET_BYTES);
         }
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);

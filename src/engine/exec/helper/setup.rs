@@ -48,7 +48,11 @@ pub(super) struct Prepared {
 }
 
 /// Does everything up to the container.
-pub(super) fn prepare(request: &Request, root: OwnedFd, trees: Vec<OwnedFd>) -> Result<Prepared, RunError> {
+pub(super) fn prepare(
+    request: &Request,
+    root: BorrowedFd<'_>,
+    trees: &[OwnedFd],
+) -> Result<Prepared, RunError> {
     let hierarchies = cgroup::hierarchies().map_err(io("read", "/proc/self/mountinfo"))?;
     let cgroup = cgroup::own_name().map_err(io("read", "/proc/self/stat"))?;
     enter_namespaces(request.network)?;
@@ -58,15 +62,15 @@ pub(super) fn prepare(request: &Request, root: OwnedFd, trees: Vec<OwnedFd>) -> 
     for dir in [&rootfs, &work] {
         fs::create_dir(dir).map_err(io("make", dir))?;
     }
-    attach(root.as_fd(), &rootfs).map_err(|err| {
+    attach(root, &rootfs).map_err(|err| {
         let what = format!("cannot attach the root: {err}; kernels before 5.15 cannot run commands");
         RunError::Environment { what, help: "use Linux 5.15 or newer".into() }
     })?;
-    let identity = identity(root.as_fd(), &request.user)?;
+    let identity = identity(root, &request.user)?;
 
     let mut mounter = Mounter {
-        root: root.as_fd(),
-        root_mount: mount_id(root.as_fd()).map_err(errno("look at", "/"))?,
+        root,
+        root_mount: mount_id(root).map_err(errno("look at", "/"))?,
         area: &area,
         n_files: 0,
         stub_parents: request.stub_parents,
@@ -76,7 +80,7 @@ pub(super) fn prepare(request: &Request, root: OwnedFd, trees: Vec<OwnedFd>) -> 
     let cwd = tree::clean("/", &request.cwd);
     let mounts = sorted_mounts(request)?;
     mounter.note_missing(mounts.iter().map(|it| it.0.as_path()));
-    make_cwd(root.as_fd(), &cwd, &identity)?;
+    make_cwd(root, &cwd, &identity)?;
     for (path, text) in [("/etc/resolv.conf", &request.resolv_conf), ("/etc/hosts", &request.hosts)] {
         let file = mounter.file(text.as_bytes(), ROOT, 0o644)?;
         let flags = libc::MOUNT_ATTR_RDONLY
@@ -105,8 +109,8 @@ pub(super) fn prepare(request: &Request, root: OwnedFd, trees: Vec<OwnedFd>) -> 
     }
     let stubs = mounter.stubs;
     // Again, as runc does: a mount may have covered what was made.
-    make_cwd(root.as_fd(), &cwd, &Identity { uid: 0, gid: 0, ..identity.clone() })?;
-    preflight(root.as_fd())?;
+    make_cwd(root, &cwd, &Identity { uid: 0, gid: 0, ..identity.clone() })?;
+    preflight(root)?;
     Ok(Prepared { rootfs, work, identity, cwd, hierarchies, cgroup, stubs })
 }
 
@@ -147,11 +151,10 @@ fn enter_namespaces(network: Network) -> Result<(), RunError> {
 fn hide_unused_hierarchies(hierarchies: &[Hierarchy], request: &Request) {
     let limits = &request.limits;
     let is_used = |option: &String| match option.as_str() {
-        // Always: a command may make device nodes but not open every device.
-        "devices" | "memory" => true,
+        // Always: which devices may be opened, whether memory ran out, how many processes there may be.
+        "devices" | "memory" | "pids" => true,
         "cpu" => limits.cpu_shares.is_some() || limits.cpu_quota.is_some() || limits.cpu_period.is_some(),
         "cpuset" => limits.cpuset_cpus.is_some() || limits.cpuset_mems.is_some(),
-        "pids" => limits.pids.is_some(),
         _ => false,
     };
     for it in hierarchies {

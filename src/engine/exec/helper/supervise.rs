@@ -10,7 +10,7 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, wait as wait_child, waitpid,
 };
 
-use crate::engine::exec::cgroup::{Hierarchy, PARENT};
+use crate::engine::exec::cgroup::Hierarchy;
 use crate::engine::exec::error::RunError;
 
 /// How a process ended.
@@ -77,7 +77,7 @@ fn until_exit(socket: &UnixStream, pidfd: &OwnedFd) -> Result<(), RunError> {
 /// Kills what is in a cgroup and reaps all children: after a container that could not be started.
 pub(super) fn kill_all(hierarchies: &[Hierarchy], cgroup: &str) {
     for it in hierarchies {
-        let procs = it.path.join(PARENT).join(cgroup).join("cgroup.procs");
+        let procs = it.path.join(cgroup).join("cgroup.procs");
         for pid in fs::read_to_string(procs).unwrap_or_default().lines() {
             if let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) {
                 let _ = rustix::process::kill_process(pid, Signal::KILL);

@@ -137,8 +137,8 @@ pub struct Mount {
     pub selector: String,
     /// Where; verbatim. `/` is the root.
     pub dest: String,
-    /// Output index of the tree left in the mount; `None` is -1. Secrets and agents carry `Some(0)` on the wire
-    /// without having an output.
+    /// Output index of the tree left in the mount; `None` is -1. Only trees have outputs: secrets and agents carry
+    /// `Some(0)` on the wire without having one.
     pub output: Option<u32>,
     /// Mounted read-only.
     pub readonly: bool,
@@ -190,11 +190,9 @@ impl ExecOp {
         self.mounts.iter().find(|mount| mount.dest == "/")
     }
 
-    /// Number of outputs.
+    /// Number of outputs: only trees have them.
     pub fn n_outputs(&self) -> usize {
-        let has_output = |mount: &&Mount| {
-            mount.output.is_some() && !matches!(mount.kind, MountKind::Secret(_) | MountKind::Ssh(_))
-        };
+        let has_output = |mount: &&Mount| mount.output.is_some() && mount.kind == MountKind::Bind;
         self.mounts.iter().filter(has_output).count()
     }
 }

@@ -69,6 +69,16 @@ pub struct BuildOp {
 }
 
 impl Op {
+    /// How many outputs the op has; an [`Edge`](super::Edge)'s output is below it.
+    pub fn n_outputs(&self) -> usize {
+        match self {
+            Op::Source(_) | Op::Merge(_) | Op::Diff(_) | Op::Build(_) => 1,
+            Op::Exec(exec) => exec.n_outputs(),
+            Op::File(file) => file.actions.iter().filter(|action| action.output.is_some()).count(),
+            Op::Passthrough(passthrough) => passthrough.outputs.len(),
+        }
+    }
+
     /// Text for people when there is no custom name (BuildKit solver/llbsolver/vertex.go, llbOpName).
     pub fn name(&self) -> String {
         match self {

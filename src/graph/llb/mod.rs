@@ -1,0 +1,15 @@
+//! LLB, the wire form of build graphs: `pb.Definition` both ways, byte for byte what BuildKit's Go client writes.
+
+mod decode;
+pub mod dump;
+mod encode;
+pub mod json;
+pub mod key;
+pub mod marshal;
+pub mod pb;
+pub mod unmarshal;
+
+pub use decode::OpError;
+pub use marshal::{MarshalOptions, Order, digests, marshal};
+pub use pb::Definition;
+pub use unmarshal::{DecodeError, unmarshal};

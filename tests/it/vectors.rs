@@ -1,0 +1,66 @@
+//! LLB against definitions made by BuildKit's own Go client: `tests/golden/llb`, or the folder that `BKL_LLB_VECTORS`
+//! names.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bkl::graph::llb::{Definition, MarshalOptions, Order, dump, marshal, unmarshal};
+use libtest_mimic::Trial;
+use prost::Message;
+
+pub fn trials() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for file in files("pb") {
+        let name = name(&file);
+        let dump = file.with_extension("json");
+        if dump.exists() {
+            let file = file.clone();
+            let trial = move || dumped(&file, &dump);
+            trials.push(crate::trial(format!("vectors::dump::{name}"), trial));
+        }
+        trials.push(crate::trial(format!("vectors::reread::{name}"), move || reread(&file)));
+    }
+    trials
+}
+
+/// A definition that is read and written again is the same file.
+fn reread(file: &Path) {
+    let bytes = fs::read(file).unwrap();
+    let (graph, root) = unmarshal(&bytes).unwrap();
+    bkl::graph::ir::verify::verify(&graph).unwrap();
+    let options = MarshalOptions { order: Order::Arena, ..MarshalOptions::default() };
+    let again = marshal(&graph, root, &options).to_bytes();
+    assert!(bytes == again, "{} bytes were read, {} others written", bytes.len(), again.len());
+}
+
+/// The dump of a definition is the file beside it.
+fn dumped(file: &Path, expected: &Path) {
+    let definition = Definition::decode(fs::read(file).unwrap().as_slice()).unwrap();
+    let text = dump::to_text(&dump::dump(&definition).unwrap());
+    let expected = fs::read_to_string(expected).unwrap();
+    for (idx, (line, expected)) in text.lines().zip(expected.lines()).enumerate() {
+        assert_eq!(line, expected, "line {}", idx + 1);
+    }
+    assert_eq!(text.trim_end(), expected.trim_end());
+}
+
+fn folder() -> PathBuf {
+    let given = std::env::var_os("BKL_LLB_VECTORS").filter(|given| !given.is_empty());
+    given.map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/llb"), PathBuf::from)
+}
+
+/// The files of the folder with this extension, by name.
+fn files(extension: &str) -> Vec<PathBuf> {
+    let folder = folder();
+    let mut files: Vec<PathBuf> = fs::read_dir(&folder)
+        .unwrap_or_else(|error| panic!("`{}`: {error}", folder.display()))
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|it| it == extension))
+        .collect();
+    files.sort();
+    files
+}
+
+fn name(file: &Path) -> String {
+    file.file_stem().unwrap().to_string_lossy().into_owned()
+}
