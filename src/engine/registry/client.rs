@@ -430,12 +430,13 @@ impl Registry {
 
     /// The client for a URL, made when it is first needed.
     fn client(&self, url: &Url) -> Result<&Client, RegistryError> {
+        let options = &self.inner.options;
         let client = if url.scheme() == "http" {
-            self.inner
-                .loopback
-                .get_or_init(|| build_client(|builder| builder.no_proxy().tls_certs_only(std::iter::empty())))
+            self.inner.loopback.get_or_init(|| {
+                build_client(options, |builder| builder.no_proxy().tls_certs_only(std::iter::empty()))
+            })
         } else {
-            self.inner.secure.get_or_init(|| build_client(|builder| builder.https_only(true)))
+            self.inner.secure.get_or_init(|| build_client(options, |builder| builder.https_only(true)))
         };
         client.as_ref().map_err(|error| RegistryError::Client(error.clone()))
     }
