@@ -2,7 +2,11 @@
 #![allow(unreachable_pub, reason = "trials() is public by custom, though this binary exports nothing")]
 
 mod eval;
+mod exec;
+mod export;
 mod golden;
+mod images;
+mod registry;
 mod tidy;
 mod vectors;
 
@@ -12,7 +16,10 @@ fn main() {
     let args = Arguments::from_args();
     let mut trials = Vec::new();
     trials.extend(eval::trials());
+    trials.extend(exec::trials());
+    trials.extend(export::trials());
     trials.extend(golden::trials());
+    trials.extend(registry::trials());
     trials.extend(tidy::trials());
     trials.extend(vectors::trials());
     libtest_mimic::run(&args, trials).exit();

@@ -1,0 +1,29 @@
+//! Who may see whose credentials.
+
+use super::*;
+
+fn check(registry: &str, realm: &str, expected: bool) {
+    let url = |text: &str| Url::parse(text).unwrap();
+    assert_eq!(
+        realm_may_see_credentials(&url(registry), &url(realm), &[]),
+        expected,
+        "{registry} -> {realm}"
+    );
+}
+
+#[test]
+fn realms() {
+    check("https://registry-1.docker.io", "https://auth.docker.io/token", true);
+    check("https://ghcr.io", "https://ghcr.io/token", true);
+    check("https://registry.gitlab.com", "https://gitlab.com/jwt/auth", true);
+    check("http://127.0.0.1:5000", "http://127.0.0.1:5001/token", true);
+    check("https://registry.example.co.uk", "https://auth.example.co.uk/t", true);
+    check("https://registry.example.com", "https://evil.com/token", false);
+    check("https://example.co.uk", "https://evil.co.uk/token", false);
+    check("https://a.github.io", "https://b.github.io/token", false);
+    check("https://docker.io.evil.com", "https://auth.docker.io/token", false);
+    check("https://notdocker.io", "https://docker.io/token", false);
+    check("https://1.2.3.4", "https://9.2.3.4/token", false);
+    check("https://a.azurecr.io", "https://b.azurecr.io/token", false);
+    check("https://1.dkr.ecr.eu-west-1.amazonaws.com", "https://2.dkr.ecr.eu-west-1.amazonaws.com/t", false);
+}
