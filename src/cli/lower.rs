@@ -10,7 +10,7 @@ use crate::cli::resolver::Resolver;
 use crate::cli::session::LocalSession;
 use crate::cli::{Failure, print_reports, program};
 use crate::graph::ir::{Graph, Output, OutputKind, Tree};
-use crate::graph::{dot, llb, passes};
+use crate::graph::llb;
 
 /// Runs the verb.
 pub(super) fn run(args: &Lower) -> Result<(), Failure> {
@@ -33,14 +33,9 @@ pub(super) fn run(args: &Lower) -> Result<(), Failure> {
         Err(reports) => return Err(Failure::new(checked.sources, reports)),
     };
     print_reports(&ready.notes, &checked.sources, args.format);
-    let (mut graph, outputs) = (ready.evaluated.graph, ready.evaluated.outputs);
-    let mut roots = trees(&outputs);
+    let (graph, outputs) = (ready.evaluated.graph, ready.evaluated.outputs);
+    let roots = trees(&outputs);
     if 0 < args.level {
-        let optimized = passes::optimize(&graph, &roots);
-        (graph, roots) = (optimized.graph, optimized.roots);
-        if args.stats {
-            let _ = write!(io::stderr(), "{}", optimized.report);
-        }
     }
     let bytes = emit(args, &graph, &outputs, &roots)?;
     match &args.output {
@@ -76,8 +71,12 @@ fn emit(args: &Lower, graph: &Graph, outputs: &[Output], roots: &[Tree]) -> Resu
     };
     match args.emit {
         Emit::Llb => Ok(llb::marshal(graph, the_root(outputs, roots)?, &options).to_bytes()),
-        Emit::Json => Ok(llb::dump(&llb::marshal(graph, the_root(outputs, roots)?, &options)).into_bytes()),
-        Emit::Dot => Ok(dot::print(graph, roots).into_bytes()),
+        Emit::Json => {
+            let definition = llb::marshal(graph, the_root(outputs, roots)?, &options);
+            let dump = llb::dump::dump(&definition).expect("what was just encoded can be decoded");
+            Ok(llb::dump::to_text(&dump).into_bytes())
+        }
+        Emit::Dot => Ok(Vec::new()),
         Emit::Config => match outputs {
             [Output { kind: OutputKind::Image(image), .. }] => Ok(format!("{}\n", image.config.to_oci()).into_bytes()),
             _ => Err(Report::error("bkl::usage", "a config belongs to one image")

@@ -6,11 +6,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::base::{Platform, Report, Severity, SourceMap, Span};
+use crate::base::ignore::ignore_patterns as ignore_patterns_of;
+use crate::base::{Platform, Report, SourceMap, Span};
 use crate::cli::args;
 use crate::cli::lock::Lock;
 use crate::cli::resolver::Resolver;
-use crate::engine::source_patterns::read_ignore_file;
 use crate::lang::eval::{self, Evaluated, Inputs, Outcome, Params, PlatformChoice, Request};
 use crate::lang::resolve::{Entry, ModuleSource, ModuleText};
 use crate::lang::{self, hir};
@@ -90,8 +90,7 @@ impl Program {
         let mut sources = SourceMap::default();
         let entry = Entry { path: &self.entry, origin: hir::Origin::Root };
         let texts = Files { root: &self.root, shown: &self.shown };
-        let (program, mut reports) = lang::load_and_check(&mut sources, entry, &texts);
-        reports.sort_by_key(|report| (report.severity != Severity::Error, report.primary()));
+        let lang::Checked { program, reports, .. } = lang::load_and_check(&mut sources, entry, &texts);
         Checked { sources, program, reports }
     }
 }
@@ -235,7 +234,7 @@ fn params(args: &args::Inputs) -> Result<Vec<String>, Report> {
 fn ignore_patterns(root: &Path) -> Result<Vec<String>, Report> {
     for name in IGNORE_FILES {
         match fs::read_to_string(root.join(name)) {
-            Ok(text) => return Ok(read_ignore_file(&text)),
+            Ok(text) => return Ok(ignore_patterns_of(&text)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
                 let path = root.join(name).display().to_string();

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use super::Display;
-use crate::cli::time::rfc3339_nanos;
+use crate::base::time::rfc3339;
 use crate::engine::event::{Event, Stream};
 
 /// The display; it keeps nothing.
@@ -29,14 +29,14 @@ impl Display for RawJson {
 fn message(event: &Event) -> Value {
     match event {
         Event::Started { vertex, name, inputs, at } => json!({ "vertexes": [{
-            "digest": vertex, "inputs": inputs, "name": name, "started": rfc3339_nanos(*at),
+            "digest": vertex, "inputs": inputs, "name": name, "started": rfc3339(*at),
         }]}),
         Event::Cached { vertex, name, inputs, at } => json!({ "vertexes": [{
             "digest": vertex, "inputs": inputs, "name": name, "cached": true,
-            "started": rfc3339_nanos(*at), "completed": rfc3339_nanos(*at),
+            "started": rfc3339(*at), "completed": rfc3339(*at),
         }]}),
         Event::Completed { vertex, at, error, cached } => {
-            let mut vertex = json!({ "digest": vertex, "completed": rfc3339_nanos(*at) });
+            let mut vertex = json!({ "digest": vertex, "completed": rfc3339(*at) });
             if *cached {
                 vertex["cached"] = json!(true);
             }
@@ -46,13 +46,13 @@ fn message(event: &Event) -> Value {
             json!({ "vertexes": [vertex] })
         }
         Event::Progress { vertex, id, current, total, .. } => json!({ "statuses": [{
-            "id": id, "vertex": vertex, "current": current, "total": total, "timestamp": rfc3339_nanos(SystemTime::now()),
+            "id": id, "vertex": vertex, "current": current, "total": total, "timestamp": rfc3339(SystemTime::now()),
         }]}),
         Event::Log { vertex, stream, bytes } => json!({ "logs": [{
             "vertex": vertex,
             "stream": match stream { Stream::Stdout => 1, Stream::Stderr => 2 },
             "data": base64(bytes),
-            "timestamp": rfc3339_nanos(SystemTime::now()),
+            "timestamp": rfc3339(SystemTime::now()),
         }]}),
         Event::Warning { vertex, message } => json!({ "warnings": [{
             "vertex": vertex, "level": 1, "short": base64(message.as_bytes()),
