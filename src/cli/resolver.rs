@@ -1,38 +1,47 @@
 //! Answers what evaluation needs to know of images: from the lock, the store, a layout on disk, a registry.
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use futures_util::future::join_all;
 
 use crate::base::{Digest, ImageRef, Platform, Report};
+use crate::cli::failure;
 use crate::cli::lock::Lock;
-use crate::cli::session::LocalSession;
-use crate::engine::registry::{ImageError, Layout, Registry, RegistryOptions, ResolveMode, ResolvedImage, resolve_image, resolve_layout};
+use crate::engine::registry::{ImageError, Layout, ResolveMode, ResolvedImage, resolve_image, resolve_layout};
+use crate::engine::solver::Limits;
+use crate::engine::{Engine, EngineConfig};
 use crate::lang::eval::{ImageAnswer, Need, Pull, Request};
 use crate::session::Session;
-use crate::store::{Options, Store, StoreError};
 
-/// The store and the registries, opened when they are first needed.
+/// The engine, opened when it is first needed, and what images mean.
 pub struct Resolver {
-    store_root: std::path::PathBuf,
-    store: OnceLock<Store>,
-    session: Arc<LocalSession>,
+    store_root: PathBuf,
+    limits: Option<Limits>,
+    engine: OnceLock<Engine>,
+    session: Arc<dyn Session>,
     runtime: tokio::runtime::Handle,
 }
 
 impl Resolver {
-    /// Opens nothing.
-    pub fn new(store_root: std::path::PathBuf, session: Arc<LocalSession>, runtime: tokio::runtime::Handle) -> Resolver {
-        Resolver { store_root, store: OnceLock::new(), session, runtime }
+    /// Opens nothing. `limits` are those of the engine.
+    pub fn new(
+        store_root: PathBuf,
+        limits: Option<Limits>,
+        session: Arc<dyn Session>,
+        runtime: tokio::runtime::Handle,
+    ) -> Resolver {
+        Resolver { store_root, limits, engine: OnceLock::new(), session, runtime }
     }
 
-    /// The store of this run.
-    pub fn store(&self) -> Result<&Store, StoreError> {
-        if let Some(store) = self.store.get() {
-            return Ok(store);
+    /// The engine of this run.
+    pub fn engine(&self) -> Result<&Engine, Report> {
+        if let Some(engine) = self.engine.get() {
+            return Ok(engine);
         }
-        let store = Store::open(&self.store_root, &Options::default())?;
-        Ok(self.store.get_or_init(|| store))
+        let config = EngineConfig { limits: self.limits, ..EngineConfig::default() };
+        let engine = Engine::open(&self.store_root, config).map_err(|error| failure::store(&error))?;
+        Ok(self.engine.get_or_init(|| engine))
     }
 
     /// One answer per need, in order. Pins what was not in the lock, unless `locked`, which refuses it.
@@ -66,7 +75,8 @@ impl Resolver {
     }
 
     async fn fetch(&self, request: &Request, pinned: Option<Digest>, locked: bool) -> Result<ResolvedImage, Report> {
-        let store = self.store().map_err(|error| store_report(&error))?;
+        let engine = self.engine()?;
+        let store = engine.store();
         match request {
             Request::Image { reference, platform, pull } => {
                 let always = *pull == Pull::Always;
@@ -74,7 +84,7 @@ impl Resolver {
                     return Err(Report::error("bkl::not_locked", format!("`{}` is not in the lock file", reference.familiar()))
                         .help("build once without `--locked`, which writes bkl.lock, and commit that file"));
                 }
-                let registry = Registry::new(self.session.clone() as Arc<dyn Session>, RegistryOptions::default());
+                let registry = engine.images().registry(&self.session);
                 let mode = match pull {
                     Pull::Auto => ResolveMode::Default,
                     Pull::Always => ResolveMode::Pull,
@@ -132,16 +142,4 @@ fn take(request: &Request, image: &ResolvedImage, lock: &mut Lock) -> ImageAnswe
         lock.pin(reference, image.root_digest, platform, image.manifest.digest, config);
     }
     ImageAnswer { digest: image.root_digest, config: image.config_json() }
-}
-
-/// What to say when the store cannot be used.
-pub fn store_report(error: &StoreError) -> Report {
-    let report = Report::error(if error.is_no_space() { "bkl::no_space" } else { "bkl::store" }, error.to_string());
-    match error {
-        StoreError::NoSpace { .. } => report.help("free some space, or use a store on another disk: `--store DIR` or BKL_STORE"),
-        StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
-            report.help("bkl keeps its store in /var/lib/bkl and needs root; another place is chosen with `--store DIR` or BKL_STORE")
-        }
-        _ => report,
-    }
 }
