@@ -46,6 +46,8 @@ pub fn main() -> ! {
         // Started by a person, or by what runs in a container.
         exit(2);
     }
+    // Executed by descriptor, it would be listed under the descriptor's number.
+    let _ = rustix::thread::set_name(c"bkl-run");
     isolate();
     quiet_panics();
     let mut socket = UnixStream::from(

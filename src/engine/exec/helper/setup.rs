@@ -83,11 +83,7 @@ pub(super) fn prepare(
     make_cwd(root, &cwd, Owner { uid: identity.uid, gid: identity.gid })?;
     for (path, text) in [("/etc/resolv.conf", &request.resolv_conf), ("/etc/hosts", &request.hosts)] {
         let file = mounter.file(text.as_bytes(), ROOT, 0o644)?;
-        let flags = libc::MOUNT_ATTR_RDONLY
-            | libc::MOUNT_ATTR_NOSUID
-            | libc::MOUNT_ATTR_NODEV
-            | libc::MOUNT_ATTR_NOEXEC;
-        sys::set_attributes(&file, flags, false).map_err(io("protect", path))?;
+        sys::make_readonly(&file, false).map_err(io("protect", path))?;
         mounter.mount(file.as_fd(), Path::new(path))?;
     }
     for (dest, index) in &mounts {
@@ -305,7 +301,13 @@ impl Mounter<'_> {
         let permissions = fs::Permissions::from_mode(mode & 0o777);
         fs::set_permissions(&place, permissions).map_err(io("set the mode of", &place))?;
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        open_tree(rustix::fs::CWD, &place, flags).map_err(errno("take", &place))
+        let mount = open_tree(rustix::fs::CWD, &place, flags).map_err(errno("take", &place))?;
+        let mut attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+        if mode & 0o111 == 0 {
+            attributes |= libc::MOUNT_ATTR_NOEXEC;
+        }
+        sys::set_attributes(&mount, attributes, false).map_err(io("protect", &place))?;
+        Ok(mount)
     }
 
     fn fresh_place(&mut self) -> PathBuf {
