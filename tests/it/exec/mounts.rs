@@ -7,6 +7,7 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("mounts_are_what_they_say", mounts_are_what_they_say),
         trial("mount_paths_stay_in_their_trees", mount_paths_stay_in_their_trees),
         trial("mounts_that_are_refused", mounts_that_are_refused),
+        trial("hundreds_of_mounts", hundreds_of_mounts),
         trial("root_can_be_read_only", root_can_be_read_only),
         trial("hosts_and_hostname", hosts_and_hostname),
         trial("mount_points_leave_no_trace", mount_points_leave_no_trace),
@@ -255,4 +256,20 @@ fn dangling_resolv_conf_is_a_mount_point() {
     assert_ne!(text, "0\n");
     assert!(fs::symlink_metadata(tree.join("etc/resolv.conf")).unwrap().is_symlink());
     assert!(!tree.exists("run/systemd/resolve/stub-resolv.conf"));
+}
+
+/// More descriptors than one message between runner and helper holds.
+fn hundreds_of_mounts() {
+    let tree = Tree::new();
+    let other = Tree::new();
+    other.write("sub/file", "");
+    let mut spec = script(&tree, "ls /m/*/file | wc -l; ls /proc/self/fd | wc -l");
+    let mount = |index| {
+        let source = MountSource::Tree { fd: other.mount(), selector: "sub".into() };
+        mount(&format!("/m/{index}"), source, Access::ReadOnly)
+    };
+    spec.mounts = (0..420).map(mount).collect();
+    spec.stub_parents = StubParents::Remove;
+    assert_eq!(output(spec), "420\n4\n");
+    assert!(!tree.exists("m"));
 }
