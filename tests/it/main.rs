@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "trials() is public by custom, though this binary exports nothing")]
 
 mod tidy;
+mod vecprog;
 mod vectors;
 
 use libtest_mimic::{Arguments, Failed, Trial};
