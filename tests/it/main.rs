@@ -8,6 +8,7 @@ mod golden;
 mod images;
 mod registry;
 mod tidy;
+mod vecprog;
 mod vectors;
 
 use libtest_mimic::{Arguments, Failed, Trial};

@@ -4,9 +4,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bkl::graph::llb::{Definition, MarshalOptions, Order, dump, marshal, unmarshal};
+use bkl::graph::llb::{Definition, MarshalOptions, Order, dump, marshal, pb, unmarshal};
 use libtest_mimic::Trial;
 use prost::Message;
+
+use crate::vecprog;
 
 pub fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
@@ -20,7 +22,34 @@ pub fn trials() -> Vec<Trial> {
         }
         trials.push(crate::trial(format!("vectors::reread::{name}"), move || reread(&file)));
     }
+    for file in files("md") {
+        let name = name(&file);
+        if fs::read_to_string(&file).unwrap().contains("```vecprog\n") && name != "README" {
+            trials.push(crate::trial(format!("vectors::program::{name}"), move || program(&file)));
+        }
+    }
     trials
+}
+
+/// The program of a case makes the definition beside it; without one it fails.
+fn program(file: &Path) {
+    let definition = vecprog::run(&fs::read_to_string(file).unwrap());
+    let expected = file.with_extension("pb");
+    if !expected.exists() {
+        let definition = definition.map(|it| it.def.len());
+        assert!(definition.is_err(), "the program must fail, but makes {definition:?} ops");
+        return;
+    }
+    let expected = Definition::decode(fs::read(expected).unwrap().as_slice()).unwrap();
+    let definition = definition.unwrap();
+    for (idx, (op, expected)) in definition.def.iter().zip(&expected.def).enumerate() {
+        let read = |bytes: &[u8]| pb::Op::from_bytes(bytes).unwrap();
+        assert!(op == expected, "op {idx}\nis     {:?}\nnot    {:?}", read(op), read(expected));
+    }
+    assert_eq!(definition.def.len(), expected.def.len(), "number of ops");
+    assert_eq!(definition.metadata, expected.metadata, "metadata");
+    assert_eq!(definition.source, expected.source, "source map");
+    assert_eq!(definition.to_bytes(), expected.to_bytes());
 }
 
 /// A definition that is read and written again is the same file.

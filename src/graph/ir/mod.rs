@@ -8,6 +8,7 @@ pub mod build;
 pub mod config;
 pub mod op;
 pub mod outputs;
+pub mod state;
 pub mod verify;
 
 use crate::base::Platform;
@@ -16,6 +17,7 @@ pub use build::{ExecBuilder, FileChain, MountSpec};
 pub use config::{Healthcheck, ImageConfig};
 pub use op::*;
 pub use outputs::{Output, OutputKind, Outputs};
+pub use state::State;
 
 /// Index of a vertex in its [`Graph`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -205,6 +207,19 @@ impl Graph {
     /// Whether there is no op at all.
     pub fn is_empty(&self) -> bool {
         self.vertices.is_empty()
+    }
+
+    /// Adds all of `other`, whose vertices and texts get new places; gives the way from the old edges to the new.
+    pub fn absorb(&mut self, other: Graph) -> impl Fn(Edge) -> Edge + use<> {
+        let (n_vertices, n_sources) = (self.vertices.len() as u32, self.sources.len() as u32);
+        let moved = move |edge: Edge| Edge { vertex: VertexId(edge.vertex.0 + n_vertices), ..edge };
+        self.sources.extend(other.sources);
+        self.vertices.extend(other.vertices.into_iter().map(|mut vertex| {
+            vertex.inputs.iter_mut().for_each(|input| *input = moved(*input));
+            vertex.locations.iter_mut().for_each(|location| location.source += n_sources);
+            vertex
+        }));
+        moved
     }
 
     /// Index of `info` among the sources; an equal one is used again.
