@@ -1,5 +1,6 @@
 //! The one integration-test binary: every test is registered here by name and run by libtest-mimic.
 
+mod fuzz;
 mod golden;
 mod tidy;
 
@@ -8,6 +9,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 fn main() {
     let args = Arguments::from_args();
     let mut trials = Vec::new();
+    trials.extend(fuzz::trials());
     trials.extend(golden::trials());
     trials.extend(tidy::trials());
     libtest_mimic::run(&args, trials).exit();
