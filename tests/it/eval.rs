@@ -14,7 +14,7 @@ use bkl::base::report::{Style, render};
 use bkl::base::{Digest, Platform, Report, SourceMap};
 use bkl::graph::ir::outputs::ImageOutput;
 use bkl::graph::ir::{
-    FileActionOp, FileInput, Graph, MountKind, Op, Output, OutputKind, Tree, Vertex, VertexId,
+    FileActionOp, FileCopy, FileInput, Graph, MountKind, Op, Output, OutputKind, Tree, Vertex, VertexId,
 };
 use bkl::graph::llb::{MarshalOptions, marshal};
 use bkl::lang::eval::{self, Evaluated, ImageAnswer, Inputs, Outcome, Params, PlatformChoice, Request};
@@ -32,6 +32,9 @@ pub fn trials() -> Vec<Trial> {
     for case in cases {
         let name = case.file_name().expect("a case has a name").to_string_lossy().into_owned();
         trials.push(crate::trial(format!("eval::{name}"), move || run_case(&case)));
+    }
+    for name in ["go-multistage", "istio", "matrix", "states"] {
+        trials.push(crate::trial(format!("eval::samples::{name}"), move || sample(name)));
     }
     trials.push(crate::trial("eval::parity::buildkit0", buildkit0_is_the_go_example));
     trials.push(crate::trial("eval::parity::buildkit0_without_containerd", buildkit0_without_containerd));
@@ -83,6 +86,35 @@ fn buildkit0(params: &[&str]) -> (Graph, Tree) {
     };
     let OutputKind::Image(image) = &done.outputs[0].kind else { panic!("its target is an image") };
     (done.graph, image.tree)
+}
+
+/// The design's own programs evaluate to valid graphs.
+fn sample(name: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/check");
+    let mut sources = SourceMap::default();
+    let path = format!("{name}.bkl");
+    let entry = Entry { path: &path, origin: hir::Origin::Root };
+    let program =
+        load_and_check(&mut sources, entry, &Folder(folder)).program.expect("the sample is checked");
+    let mut inputs = inputs();
+    let done = loop {
+        match eval::evaluate(&program, &sources, &inputs) {
+            Err(errors) => panic!("{}", show_errors(&errors, &sources)),
+            Ok(Outcome::Done(done)) => break done,
+            Ok(Outcome::Needs(needs)) => {
+                for need in needs {
+                    inputs.answers.insert(need.request.clone(), answer(&need.request, CONFIG));
+                }
+            }
+        }
+    };
+    bkl::graph::ir::verify::verify(&done.graph).expect("the graph is valid");
+    assert!(!done.outputs.is_empty());
+    for output in &done.outputs {
+        for edge in output.edges() {
+            assert!((edge.vertex.0 as usize) < done.graph.len(), "{} is in the graph", output.name);
+        }
+    }
 }
 
 fn golden() -> PathBuf {
@@ -153,6 +185,7 @@ fn evaluate_case(case: &Path, args: &str) -> String {
         match eval::evaluate(&program, &sources, &inputs) {
             Err(errors) => return show_errors(&errors, &sources),
             Ok(Outcome::Done(done)) => {
+                bkl::graph::ir::verify::verify(&done.graph).expect("the graph is valid");
                 out.push_str(&show(&done, &sources));
                 return out;
             }
@@ -294,11 +327,16 @@ fn show_vertex(out: &mut String, id: VertexId, vertex: &Vertex, graph: &Graph) {
                 FileInput::Action(idx) => format!("action {idx}"),
             };
             for action in &file.actions {
-                let from = match &action.op {
-                    FileActionOp::Copy(_) => format!(" from {}", show_input(action.secondary)),
-                    _ => String::new(),
+                let op = match &action.op {
+                    FileActionOp::Copy(copy) => show_copy(copy, &show_input(action.secondary)),
+                    FileActionOp::Mkfile(file) => {
+                        let owner = file.owner.as_ref().map_or(String::new(), |owner| format!(" {owner:?}"));
+                        let data = String::from_utf8_lossy(&file.data);
+                        format!("write {:?} mode {:o}{owner} {data:?}", file.path, file.mode)
+                    }
+                    other => format!("{other:?}"),
                 };
-                let _ = writeln!(out, "   on {}{from}: {:?}", show_input(action.input), action.op);
+                let _ = writeln!(out, "   on {}: {op}", show_input(action.input));
             }
         }
         Op::Merge(_) | Op::Diff(_) | Op::Passthrough(_) | Op::Build(_) => {
@@ -326,6 +364,40 @@ fn show_vertex(out: &mut String, id: VertexId, vertex: &Vertex, graph: &Graph) {
         })
         .collect();
     let _ = writeln!(out, "   @ {}", places.join(" "));
+}
+
+/// A copy with the settings that are not those of every copy.
+fn show_copy(copy: &FileCopy, from: &str) -> String {
+    let flags = [
+        ("symbolic", !copy.mode_str.is_empty()),
+        ("follow", copy.follow_symlink),
+        ("not contents", !copy.dir_copy_contents),
+        ("unpack", copy.attempt_unpack),
+        ("no parents", !copy.create_dest_path),
+        ("wildcard", copy.allow_wildcard),
+        ("optional", copy.allow_empty_wildcard),
+        ("timestamp", copy.timestamp != -1),
+        ("replace", copy.always_replace_existing),
+    ];
+    let mut text = format!("copy {:?} of {from} to {:?}", copy.src, copy.dest);
+    for (flag, _) in flags.iter().filter(|(_, on)| *on) {
+        let _ = write!(text, " {flag}");
+    }
+    if copy.mode != -1 {
+        let _ = write!(text, " mode {:o}", copy.mode);
+    }
+    if let Some(owner) = &copy.owner {
+        let _ = write!(text, " {owner:?}");
+    }
+    let lists = [
+        ("include", &copy.include_patterns),
+        ("exclude", &copy.exclude_patterns),
+        ("required", &copy.required_paths),
+    ];
+    for (name, list) in lists.iter().filter(|(_, list)| !list.is_empty()) {
+        let _ = write!(text, " {name} {list:?}");
+    }
+    text
 }
 
 fn show_output(out: &mut String, output: &Output) {

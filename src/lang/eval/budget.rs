@@ -16,7 +16,7 @@ impl Budget {
     pub(super) fn limit(self) -> u64 {
         match self {
             Budget::Steps => 50_000_000,
-            Budget::Values => 5_000_000,
+            Budget::Values => 1_000_000,
             Budget::Bytes => 256 << 20,
             Budget::Depth => 20_000,
         }

@@ -108,6 +108,9 @@ pub enum Cause {
     /// A program without targets.
     #[error("this program has no targets")]
     NoTargets,
+    /// A key of a target with `->` that cannot be a folder's name.
+    #[error("the key `{key}` cannot be the name of a folder")]
+    BadFolder { key: String },
     /// The result is for another platform than `--platform` says.
     #[error("`{target}` is built for {have}, and `--platform` asks for {want}")]
     PlatformConflict { target: String, have: String, want: String },
@@ -167,6 +170,7 @@ impl Cause {
             Cause::UnknownParam { .. } => "bkl::unknown_param",
             Cause::UnknownTarget { .. } => "bkl::unknown_target",
             Cause::NoTargets => "bkl::no_targets",
+            Cause::BadFolder { .. } => "bkl::bad_folder",
             Cause::PlatformConflict { .. } => "bkl::platform_conflict",
             Cause::SeveralPlatforms { .. } => "bkl::several_platforms",
             Cause::TooLarge { .. } => "bkl::too_large",
@@ -198,6 +202,7 @@ impl Cause {
             Cause::NotYet { .. } => "used here".to_owned(),
             Cause::Rejected { message, .. } => message.clone().unwrap_or_else(|| "this is false".to_owned()),
             Cause::MissingParam { .. } => "needed here".to_owned(),
+            Cause::BadFolder { .. } => "each element of this target goes into a folder of its own".to_owned(),
             Cause::PlatformConflict { .. } | Cause::SeveralPlatforms { .. } => "this target".to_owned(),
             Cause::TooLarge { .. } => "reached here".to_owned(),
             Cause::UnknownParam { .. }

@@ -73,6 +73,9 @@ pub enum Place {
     /// `$'…'`.
     #[error("`$' '`")]
     DollarQuote,
+    /// Behind `>&` and `<&`, where bash expands a word that is not a number twice.
+    #[error("a word behind `>&`")]
+    Duplication,
     /// Behind text that shells read differently.
     #[error("text that shells read in different ways")]
     Unclear,
@@ -150,12 +153,16 @@ struct Lexer {
     opaque: Option<Place>,
     /// The last character was an unescaped backslash.
     escape: bool,
+    /// A newline behind this backslash would join what may only be read as a whole.
+    fragile: bool,
     /// The last character was an unescaped `$`.
     dollar: bool,
     /// The last characters are `$name`.
     in_name: bool,
     /// The word so far has a bare `{`, which bash may expand.
     brace: bool,
+    /// The word that follows or goes on belongs to `>&` or `<&`.
+    duplicates: bool,
     /// Start in `out` of the current bare word; `None` between words.
     word: Option<usize>,
     /// Start in `out` of an inserted word of digits that ends at the end of `out`.
@@ -176,9 +183,11 @@ impl Lexer {
             stack: Vec::new(),
             opaque: (dialect == Dialect::Other).then_some(Place::OtherShell),
             escape: false,
+            fragile: false,
             dollar: false,
             in_name: false,
             brace: false,
+            duplicates: false,
             word: None,
             digits: None,
             announcement: None,
@@ -291,7 +300,8 @@ impl Lexer {
         });
         let announcing = matches!(self.announcement, Some(Announcement::Blank(_) | Announcement::Word(..)))
             || self.announcement == Some(Announcement::Arrows(2));
-        self.opaque.or(inner).or(announcing.then_some(Place::HereDocument))
+        let place = self.opaque.or(inner).or(announcing.then_some(Place::HereDocument));
+        place.or(self.duplicates.then_some(Place::Duplication))
     }
 
     fn finish(mut self) -> Result<String, (usize, Unquotable)> {
@@ -379,12 +389,26 @@ impl Lexer {
 
     /// Bare text, at the bottom or in `$( )`.
     fn bare(&mut self, c: char, at: usize) {
-        if self.announcement.is_some() && self.announce(c) {
+        if c == '\\' && !self.escape {
+            let in_substitution = matches!(self.stack.last(), Some(Context::Substitution(_)));
+            self.escape(
+                self.announcement.is_some()
+                    || self.out[..at].ends_with(['<', '>', '&', '('])
+                    || (in_substitution && self.word.is_some()),
+            );
+            if self.announcement.is_some() {
+                self.announce(c);
+            }
             return;
         }
         if self.escape {
-            self.escape = false;
-            self.word.get_or_insert(at);
+            self.take_escape(c);
+            if c != '\n' {
+                self.word.get_or_insert(at - 1);
+            }
+            return;
+        }
+        if self.announcement.is_some() && self.announce(c) {
             return;
         }
         let dollar = self.dollar;
@@ -417,9 +441,9 @@ impl Lexer {
         self.track_dollar(c);
         if is_separator(c) {
             self.end_word(at);
+            self.duplicates |= c == '&' && self.out[..at].ends_with(['<', '>']);
         }
         match c {
-            '\\' => self.escape = true,
             '\'' => self.stack.push(Context::Single),
             '"' => self.stack.push(Context::Double),
             '`' => self.stack.push(Context::Backticks),
@@ -441,11 +465,13 @@ impl Lexer {
 
     /// Text between double quotes.
     fn quoted(&mut self, c: char) {
+        if c == '\\' {
+            return self.escape(false);
+        }
         let dollar = self.dollar;
         self.track_dollar(c);
         match c {
             '"' => drop(self.stack.pop()),
-            '\\' => self.escape = true,
             '`' => self.stack.push(Context::Backticks),
             '(' if dollar => {
                 self.stack.push(Context::Substitution(1));
@@ -459,11 +485,13 @@ impl Lexer {
 
     /// Text in `${ }`.
     fn parameter(&mut self, c: char, quoted: bool) {
+        if c == '\\' {
+            return self.escape(false);
+        }
         let dollar = self.dollar;
         self.track_dollar(c);
         match c {
             '}' => drop(self.stack.pop()),
-            '\\' => self.escape = true,
             '`' => self.stack.push(Context::Backticks),
             '(' if dollar => {
                 self.stack.push(Context::Substitution(1));
@@ -480,7 +508,9 @@ impl Lexer {
 
     /// The end of a bare word; `at` is behind its last byte.
     fn end_word(&mut self, at: usize) {
-        if let Some(start) = self.word.take()
+        let word = self.word.take();
+        self.duplicates &= word.is_none();
+        if let Some(start) = word
             && matches!(self.stack.last(), Some(Context::Substitution(_)))
             && &self.out[start..at] == "case"
         {
@@ -580,14 +610,22 @@ impl Lexer {
         }
     }
 
-    /// Whether `c` is escaped by the backslash before it.
+    /// A backslash. `fragile`: see there.
+    fn escape(&mut self, fragile: bool) {
+        self.escape = true;
+        self.fragile = fragile || self.dollar || self.in_name;
+        self.dollar = false;
+        self.in_name = false;
+    }
+
+    /// Whether `c` is escaped by the backslash before it. A backslash and a newline are nothing at all to the shell.
     fn take_escape(&mut self, c: char) -> bool {
-        if self.escape {
-            self.dollar = false;
-            self.in_name = false;
-        } else if c == '\\' && self.stack.last() == Some(&Context::Backticks) {
-            self.escape = true;
+        if !self.escape && c == '\\' && self.stack.last() == Some(&Context::Backticks) {
+            self.escape(false);
             return true;
+        }
+        if self.escape && c == '\n' && self.fragile {
+            self.opaque = Some(Place::Unclear);
         }
         std::mem::take(&mut self.escape)
     }

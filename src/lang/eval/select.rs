@@ -167,6 +167,8 @@ fn select<'a>(program: &'a Program, requested: &[String]) -> Result<Vec<Selected
 fn walk(selected: &Selected<'_>, value: Value, leaves: &mut Vec<Leaf>) -> Result<(), EvalError> {
     let (mut value, mut rest) = (value, selected.rest.as_str());
     let mut name = selected.target.item.name.to_string();
+    let span = selected.target.item.span;
+    let mut dest = selected.target.dest.as_ref().map(|(dest, _)| dest.to_string());
     while !rest.is_empty() {
         // Keys may have dots themselves: the longest one that fits is meant.
         let children = children(&value);
@@ -180,23 +182,25 @@ fn walk(selected: &Selected<'_>, value: Value, leaves: &mut Vec<Leaf>) -> Result
             return Err(EvalError::unplaced(cause));
         };
         name = format!("{name}.{key}");
+        dest = below(dest.as_deref(), key, span)?;
         rest = rest[key.len()..].strip_prefix('.').unwrap_or_default();
         value = child.clone();
     }
-    let dest = selected.target.dest.as_ref().map(|(dest, _)| {
-        let below = name.split_once('.').map(|(_, below)| below);
-        below.map_or_else(|| dest.to_string(), |below| format!("{dest}/{}", below.replace('.', "/")))
-    });
-    collect(name, dest, selected.target.item.span, value, leaves);
-    Ok(())
+    collect(name, dest, span, value, leaves)
 }
 
-fn collect(name: String, dest: Option<String>, span: Span, value: Value, leaves: &mut Vec<Leaf>) {
+fn collect(
+    name: String,
+    dest: Option<String>,
+    span: Span,
+    value: Value,
+    leaves: &mut Vec<Leaf>,
+) -> Result<(), EvalError> {
     match value {
         Value::List(_) | Value::Map(_) | Value::Record(_) => {
             for (key, child) in children(&value) {
-                let dest = dest.as_ref().map(|dest| format!("{dest}/{key}"));
-                collect(format!("{name}.{key}"), dest, span, child, leaves);
+                let dest = below(dest.as_deref(), &key, span)?;
+                collect(format!("{name}.{key}"), dest, span, child, leaves)?;
             }
         }
         value => {
@@ -206,6 +210,16 @@ fn collect(name: String, dest: Option<String>, span: Span, value: Value, leaves:
             }
         }
     }
+    Ok(())
+}
+
+/// The folder of an element of a target: named by its key, so that the key has to be a name.
+fn below(dest: Option<&str>, key: &str, span: Span) -> Result<Option<String>, EvalError> {
+    let Some(dest) = dest else { return Ok(None) };
+    if matches!(key, "" | "." | "..") || key.contains(['/', '\0']) {
+        return Err(EvalError::at(span, Cause::BadFolder { key: key.to_owned() }));
+    }
+    Ok(Some(format!("{dest}/{key}")))
 }
 
 fn children(value: &Value) -> Vec<(String, Value)> {

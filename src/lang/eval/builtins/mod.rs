@@ -7,6 +7,9 @@ mod mounts;
 mod source;
 mod values;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use super::error::Cause;

@@ -11,7 +11,11 @@ use crate::lang::eval::value::{Files, Mount, Out, Value};
 impl Evaluator<'_> {
     /// A directory of a tree is mounted by its path: such a mount has no output.
     pub(super) fn ro(&mut self, args: &Args<'_>) -> Value {
-        let files = args.files("src");
+        let mut files = args.files("src");
+        if files.tree.is_none() {
+            // There is nothing to select from: the copy is what fails, and says so.
+            files = Files::all(self.materialise(&files, args.span));
+        }
         let mut spec = MountSpec::readonly(&**args.text("at"), files.tree);
         spec.selector = files.dir.as_deref().unwrap_or_default().to_owned();
         mount(spec, args)

@@ -47,6 +47,8 @@ fn unclear_places_take_safe_values_only() {
     refuse("cat <<A <<B\nA\nline ", Place::HereDocument);
     refuse("echo $'x", Place::DollarQuote);
     refuse("echo $(case x in y) echo ", Place::Unclear);
+    refuse("echo x >&", Place::Duplication);
+    refuse("echo $\\\n(", Place::Unclear);
     check(&[Text("echo $"), Word("a")], Err((1, Unquotable::AfterDollar)));
     check(&[Text("echo `ls $x"), Word("a")], Err((1, Unquotable::AfterDollar)));
     check(&[Text("echo \\"), Word("a b")], Err((1, Unquotable::AfterBackslash)));
@@ -74,6 +76,8 @@ fn places_end_where_the_shell_ends_them() {
     quoted("cat <<A <<B\nA\n'\nB\necho ");
     quoted("cat <<<x\necho ");
     quoted("echo a#b $# ");
+    quoted("echo x 2>&1 ");
+    quoted("echo \\\n# it's\n");
     quoted("echo $'it is' ");
     quoted("$(echo '#' # it's )\n) ");
 }
@@ -104,8 +108,8 @@ impl Random {
 #[test]
 fn no_value_is_changed() {
     use Piece::{Text, Word, Words};
-    for shell in ["/bin/sh", "/bin/bash"] {
-        if !std::path::Path::new(shell).exists() {
+    for shell in [&["/bin/sh"][..], &["/bin/bash"], &["/bin/busybox", "sh"], &["/usr/bin/busybox", "sh"]] {
+        if !std::path::Path::new(shell[0]).exists() {
             continue;
         }
         let mut random = Random(0x9e37_79b9_7f4a_7c15);
@@ -144,7 +148,8 @@ fn no_value_is_changed() {
             script.push('\n');
             expected.extend(words);
         }
-        let mut child = Command::new(shell)
+        let mut child = Command::new(shell[0])
+            .args(&shell[1..])
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .env("LC_ALL", "C.UTF-8")
@@ -159,8 +164,119 @@ fn no_value_is_changed() {
         let text = String::from_utf8(output.stdout).expect("values are UTF-8");
         let got: Vec<&str> = text.split_terminator('\0').collect();
         for (idx, (got, expected)) in got.iter().zip(&expected).enumerate() {
-            assert_eq!(got, expected, "{shell}: value {idx}");
+            assert_eq!(got, expected, "{shell:?}: value {idx}");
         }
-        assert_eq!(got.len(), expected.len(), "{shell}");
+        assert_eq!(got.len(), expected.len(), "{shell:?}");
     }
 }
+
+/// Whatever surrounds a value, the shell does not run a part of it: texts of random shell syntax, values that would
+/// make a file if any of their words became a command.
+#[test]
+fn no_value_is_run() {
+    const TEXTS: &[&str] = &[
+        "'",
+        "\"",
+        "$(",
+        ")",
+        "`",
+        "\\",
+        "#",
+        " ",
+        "\n",
+        "<<EOF\n",
+        "\nEOF\n",
+        "<<-'EOF'\n",
+        "${x:-",
+        "}",
+        "$((",
+        "))",
+        "x",
+        " y ",
+        "$x",
+        "$",
+        "$'",
+        ";",
+        "case a in b) ",
+        "esac",
+        "{",
+        "[",
+        "<",
+        ">",
+        ">&",
+        "&&",
+        "|",
+        "(",
+        "~",
+        "=",
+        "\\\n",
+        "!",
+        ": ",
+        "<<<",
+        "<<\"E O\"\n",
+        "\nE O\n",
+        "if true; then ",
+        "fi",
+        "\t",
+    ];
+    const VALUES: &[&str] = &[
+        "$(>pwned)",
+        "`>pwned`",
+        "';>pwned;'",
+        "\";>pwned;\"",
+        "\n>pwned\n",
+        ";>pwned;",
+        "&>pwned&",
+        "|>pwned|",
+        ")>pwned;",
+        "});>pwned;",
+        "\nEOF\n>pwned\n",
+        "'\n>pwned\n'",
+        "\"$(>pwned)\"",
+        "\\';>pwned;\\'",
+        "EOF",
+        "'",
+        "\"",
+        "\\",
+        "$",
+        "`",
+        "a b",
+        "x",
+        "1",
+        "",
+    ];
+    let folder = tempfile::tempdir().expect("a folder for the shell");
+    let mut random = Random(0x0123_4567_89ab_cdef);
+    let mut accepted = 0;
+    for round in 0..ROUNDS {
+        let mut pieces = vec![Piece::Text(": ")];
+        let lists: Vec<Vec<String>> =
+            (0..4).map(|_| vec![VALUES[random.below(VALUES.len())].to_owned(), "z".to_owned()]).collect();
+        for list in &lists {
+            for _ in 0..random.below(4) {
+                pieces.push(Piece::Text(TEXTS[random.below(TEXTS.len())]));
+            }
+            match random.below(3) {
+                0 => pieces.push(Piece::Words(list)),
+                _ => pieces.push(Piece::Word(&list[0])),
+            }
+        }
+        let Ok(script) = quote(&pieces, Dialect::Posix) else { continue };
+        accepted += 1;
+        let shell = ["/bin/sh", "/bin/bash"][round % 2];
+        let status = Command::new(shell)
+            .args(["-c", &script])
+            .env_clear()
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        assert!(status.is_ok() || !std::path::Path::new(shell).exists());
+        assert!(!folder.path().join("pwned").exists(), "{shell} ran a value: {script:?} of {pieces:?}");
+    }
+    assert!(accepted > ROUNDS / 20, "only {accepted} texts were accepted");
+}
+
+/// Few enough for every run of the tests; 150 000 have been run.
+const ROUNDS: usize = 1500;
