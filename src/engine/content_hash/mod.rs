@@ -19,9 +19,9 @@ use sha2::{Digest as _, Sha256};
 use crate::base::Digest;
 use crate::base::glob::GlobError;
 
+pub use crate::graph::llb::key::Selector;
 pub use header::{FileKind, Header};
 pub(crate) use read::xattrs;
-pub use select::Selector;
 
 /// Digests of a tree's files.
 pub struct HashTree {

@@ -120,10 +120,7 @@ impl Resolved for PulledImage {
             .unwrap_or_else(|| manifest_key(&self.image.root_digest, &self.platform, self.layer_limit))
     }
 
-    fn fetch<'a>(
-        &'a self,
-        ctx: &'a SourceCtx,
-    ) -> BoxFuture<'a, Result<crate::store::Snapshot, SourceError>> {
+    fn fetch<'a>(&'a self, ctx: &'a SourceCtx) -> BoxFuture<'a, Result<crate::store::Snapshot, SourceError>> {
         Box::pin(async move {
             let progress = ctx.progress.clone();
             let on_progress = Arc::new(move |layer: LayerProgress| {
