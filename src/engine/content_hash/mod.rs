@@ -121,6 +121,11 @@ impl HashTree {
         Ok(Digest::of(texts.join("\0")))
     }
 
+    /// Digest of all of a complete tree.
+    pub fn whole(&self) -> Digest {
+        self.node_digest(&self.root, &mut Vec::new()).expect("a complete tree needs no IO")
+    }
+
     /// What a directory holds, by name.
     fn children<'a>(&'a self, node: &'a Node, path: &[u8]) -> Result<&'a BTreeMap<Vec<u8>, Node>, HashError> {
         static NONE: BTreeMap<Vec<u8>, Node> = BTreeMap::new();

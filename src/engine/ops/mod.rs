@@ -23,6 +23,7 @@ use crate::store::{LayerMeta, Snapshot, Store, Table};
 pub use cache::StoreCache;
 pub use error::OpError;
 pub use exec::ExecError;
+pub(crate) use file::root;
 pub use file::{FailedAction, FileError};
 
 /// What the ops of one build share.
