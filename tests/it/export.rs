@@ -112,6 +112,17 @@ fn step(store: &Store, parents: &Snapshot, description: &str, change: impl FnOnc
     parents.with(layer.commit(&meta).unwrap())
 }
 
+fn decompress(blob: &[u8]) -> Vec<u8> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    match blob {
+        [0x1f, 0x8b, ..] => flate2::read::MultiGzDecoder::new(blob).read_to_end(&mut bytes).unwrap(),
+        [0x28, 0xb5, ..] => zstd::Decoder::new(blob).unwrap().read_to_end(&mut bytes).unwrap(),
+        _ => return blob.to_vec(),
+    };
+    bytes
+}
+
 fn json(path: impl AsRef<Path>) -> Value {
     let path = path.as_ref();
     let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -480,11 +491,20 @@ fn compressions() {
                 &format!("dir:{}copy", layout.display()),
             ],
         );
-        follow(&layout, &manifest["config"])["rootfs"]["diff_ids"].clone()
+        let diff_ids = follow(&layout, &manifest["config"])["rootfs"]["diff_ids"].clone();
+        for (layer, diff_id) in
+            manifest["layers"].as_array().unwrap().iter().zip(diff_ids.as_array().unwrap())
+        {
+            let digest: Digest = layer["digest"].as_str().unwrap().parse().unwrap();
+            let blob = std::fs::read(layout.join("blobs/sha256").join(digest.hex())).unwrap();
+            assert_eq!(Digest::of(&blob), digest);
+            assert_eq!(Digest::of(decompress(&blob)).to_string(), *diff_id, "{options}");
+        }
+        diff_ids
     };
     let gzip = check("", ["gzip", "gzip"]);
     assert_eq!(check(",compression=zstd", ["gzip", "zstd"]), gzip);
-    assert_eq!(check(",compression=zstd,force-compression=true,compression-level=1", ["zstd", "zstd"]), gzip);
-    assert_eq!(check(",compression=uncompressed,force-compression", ["tar", "tar"]), gzip);
+    let zstd = check(",compression=zstd,force-compression=true,compression-level=1", ["zstd", "zstd"]);
+    assert_eq!(check(",compression=uncompressed,force-compression", ["tar", "tar"]), zstd);
     assert_eq!(check(",oci-mediatypes=false,compression=gzip", ["gzip", "gzip"]), gzip);
 }

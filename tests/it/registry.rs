@@ -81,7 +81,8 @@ impl Puller {
             max_retry_after: Duration::from_millis(50),
             budget: Duration::from_secs(20),
         };
-        let options = RegistryOptions { retry, trusted_realms: Vec::new() };
+        let idle_timeout = Duration::from_millis(300);
+        let options = RegistryOptions { retry, idle_timeout, ..RegistryOptions::default() };
         let registry = Registry::new(Arc::new(session), options);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -124,17 +125,15 @@ impl Puller {
         std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
-    /// Nothing that is not finished is left.
+    /// Nothing that is not finished is left: no blob half-written, no directory half-unpacked.
     fn is_clean(&self) -> bool {
-        ["ingest", "staging"].iter().all(|name| {
-            std::fs::read_dir(self.store.root().join(name)).map_or(true, |mut dir| {
-                // Directories of owners may stay; what was being made may not.
-                dir.all(|entry| {
-                    let path = entry.unwrap().path();
-                    path.is_dir() && std::fs::read_dir(path).unwrap().next().is_none()
-                })
-            })
-        })
+        let list = |dir: &Path| -> Vec<_> {
+            std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect()
+        };
+        let root = self.store.root();
+        let owners = list(&root.join("staging")).into_iter().filter(|path| path.is_dir());
+        let unfinished = owners.flat_map(|owner| list(&owner)).filter(|path| path.is_dir());
+        list(&root.join("ingest")).is_empty() && unfinished.count() == 0
     }
 }
 
@@ -243,6 +242,7 @@ fn survives_passing_faults() {
         ("reset layer", &layer, Fault::Reset),
         ("truncated layer", &layer, Fault::Truncate(50)),
         ("empty layer", &layer, Fault::Truncate(0)),
+        ("stalled layer", &layer, Fault::Stall),
         ("flipped layer", &layer, Fault::Flip),
         ("longer layer", &layer, Fault::Body(vec![0; 10_000])),
         ("shorter layer", &layer, Fault::Body(vec![0; 10])),

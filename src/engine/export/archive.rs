@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 
 const BLOCK: usize = 512;
+const MAX_BUFFER: usize = 256 << 10;
 /// The largest size that eleven octal digits hold.
 const MAX_OCTAL_SIZE: u64 = (8 << 30) - 1;
 
@@ -30,9 +31,18 @@ impl<W: Write> Archive<W> {
         content: &mut dyn Read,
     ) -> io::Result<()> {
         self.out.write_all(&header(name, mode, size, b'0'))?;
-        let n_copied = io::copy(&mut content.take(size), &mut self.out)?;
-        if n_copied != size || content.read(&mut [0])? != 0 {
-            return Err(io::Error::other(format!("`{name}` is not {size} bytes long")));
+        let mut buffer = vec![0; usize::try_from(size).unwrap_or(MAX_BUFFER).clamp(1, MAX_BUFFER)];
+        let mut n_copied = 0;
+        loop {
+            let n_read = content.read(&mut buffer)?;
+            n_copied += n_read as u64;
+            if size < n_copied || (n_read == 0 && n_copied < size) {
+                return Err(io::Error::other(format!("`{name}` is not {size} bytes long")));
+            }
+            if n_read == 0 {
+                break;
+            }
+            self.out.write_all(&buffer[..n_read])?;
         }
         let padding = (BLOCK - (size % BLOCK as u64) as usize) % BLOCK;
         self.out.write_all(&[0; BLOCK][..padding])

@@ -232,11 +232,6 @@ fn add_annotations(
     platform: &Platform,
 ) {
     let is_index = matches!(place, AnnotationPlace::Index | AnnotationPlace::IndexDescriptor);
-    // Docker's documents have no annotations; descriptors in `index.json` are OCI either way.
-    let in_document = matches!(place, AnnotationPlace::Manifest | AnnotationPlace::Index);
-    if in_document && options.media_types == MediaTypes::Docker {
-        return;
-    }
     for it in options.annotations.iter().filter(|it| it.place == place) {
         if is_index || it.platform.as_ref().is_none_or(|wanted| wanted.normalize() == *platform) {
             annotations.insert(it.key.clone(), it.value.clone());

@@ -235,8 +235,10 @@ fn existing_entries(dir: &Path, new: &[Descriptor]) -> Result<Vec<Descriptor>, E
         return Err(in_the_way("its `index.json` is no OCI index"));
     };
     let name = |entry: &Descriptor| entry.annotations.get(ANNOTATION_REF_NAME).cloned();
-    let is_replaced =
-        |old: &Descriptor| new.iter().any(|new| new.digest == old.digest || name(new) == name(old));
+    let is_replaced = |old: &Descriptor| match name(old) {
+        Some(old_name) => new.iter().any(|new| name(new).as_ref() == Some(&old_name)),
+        None => new.iter().any(|new| new.digest == old.digest),
+    };
     Ok(index.manifests.into_iter().filter(|old| !is_replaced(old)).collect())
 }
 

@@ -156,6 +156,9 @@ pub enum SpecError {
     /// No destination.
     #[error("`type={0}` needs a destination")]
     NoDest(&'static str),
+    /// Docker's documents have no place for annotations.
+    #[error("annotations need OCI media types")]
+    DockerAnnotations,
     /// A directory cannot be standard output.
     #[error("a directory cannot be written to standard output")]
     DirToStdout,
@@ -172,6 +175,7 @@ impl SpecError {
             SpecError::Key { near: Some(near), .. } => format!("did you mean `{near}`?"),
             SpecError::Quote(_) => "a field with a comma is quoted as a whole: `\"name=a,b\"`".to_owned(),
             SpecError::NoDest(_) => "add `dest=PATH`, or `dest=-` for standard output".to_owned(),
+            SpecError::DockerAnnotations => "drop `oci-mediatypes=false`".to_owned(),
             SpecError::DirToStdout => "use `type=tar`, or drop `tar=false`".to_owned(),
             SpecError::Field(_) | SpecError::Key { near: None, .. } | SpecError::Value { .. } => return None,
         })
@@ -246,6 +250,9 @@ pub fn parse(text: &str) -> Result<OutputSpec, SpecError> {
     }
     if let Some((value, number)) = level {
         spec.image.compression = spec.image.compression_at(&value, number)?;
+    }
+    if spec.image.media_types == MediaTypes::Docker && !spec.image.annotations.is_empty() {
+        return Err(SpecError::DockerAnnotations);
     }
     let writes_dir = spec.as_dir || format == Format::Local;
     if writes_dir && spec.dest == Dest::Stdout { Err(SpecError::DirToStdout) } else { Ok(spec) }

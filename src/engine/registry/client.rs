@@ -24,8 +24,6 @@ use crate::session::{Credentials, Session};
 /// Where images of `docker.io` really are.
 pub const DOCKER_HUB_HOST: &str = "registry-1.docker.io";
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_REDIRECTS: usize = 10;
 /// Token answers and error bodies are small; more than this is not read.
 const MAX_ANSWER_BYTES: u64 = 1 << 20;
@@ -38,12 +36,21 @@ pub struct RegistryOptions {
     pub retry: RetryPolicy,
     /// Pairs (registry host, token server host) that share credentials although their names are unrelated.
     pub trusted_realms: Vec<(String, String)>,
+    /// How long a connection may take to come about, TLS included.
+    pub connect_timeout: Duration,
+    /// How long a connection may be silent; then it counts as broken off.
+    pub idle_timeout: Duration,
 }
 
 impl Default for RegistryOptions {
-    /// The standard retries; no pairs.
+    /// The standard retries, ten and thirty seconds; no pairs.
     fn default() -> RegistryOptions {
-        RegistryOptions { retry: RetryPolicy::STANDARD, trusted_realms: Vec::new() }
+        RegistryOptions {
+            retry: RetryPolicy::STANDARD,
+            trusted_realms: Vec::new(),
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(30),
+        }
     }
 }
 
@@ -423,12 +430,13 @@ impl Registry {
 
     /// The client for a URL, made when it is first needed.
     fn client(&self, url: &Url) -> Result<&Client, RegistryError> {
+        let options = &self.inner.options;
         let client = if url.scheme() == "http" {
-            self.inner
-                .loopback
-                .get_or_init(|| build_client(|builder| builder.no_proxy().tls_certs_only(std::iter::empty())))
+            self.inner.loopback.get_or_init(|| {
+                build_client(options, |builder| builder.no_proxy().tls_certs_only(std::iter::empty()))
+            })
         } else {
-            self.inner.secure.get_or_init(|| build_client(|builder| builder.https_only(true)))
+            self.inner.secure.get_or_init(|| build_client(options, |builder| builder.https_only(true)))
         };
         client.as_ref().map_err(|error| RegistryError::Client(error.clone()))
     }
@@ -450,6 +458,7 @@ struct TokenAnswer {
 
 /// Sets up TLS and HTTP: the one place that knows which crypto provider there is.
 fn build_client(
+    options: &RegistryOptions,
     configure: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
 ) -> Result<Client, String> {
     // An error means that one is installed already, which serves as well.
@@ -458,8 +467,8 @@ fn build_client(
         .user_agent(USER_AGENT)
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(IDLE_TIMEOUT);
+        .connect_timeout(options.connect_timeout)
+        .read_timeout(options.idle_timeout);
     configure(builder).build().map_err(|error| reasons(&error))
 }
 

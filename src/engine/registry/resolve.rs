@@ -339,3 +339,6 @@ fn is_layer(media_type: &str) -> bool {
             | media::DOCKER_LAYER_ZSTD
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,8 @@ pub(crate) enum Fault {
     Reset,
     /// The body ends after this many bytes, the connection with it.
     Truncate(usize),
+    /// Nothing comes for two seconds, then the end.
+    Stall,
     /// One bit of the body is another.
     Flip,
     /// Another `Content-Type`.
@@ -178,10 +180,16 @@ fn answer(stream: &mut TcpStream, state: &Mutex<State>, address: &str, asked: &A
     match &fault {
         Some(Fault::Status(status, headers)) => return write(stream, *status, headers, b"", None),
         Some(Fault::Reset) => return false,
+        Some(Fault::Stall) => {
+            drop(state);
+            thread::sleep(std::time::Duration::from_secs(2));
+            return false;
+        }
         Some(Fault::Truncate(_) | Fault::Flip | Fault::ContentType(_) | Fault::NoRange | Fault::Body(_))
         | None => {}
     }
-    let name = asked.path.rsplit('/').next().unwrap_or_default();
+    let path = asked.path.split('?').next().unwrap_or_default();
+    let name = path.rsplit('/').next().unwrap_or_default();
     let is_manifest = asked.path.contains("/manifests/");
     let digest = name.parse().ok().or_else(|| state.tags.get(name).copied());
     let Some(mut body) = digest.and_then(|digest| state.blobs.get(&digest).cloned()) else {

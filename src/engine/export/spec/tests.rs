@@ -72,6 +72,10 @@ fn mistakes() {
         "type=oci,dest=x,compresion=gzip",
         "`type=oci` has no option `compresion`; did you mean `compression`?",
     );
+    check(
+        "type=oci,dest=x,oci-mediatypes=false,annotation.a=b",
+        "annotations need OCI media types; drop `oci-mediatypes=false`",
+    );
     check("type=tar,dest=x,compression=gzip", "`type=tar` has no option `compression`");
     check(
         "type=oci,dest=x,compression=xz",
