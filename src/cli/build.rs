@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::base::{Report, SourceMap};
+use crate::base::{Platform, Report, SourceMap};
 use crate::cli::args::{self, Format};
 use crate::cli::failure::{self, Context};
 use crate::cli::program::{self, Program};
@@ -20,8 +20,8 @@ use crate::engine::export::{
 };
 use crate::engine::solver::Limits;
 use crate::engine::{CacheMode, Engine, SolveError, SolveRequest, SolveStats};
-use crate::graph::ir::{Edge, Graph, ImageOutput, Output, OutputKind, Tree};
-use crate::graph::passes;
+use crate::graph::ir::outputs::ImageOutput;
+use crate::graph::ir::{Edge, Graph, ImageConfig, Output, OutputKind, Tree};
 use crate::lang::eval::list_targets;
 use crate::session::Session;
 use crate::store::Snapshot;
@@ -56,8 +56,8 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
     let plan = ExportPlan::new(&program, &outputs, spec)?;
 
     let engine = resolver.engine()?;
-    let optimized = passes::optimize(&ready.evaluated.graph, &trees(&outputs));
-    let build = Build { engine, session, graph: &optimized.graph, roots: &optimized.roots };
+    let (graph, roots) = (ready.evaluated.graph, trees(&outputs));
+    let build = Build { engine, session, graph: &graph, roots: &roots };
     let ui = Ui::start(args.progress);
     let cache = if args.no_cache { CacheMode::Ignore } else { CacheMode::Use };
     let solved = runtime.block_on(build.solve(cache, &ui));
@@ -69,7 +69,7 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
         }
         Err(Stopped::Error(error)) => {
             let log_path = |failed: &crate::engine::FailedVertex| engine.store().log_path(&failed.digest);
-            let context = Context { sources: &checked.sources, graph: &optimized.graph, log_path: &log_path };
+            let context = Context { sources: &checked.sources, graph: &graph, log_path: &log_path };
             let reports = failure::reports(&error, &context);
             return Err(Failure::new(checked.sources, reports));
         }
@@ -214,7 +214,7 @@ fn items(outputs: Vec<Output>, trees: &[Snapshot]) -> Vec<ExportItem> {
                 OutputKind::Index { images, tags } => {
                     ExportKind::Index { images: images.into_iter().map(&mut image).collect(), tags }
                 }
-                OutputKind::Fs(_) | OutputKind::Check(_) => ExportKind::Fs(image(ImageOutput::files()).snapshot),
+                OutputKind::Fs(_) | OutputKind::Check(_) => ExportKind::Fs(image(ImageOutput { tree: None, config: ImageConfig::scratch(Platform::host()), tags: Vec::new() }).snapshot),
             };
             ExportItem { name: output.name, kind }
         })

@@ -21,7 +21,7 @@ const HEADER: &str = "# What the image references of this program meant when the
 /// All pins of a program, in the order they were made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Lock {
+pub(crate) struct Lock {
     version: u32,
     #[serde(default, rename = "image")]
     images: Vec<PinnedImage>,
@@ -30,35 +30,35 @@ pub struct Lock {
 /// One reference.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PinnedImage {
+pub(crate) struct PinnedImage {
     /// Normalised, with its tag.
     #[serde(rename = "ref")]
-    pub reference: String,
+    pub(crate) reference: String,
     /// Digest of the index, or of the manifest when there is none.
-    pub digest: Digest,
+    pub(crate) digest: Digest,
     /// The platforms that were used, in that order.
     #[serde(default, rename = "manifest")]
-    pub manifests: Vec<PinnedManifest>,
+    pub(crate) manifests: Vec<PinnedManifest>,
 }
 
 /// One platform of a reference.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PinnedManifest {
+pub(crate) struct PinnedManifest {
     /// `os/arch[/variant]`.
-    pub platform: String,
+    pub(crate) platform: String,
     /// Digest of the manifest.
-    pub digest: Digest,
+    pub(crate) digest: Digest,
     /// Digest of `config`.
-    pub config_digest: Digest,
+    pub(crate) config_digest: Digest,
     /// The whole OCI config, byte for byte.
-    pub config: String,
+    pub(crate) config: String,
 }
 
 /// Why a lock file cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages are the documentation")]
-pub enum LockError {
+pub(crate) enum LockError {
     #[error("cannot read the lock file `{}`: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("cannot write the lock file `{}`: {source}", path.display())]
@@ -75,7 +75,7 @@ impl Default for Lock {
 
 impl Lock {
     /// Reads a lock file; an absent one is an empty lock.
-    pub fn read(path: &Path) -> Result<Lock, LockError> {
+    pub(crate) fn read(path: &Path) -> Result<Lock, LockError> {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Lock::default()),
@@ -95,7 +95,7 @@ impl Lock {
     }
 
     /// Writes the lock in one step: the old file or the new one is there, never a part.
-    pub fn write(&self, path: &Path) -> Result<(), LockError> {
+    pub(crate) fn write(&self, path: &Path) -> Result<(), LockError> {
         let text = HEADER.to_owned() + &toml::to_string(self).expect("a lock is plain text and lists");
         let temp = path.with_extension(format!("lock.{}", std::process::id()));
         let write = || {
@@ -111,13 +111,13 @@ impl Lock {
     }
 
     /// The pin of a reference, whatever its platform.
-    pub fn image(&self, reference: &ImageRef) -> Option<&PinnedImage> {
+    pub(crate) fn image(&self, reference: &ImageRef) -> Option<&PinnedImage> {
         let key = reference.clone().with_default_tag().to_string();
         self.images.iter().find(|image| image.reference == key)
     }
 
     /// The pin of a reference for a platform.
-    pub fn manifest(&self, reference: &ImageRef, platform: &Platform) -> Option<(&PinnedImage, &PinnedManifest)> {
+    pub(crate) fn manifest(&self, reference: &ImageRef, platform: &Platform) -> Option<(&PinnedImage, &PinnedManifest)> {
         let image = self.image(reference)?;
         let platform = platform.normalize().to_string();
         let manifest = image.manifests.iter().find(|manifest| manifest.platform == platform)?;
@@ -125,7 +125,7 @@ impl Lock {
     }
 
     /// Pins a reference for a platform; another digest than the pinned one replaces the whole pin.
-    pub fn pin(&mut self, reference: &ImageRef, digest: Digest, platform: &Platform, manifest: Digest, config: String) {
+    pub(crate) fn pin(&mut self, reference: &ImageRef, digest: Digest, platform: &Platform, manifest: Digest, config: String) {
         let key = reference.clone().with_default_tag().to_string();
         let pinned = PinnedManifest {
             platform: platform.normalize().to_string(),
@@ -146,7 +146,7 @@ impl Lock {
 
 impl LockError {
     /// What to tell people.
-    pub fn report(&self) -> Report {
+    pub(crate) fn report(&self) -> Report {
         let help = match self {
             LockError::Read { .. } => "check its permissions, or name another one with `--lock FILE`",
             LockError::Write { .. } => "make its folder writable, or name another one with `--lock FILE`",

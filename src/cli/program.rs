@@ -23,30 +23,30 @@ const IGNORE_FILES: [&str; 2] = [".bklignore", ".dockerignore"];
 const MAX_ROUNDS: usize = 100;
 
 /// A program on disk, as named on the command line.
-pub struct Program {
+pub(crate) struct Program {
     /// Folder of the program, absolute: what `local` and imports are relative to.
-    pub root: PathBuf,
+    pub(crate) root: PathBuf,
     /// Name of the program's file in `root`.
-    pub entry: String,
+    pub(crate) entry: String,
     /// The targets that were named.
-    pub targets: Vec<String>,
+    pub(crate) targets: Vec<String>,
     /// The folder as people wrote it, for messages: empty or ending in `/`.
     shown: String,
 }
 
 /// A checked program, ready to be evaluated any number of times.
-pub struct Checked {
+pub(crate) struct Checked {
     /// Texts of all modules.
-    pub sources: SourceMap,
+    pub(crate) sources: SourceMap,
     /// The program, when there is no error.
-    pub program: Option<hir::Program>,
+    pub(crate) program: Option<hir::Program>,
     /// Errors and warnings, in the order of their places.
-    pub reports: Vec<Report>,
+    pub(crate) reports: Vec<Report>,
 }
 
 impl Program {
     /// Tells program and targets apart: an argument that ends in `.bkl` or names an existing file is the program.
-    pub fn find(selection: &args::Selection) -> Result<Program, Report> {
+    pub(crate) fn find(selection: &args::Selection) -> Result<Program, Report> {
         let mut file = selection.file.clone();
         let mut targets = Vec::new();
         for word in &selection.words {
@@ -86,7 +86,7 @@ impl Program {
     }
 
     /// Loads and checks the program with everything it imports.
-    pub fn check(&self) -> Checked {
+    pub(crate) fn check(&self) -> Checked {
         let mut sources = SourceMap::default();
         let entry = Entry { path: &self.entry, origin: hir::Origin::Root };
         let texts = Files { root: &self.root, shown: &self.shown };
@@ -118,16 +118,16 @@ impl ModuleSource for Files<'_> {
 }
 
 /// A program with its values.
-pub struct Ready {
+pub(crate) struct Ready {
     /// The graph and the targets.
-    pub evaluated: Evaluated,
+    pub(crate) evaluated: Evaluated,
     /// What should be said although nothing is wrong.
-    pub notes: Vec<Report>,
+    pub(crate) notes: Vec<Report>,
 }
 
 /// Evaluates the targets of `program`, asking for image configs as they turn out to be needed, and writes the lock
 /// file when something was pinned.
-pub fn evaluate(
+pub(crate) fn evaluate(
     program: &Program,
     checked: &mut Checked,
     hir: &hir::Program,
@@ -246,7 +246,7 @@ fn ignore_patterns(root: &Path) -> Result<Vec<String>, Report> {
 }
 
 /// What the system says, without its number.
-pub fn io_reason(error: &io::Error) -> String {
+pub(crate) fn io_reason(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or(&text);
     let mut chars = text.chars();

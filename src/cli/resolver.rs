@@ -15,7 +15,7 @@ use crate::lang::eval::{ImageAnswer, Need, Pull, Request};
 use crate::session::Session;
 
 /// The engine, opened when it is first needed, and what images mean.
-pub struct Resolver {
+pub(crate) struct Resolver {
     store_root: PathBuf,
     limits: Option<Limits>,
     engine: OnceLock<Engine>,
@@ -25,7 +25,7 @@ pub struct Resolver {
 
 impl Resolver {
     /// Opens nothing. `limits` are those of the engine.
-    pub fn new(
+    pub(crate) fn new(
         store_root: PathBuf,
         limits: Option<Limits>,
         session: Arc<dyn Session>,
@@ -35,7 +35,7 @@ impl Resolver {
     }
 
     /// The engine of this run.
-    pub fn engine(&self) -> Result<&Engine, Report> {
+    pub(crate) fn engine(&self) -> Result<&Engine, Report> {
         if let Some(engine) = self.engine.get() {
             return Ok(engine);
         }
@@ -47,7 +47,7 @@ impl Resolver {
     /// One answer per need, in order. Pins what was not in the lock, unless `locked`, which refuses it.
     ///
     /// What has to be fetched is fetched at the same time.
-    pub fn answer(&self, needs: &[Need], lock: &mut Lock, locked: bool) -> Vec<Result<ImageAnswer, Report>> {
+    pub(crate) fn answer(&self, needs: &[Need], lock: &mut Lock, locked: bool) -> Vec<Result<ImageAnswer, Report>> {
         let known: Vec<Option<ImageAnswer>> = needs.iter().map(|need| from_lock(&need.request, lock)).collect();
         if known.iter().all(Option::is_some) {
             return known.into_iter().flatten().map(Ok).collect();

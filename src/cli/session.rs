@@ -6,13 +6,13 @@ use crate::engine::registry::docker_credentials;
 use crate::session::{Credentials, Session, SessionError};
 
 /// The session of one `bkl` process.
-pub struct LocalSession {
+pub(crate) struct LocalSession {
     root: PathBuf,
 }
 
 impl LocalSession {
     /// Directories are named relative to `root`, an absolute path: the folder of the program.
-    pub fn new(root: &Path) -> LocalSession {
+    pub(crate) fn new(root: &Path) -> LocalSession {
         LocalSession { root: root.to_owned() }
     }
 }

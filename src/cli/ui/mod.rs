@@ -31,14 +31,14 @@ trait Display: Send {
 }
 
 /// A running display; [`Ui::finish`] ends it.
-pub struct Ui {
+pub(crate) struct Ui {
     events: Option<mpsc::Sender<Event>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Ui {
     /// Starts the display of `progress` on stderr. `auto` is `tty` on a terminal and `plain` elsewhere.
-    pub fn start(progress: args::Progress) -> Ui {
+    pub(crate) fn start(progress: args::Progress) -> Ui {
         let is_terminal = io::stderr().is_terminal();
         let display: Box<dyn Display> = match progress {
             args::Progress::Quiet => return Ui { events: None, thread: None },
@@ -53,7 +53,7 @@ impl Ui {
     }
 
     /// Where the engine sends its events.
-    pub fn sink(&self) -> Arc<dyn Fn(Event) + Send + Sync> {
+    pub(crate) fn sink(&self) -> Arc<dyn Fn(Event) + Send + Sync> {
         match self.events.clone() {
             // The display may have ended because stderr is closed; the build goes on without it.
             Some(events) => Arc::new(move |event| drop(events.send(event))),
@@ -62,7 +62,7 @@ impl Ui {
     }
 
     /// Waits until everything sent so far is shown. Every sink must have been dropped.
-    pub fn finish(mut self) {
+    pub(crate) fn finish(mut self) {
         drop(self.events.take());
         if let Some(thread) = self.thread.take() {
             // A panic in the display has been printed; the build's result matters more.

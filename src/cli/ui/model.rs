@@ -22,15 +22,15 @@ pub(super) enum State {
 #[derive(Debug)]
 pub(super) struct Step {
     /// Shown as `#n`, from 1.
-    pub number: usize,
-    pub name: String,
-    pub started: SystemTime,
-    pub completed: Option<SystemTime>,
-    pub state: State,
+    pub(crate) number: usize,
+    pub(crate) name: String,
+    pub(crate) started: SystemTime,
+    pub(crate) completed: Option<SystemTime>,
+    pub(crate) state: State,
     /// Last output, both streams, whole bytes from some point on.
-    pub tail: Vec<u8>,
+    pub(crate) tail: Vec<u8>,
     /// Transfers of this step by id: current and total bytes.
-    pub transfers: Vec<(String, u64, Option<u64>)>,
+    pub(crate) transfers: Vec<(String, u64, Option<u64>)>,
 }
 
 impl Step {
@@ -51,7 +51,7 @@ impl Step {
 /// All steps.
 #[derive(Debug, Default)]
 pub(super) struct Model {
-    pub steps: Vec<Step>,
+    pub(crate) steps: Vec<Step>,
     by_digest: HashMap<Digest, usize>,
 }
 
