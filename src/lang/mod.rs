@@ -50,7 +50,13 @@ pub fn load_and_check(
             })
             .collect();
         let outcome = types::check::check(&loaded, sources, types::prelude());
-        reports.extend(outcome.errors.iter().map(types::TypeError::report));
+        // Modules that import each other are one mistake, even when values go around the circle, too.
+        let circular = loaded
+            .errors
+            .iter()
+            .any(|error| matches!(error, resolve::LoadError::Resolve(resolve::ResolveError::Circle { .. })));
+        let errors = outcome.errors.iter().filter(|error| !circular || !error.crosses_files());
+        reports.extend(errors.map(types::TypeError::report));
         sort_by_item(&mut reports, &loaded);
         let sound = reports.iter().all(|report| report.severity != Severity::Error);
         Checked { program: sound.then_some(outcome.program), reports, needs: Vec::new() }

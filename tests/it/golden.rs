@@ -9,7 +9,7 @@ use bkl::lang::hir::Origin;
 use bkl::lang::{Entry, ModuleSource, ModuleText, load_and_check};
 use libtest_mimic::Trial;
 
-pub fn trials() -> Vec<Trial> {
+pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
     for (area, check) in [("check", sound as fn(&Path)), ("diagnostics", diagnosed)] {
         for case in cases(area) {

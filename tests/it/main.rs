@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "trials() is public by custom, though this binary exports nothing")]
 
 mod eval;
+mod fuzz;
 mod golden;
 mod tidy;
 mod vectors;
@@ -13,6 +14,7 @@ fn main() {
     let args = Arguments::from_args();
     let mut trials = Vec::new();
     trials.extend(eval::trials());
+    trials.extend(fuzz::trials());
     trials.extend(golden::trials());
     trials.extend(tidy::trials());
     trials.extend(vectors::trials());

@@ -21,6 +21,8 @@ pub(super) struct Builder<'a> {
     pub errors: Vec<SyntaxError>,
     /// Levels of expressions above the one being built.
     pub depth: u32,
+    /// How often something was cut off because it was too deep.
+    pub n_too_deep: u32,
 }
 
 /// What is inside a pair, keywords left out.
@@ -88,7 +90,7 @@ fn is_keyword(rule: Rule) -> bool {
 
 impl<'a> Builder<'a> {
     pub(super) fn new(file: &'a SourceFile, base: u32, comments: &'a [(u32, u32)]) -> Builder<'a> {
-        Builder { file, base, comments, errors: Vec::new(), depth: 0 }
+        Builder { file, base, comments, errors: Vec::new(), depth: 0, n_too_deep: 0 }
     }
 
     /// The place of a pair, without the space and comments that pest counts to its end.
@@ -127,7 +129,13 @@ impl<'a> Builder<'a> {
         let decl = inner.part();
         let decl_span = self.span(&decl);
         let span = vis.as_ref().map_or(decl_span, |vis| self.span(vis).to(decl_span));
-        let kind = self.item_kind(decl);
+        let name = decl.clone().into_inner().find(|part| part.as_rule() == Rule::ident);
+        let n_too_deep = self.n_too_deep;
+        let mut kind = self.item_kind(decl);
+        if n_too_deep < self.n_too_deep {
+            // What was cut off would only be misunderstood.
+            kind = ItemKind::Broken { name: name.map(|name| self.ident(&name)) };
+        }
         Item { kind, public: vis.is_some(), doc, span }
     }
 
@@ -138,7 +146,12 @@ impl<'a> Builder<'a> {
         match rule {
             Rule::import_decl => {
                 let name = self.ident(&inner.part());
-                ItemKind::Import { name, from: self.plain_text(inner.part()) }
+                let n_errors = self.errors.len();
+                let from = self.plain_text(inner.part());
+                if n_errors < self.errors.len() {
+                    return ItemKind::Broken { name: Some(name) };
+                }
+                ItemKind::Import { name, from }
             }
             Rule::param_decl => {
                 let name = self.ident(&inner.part());

@@ -42,10 +42,11 @@ impl Infix {
         match self {
             Infix::Pipe => 0,
             Infix::Binary(op) => match op {
-                BinaryOp::Coalesce => 1,
-                BinaryOp::Or => 2,
-                BinaryOp::And => 3,
-                BinaryOp::Eq | BinaryOp::Ne | BinaryOp::Lt | BinaryOp::Le | BinaryOp::Gt | BinaryOp::Ge => 4,
+                BinaryOp::Or => 1,
+                BinaryOp::And => 2,
+                BinaryOp::Eq | BinaryOp::Ne | BinaryOp::Lt | BinaryOp::Le | BinaryOp::Gt | BinaryOp::Ge => 3,
+                // `a ?? b == c` compares the value that `??` makes sure of.
+                BinaryOp::Coalesce => 4,
                 BinaryOp::Add | BinaryOp::Sub => 5,
                 BinaryOp::Mul => 6,
             },
@@ -61,6 +62,7 @@ impl Builder<'_> {
                 let at = Span { end: (at.start + 1).min(at.end), ..at };
                 self.errors.push(SyntaxError::TooDeep { at });
             }
+            self.n_too_deep += 1;
             return Expr { kind: ExprKind::None, span: at };
         }
         self.depth += levels;

@@ -325,9 +325,4 @@ impl Failure {
     pub(super) fn expects_arg_end(&self) -> bool {
         self.tokens.iter().any(|token| token == ")")
     }
-
-    /// Whether nothing but a name could have stood here.
-    pub(super) fn expects_only_a_name(&self) -> bool {
-        !self.rules.is_empty() && self.rules.iter().all(|rule| matches!(rule, Rule::ident | Rule::name))
-    }
 }

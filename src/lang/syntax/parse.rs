@@ -130,8 +130,10 @@ fn diagnose(file: &SourceFile, scan: &Scan, range: std::ops::Range<usize>, failu
     if found == "'" {
         return SyntaxError::SingleQuote { at: here };
     }
-    if rest.starts_with("///") {
-        return SyntaxError::StrayDoc { at: here };
+    if let Some(doc) = before.find("///").or_else(|| last_line_is_doc(&text[range.start..at], at)) {
+        // Reading stopped inside of the doc, or behind one that ends the text.
+        let start = if before.contains("///") { line_start + doc } else { range.start + doc };
+        return SyntaxError::StrayDoc { at: span(start, start + 3) };
     }
     let stopped = range.start + failure.at.min(range.len());
     if text[range.start..stopped].ends_with('\\') {
@@ -145,7 +147,8 @@ fn diagnose(file: &SourceFile, scan: &Scan, range: std::ops::Range<usize>, failu
         return SyntaxError::BadNumber { text: found.to_owned(), at: here };
     }
     let word = last_word(before.trim_end());
-    if failure.expects_only_a_name() && KEYWORDS.contains(&word) {
+    let declares = last_word(before.trim_end()[..before.trim_end().len() - word.len()].trim_end());
+    if KEYWORDS.contains(&word) && (found == ":" || NAMING_WORDS.contains(&declares)) {
         let end = line_start + before.trim_end().len();
         return SyntaxError::KeywordAsName { word: word.to_owned(), at: span(end - word.len(), end) };
     }
@@ -157,6 +160,19 @@ fn diagnose(file: &SourceFile, scan: &Scan, range: std::ops::Range<usize>, failu
 /// Words that cannot be names; item words can.
 const KEYWORDS: &[&str] =
     &["let", "if", "else", "match", "for", "in", "on", "true", "false", "none", "assert", "where"];
+
+/// Words that a name follows.
+const NAMING_WORDS: &[&str] =
+    &["import", "param", "secret", "ssh", "let", "fn", "type", "enum", "target", "for", "fold"];
+
+/// Where the doc starts that is the last line of `text`, if it is all that is left before the end.
+fn last_line_is_doc(text: &str, at: usize) -> Option<usize> {
+    let trimmed = text.trim_end();
+    let start = trimmed.rfind('\n').map_or(0, |newline| newline + 1);
+    let line = trimmed[start..].trim_start();
+    let is_doc = line.starts_with("///") && !line.starts_with("////") && at != 0;
+    is_doc.then(|| trimmed.len() - line.len())
+}
 
 /// The token at `at`, shortened to its line: a word, a text, or one sign; empty at the end.
 fn found(text: &str, at: usize, end: usize) -> &str {

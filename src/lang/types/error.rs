@@ -59,7 +59,7 @@ pub enum TypeError {
     #[error("no field `{name}` in {record}")]
     UnknownField { record: Type, name: String, near: Option<String>, at: Span },
     /// Fields without a default that a record literal does not give.
-    #[error("missing field {}", names.join(", "))]
+    #[error("missing field{} {}", if names.len() == 1 { "" } else { "s" }, names.join(", "))]
     MissingField { names: Vec<String>, at: Span },
     /// A field or argument given twice.
     #[error("`{name}` is given twice")]

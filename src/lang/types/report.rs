@@ -1,6 +1,7 @@
 //! Type errors as people get them: labels and ways out.
 
 use super::error::TypeError;
+use super::hir::LiteralKind;
 use super::ty::{RecordType, Type};
 use crate::base::{Report, Span};
 
@@ -9,6 +10,10 @@ fn did_you_mean(near: Option<&String>) -> Option<String> {
 }
 
 impl TypeError {
+    /// Whether this is a circle of uses through several files.
+    pub(in crate::lang) fn crosses_files(&self) -> bool {
+        matches!(self, TypeError::Recursion { at, declared, .. } if at.file != declared.file)
+    }
     /// As people get it.
     pub fn report(&self) -> Report {
         let message = self.to_string();
@@ -268,13 +273,34 @@ fn mismatch_help(expected: &Type, found: &Type) -> Option<String> {
         (Type::Mode, Type::Int) => "modes are octal: `0o644`".to_owned(),
         (Type::Size, Type::Int) => "sizes have a unit: `64MiB`".to_owned(),
         (Type::Duration, Type::Int) => "durations have a unit: `30s`".to_owned(),
-        (Type::List(element), found) if **element == *found => "make it a list: `[…]`".to_owned(),
+        (Type::List(element), found) if super::relate::coercion(found, element).is_some() => {
+            "make it a list: `[…]`".to_owned()
+        }
+        (Type::List(element), Type::Str) if LiteralKind::of(element).is_some() => {
+            "make it a list: `[…]`".to_owned()
+        }
+        (Type::Record(expected), Type::Record(found)) => return record_help(expected, found),
         (Type::Bool, Type::Option(_)) => "compare it: `x != none`".to_owned(),
         (expected, Type::Option(inner)) if *expected == **inner => {
             "it may be none; give it a default first: `x ?? …`".to_owned()
         }
         (Type::Map(_), Type::Record(_)) => "every field must have the type of the map's values".to_owned(),
         _ => return None,
+    })
+}
+
+/// The first field that keeps a record from being another.
+fn record_help(expected: &RecordType, found: &RecordType) -> Option<String> {
+    if let Some(field) = expected.fields.iter().find(|field| found.field(&field.name).is_none()) {
+        return Some(format!("it has no field `{}`", field.name));
+    }
+    if let Some(field) = found.fields.iter().find(|field| expected.field(&field.name).is_none()) {
+        return Some(format!("the field `{}` is too much", field.name));
+    }
+    expected.fields.iter().find_map(|field| {
+        let given = found.field(&field.name)?;
+        let fits = super::relate::coercion(&given.ty, &field.ty).is_some();
+        (!fits).then(|| format!("its field `{}` is {}, not {}", field.name, given.ty, field.ty))
     })
 }
 

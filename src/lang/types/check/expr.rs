@@ -270,8 +270,7 @@ impl<'a> Checker<'a> {
                 return self.broken(span);
             }
             let builtin = signature.builtin;
-            if self.frame.param_default && matches!(builtin, Builtin::TargetPlatform | Builtin::BuildPlatform)
-            {
+            if self.frame.param_default && builtin == Builtin::TargetPlatform {
                 self.error(TypeError::PlatformInDefault { name: name.to_string(), at: span });
             }
             let call = hir::BuiltinCall { builtin, args: Vec::new(), name_span: span };

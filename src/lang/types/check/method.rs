@@ -65,7 +65,11 @@ impl<'a> Checker<'a> {
             (None, ty) if ty.is_scalar() && self.prelude.member(&Type::Str, &name.text).is_some() => {
                 Some("text has it: `\"#{…}\"` makes text of it".to_owned())
             }
-            _ => None,
+            (None, _) => {
+                let members = self.prelude.members(receiver).filter(|it| it.params.is_some());
+                let names: Vec<String> = members.map(|it| format!("`.{}`", it.name)).collect();
+                (1..=6).contains(&names.len()).then(|| format!("it has {}", names.join(", ")))
+            }
         };
         let meant = near.as_deref().and_then(|near| self.prelude.member(receiver, near));
         let (receiver, name, at) = (receiver.clone(), name.text.to_string(), name.span);

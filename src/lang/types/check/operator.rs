@@ -128,6 +128,7 @@ impl<'a> Checker<'a> {
         let literal = matches!(
             expr.kind,
             ast::ExprKind::Text(_)
+                | ast::ExprKind::Int(_)
                 | ast::ExprKind::Variant(_)
                 | ast::ExprKind::None
                 | ast::ExprKind::List(_)

@@ -22,7 +22,7 @@ impl<'a> Checker<'a> {
     ) -> Expr {
         let mut given: Vec<(Arc<str>, Span)> = Vec::new();
         let mut items = Vec::with_capacity(entries.len());
-        let mut complete = true;
+        let (mut complete, mut spread_failed) = (true, false);
         for entry in entries {
             match entry {
                 ast::Entry::Field(name, value) => {
@@ -45,7 +45,7 @@ impl<'a> Checker<'a> {
                             given.extend(names.into_iter().map(|name| (name, span)));
                             items.push(item);
                         }
-                        None => complete = false,
+                        None => spread_failed = true,
                     }
                 }
             }
@@ -55,7 +55,8 @@ impl<'a> Checker<'a> {
         let missing: Vec<String> =
             absent.iter().filter(|field| !field.has_default).map(|field| field.name.to_string()).collect();
         let has_defaults = absent.len() > missing.len();
-        if !missing.is_empty() {
+        complete &= !spread_failed;
+        if !missing.is_empty() && !spread_failed {
             self.error(TypeError::MissingField { names: missing, at: span });
             complete = false;
         }
