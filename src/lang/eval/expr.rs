@@ -4,9 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::error::{Cause, Frame};
-use super::interp::{
-    Env, Eval, Evaluator, Gather, Key, Slot, Stop, as_list, as_map, as_platform, as_text, field,
-};
+use super::interp::{Env, Eval, Evaluator, Gather, Key, Stop, as_list, as_map, as_platform, as_text, field};
 use super::value::{Index, Map, Value};
 use crate::base::Span;
 use crate::lang::hir::{
@@ -89,13 +87,7 @@ impl Evaluator<'_> {
                 env.get(fold.acc)
             }
             ExprKind::Block(lets, value) => {
-                for (local, init) in lets {
-                    env.0[local.index()] = match self.expr(init, env) {
-                        Ok(value) => Slot::Value(value),
-                        Err(Stop::Need) => Slot::Pending,
-                        Err(error) => return Err(error),
-                    };
-                }
+                self.lets(lets, env)?;
                 self.expr(value, env)
             }
             ExprKind::If(condition, yes, no) => match self.expr(condition, env)? {
@@ -252,7 +244,7 @@ impl Evaluator<'_> {
     }
 
     /// Runs `body` for every combination that meets the condition.
-    fn each(
+    pub(super) fn each(
         &mut self,
         loops: &Comprehension,
         env: &mut Env,

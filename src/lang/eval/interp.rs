@@ -27,10 +27,10 @@ pub(super) enum Stop {
 pub(super) type Eval<T = Value> = Result<T, Stop>;
 
 /// Local variables of a body.
-pub(super) struct Env(pub(super) Vec<Slot>);
+pub(super) struct Env(Vec<Slot>);
 
 #[derive(Debug, Clone)]
-pub(super) enum Slot {
+enum Slot {
     Empty,
     Value(Value),
     /// Its expression needs an answer.
@@ -75,6 +75,10 @@ impl Env {
 
     pub(super) fn set(&mut self, local: LocalId, value: Value) {
         self.0[local.index()] = Slot::Value(value);
+    }
+
+    pub(super) fn set_pending(&mut self, local: LocalId) {
+        self.0[local.index()] = Slot::Pending;
     }
 
     pub(super) fn get(&self, local: LocalId) -> Eval {

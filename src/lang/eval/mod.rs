@@ -11,6 +11,7 @@ pub mod error;
 mod expr;
 mod interp;
 pub mod params;
+mod part;
 pub mod quote;
 mod select;
 mod text;

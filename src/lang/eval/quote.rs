@@ -3,7 +3,7 @@
 //! The literal parts are scanned by a lexer that knows as much of the POSIX shell as is needed to say where a value
 //! lands: bare, in `'…'`, in `"…"`, or in one of the places where quoting depends on more than the text before it
 //! (`$( )`, `${ }`, backticks, comments, here-documents). In the latter only values of the safe set are let in. Where
-//! the text itself can be read in two ways by two shells, the lexer gives up ([`Lexer::opaque`]) and lets only safe
+//! the text itself can be read in two ways by two shells, the lexer gives up and lets only safe
 //! values in from there on. Plain values give the very text the user typed.
 
 #[cfg(test)]

@@ -92,14 +92,22 @@ pub(super) fn run(
         for it in &selected {
             evaluator.reset();
             evaluator.target = it.path.clone();
-            match evaluator.target(it.id) {
-                Ok(value) => {
-                    if let Err(error) = walk(it, value, &mut leaves) {
-                        fail(error);
-                    }
-                }
-                Err(Stop::Need) => {}
-                Err(Stop::Error(error)) => fail(error),
+            let stop = match evaluator.target_part(it.id, &it.rest) {
+                Ok(value) => match walk(it, value, &mut leaves) {
+                    Ok(()) => continue,
+                    // To say what there is instead, all of the target has to be known.
+                    Err(_) => match evaluator.target(it.id) {
+                        Ok(whole) => match walk(it, whole, &mut leaves) {
+                            Ok(()) => continue,
+                            Err(error) => Stop::Error(error),
+                        },
+                        Err(stop) => stop,
+                    },
+                },
+                Err(stop) => stop,
+            };
+            if let Stop::Error(error) = stop {
+                fail(error);
             }
         }
         built.push((evaluator.platform.clone(), leaves));
