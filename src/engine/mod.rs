@@ -1,5 +1,6 @@
 //! A build graph to results.
 //!
+//! - [`Engine`]: what callers use; [`request`]: what they ask and are answered.
 //! - [`solver`]: the scheduler; generic, knows neither graph nor store.
 //! - [`ops`]: what each kind of op does.
 //! - [`source`]: where trees come from.
@@ -17,5 +18,10 @@ pub mod exec;
 pub mod export;
 pub mod ops;
 pub mod registry;
+pub mod request;
+mod solve;
 pub mod solver;
 pub mod source;
+
+pub use request::{CacheMode, FailedVertex, SolveError, SolveRequest, SolveResult, SolveStats};
+pub use solve::{Engine, EngineConfig};

@@ -34,7 +34,8 @@ pub(super) fn meta(description: &str) -> LayerMeta {
 /// A path by which std's file functions reach into a detached mount.
 pub(super) fn path_of(fd: &OwnedFd) -> std::path::PathBuf {
     use std::os::fd::AsRawFd as _;
-    format!("/proc/self/fd/{}", fd.as_raw_fd()).into()
+    // Not `self`: children use it too.
+    format!("/proc/{}/fd/{}", std::process::id(), fd.as_raw_fd()).into()
 }
 
 /// A layer on `parents` made by `change`, which gets the mounted tree.

@@ -19,9 +19,9 @@ use sha2::{Digest as _, Sha256};
 use crate::base::Digest;
 use crate::base::glob::GlobError;
 
+pub use crate::graph::llb::key::Selector;
 pub use header::{FileKind, Header};
 pub(crate) use read::xattrs;
-pub use select::Selector;
 
 /// Digests of a tree's files.
 pub struct HashTree {
@@ -119,6 +119,11 @@ impl HashTree {
             texts.push(self.select(selector)?.to_string());
         }
         Ok(Digest::of(texts.join("\0")))
+    }
+
+    /// Digest of all of a complete tree.
+    pub fn whole(&self) -> Digest {
+        self.node_digest(&self.root, &mut Vec::new()).expect("a complete tree needs no IO")
     }
 
     /// What a directory holds, by name.

@@ -5,24 +5,7 @@ use sha2::{Digest as _, Sha256};
 use super::{HashError, HashTree, Node, NodeKind};
 use crate::base::Digest;
 use crate::base::glob::{self, Matched, Patterns};
-
-/// A part of a tree.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Selector {
-    /// Path from the top, with or without leading `/`; a trailing `/` leaves out the directory's own record where
-    /// patterns select.
-    pub path: String,
-    /// The path is a pattern of Go's `path.Match`.
-    pub wildcard: bool,
-    /// A link at the end of the path is followed.
-    pub follow_links: bool,
-    /// Only these, below what the path stands for.
-    pub include: Vec<String>,
-    /// Not these.
-    pub exclude: Vec<String>,
-    /// At least these must be among what is selected.
-    pub required: Vec<String>,
-}
+use crate::graph::llb::key::Selector;
 
 /// How many links a path may go through.
 const MAX_LINKS: usize = 255;

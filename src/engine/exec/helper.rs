@@ -5,12 +5,12 @@
 //! (libcontainer passes on LISTEN_FDS and chokes on text that is no UTF-8), without supplementary groups (they would leak into the
 //! container), and in a mount namespace of its own, so that no mount is ever seen on the host and all go with it.
 //!
-//! - [`setup`]: the tree with everything mounted into it but what needs the container's own namespaces.
-//! - [`stubs`]: mount points that were made, and their removal.
-//! - [`container`]: the container, by libcontainer.
-//! - [`devices`]: which devices it may open, where libcontainer does not see to it.
-//! - [`init`]: the last steps inside the container, up to execve.
-//! - [`supervise`]: waiting, killing, reaping.
+//! - `setup`: the tree with everything mounted into it but what needs the container's own namespaces.
+//! - `stubs`: mount points that were made, and their removal.
+//! - `container`: the container, by libcontainer.
+//! - `devices`: which devices it may open, where libcontainer does not see to it.
+//! - `init`: the last steps inside the container, up to execve.
+//! - `supervise`: waiting, killing, reaping.
 
 mod container;
 mod devices;
@@ -40,6 +40,14 @@ pub fn is_requested() -> bool {
 /// The whole life of a helper: its standard input is the socket to the runner.
 pub fn main() -> ! {
     let own_pid = std::process::id();
+    let is_socket = rustix::fs::fstat(std::io::stdin())
+        .is_ok_and(|it| rustix::fs::FileType::from_raw_mode(it.st_mode) == rustix::fs::FileType::Socket);
+    if !is_socket {
+        // Started by a person, or by what runs in a container.
+        exit(2);
+    }
+    // Executed by descriptor, it would be listed under the descriptor's number.
+    let _ = rustix::thread::set_name(c"bkl-run");
     isolate();
     quiet_panics();
     let mut socket = UnixStream::from(

@@ -251,6 +251,13 @@ fn check_machine() -> Result<(), RunError> {
             help: "mount one: `mount -t cgroup2 none /sys/fs/cgroup`".into(),
         });
     }
+    let is_legacy = hierarchies.iter().any(|it| matches!(it.kind, cgroup::Kind::Legacy(_)));
+    if is_legacy && !hierarchies.iter().any(|it| it.kind.has_legacy("devices")) {
+        return Err(RunError::Environment {
+            what: "the device controller of cgroup version 1 is not mounted".into(),
+            help: "mount it: `mount -t cgroup -o devices none /sys/fs/cgroup/devices`".into(),
+        });
+    }
     Ok(())
 }
 
@@ -258,3 +265,6 @@ fn io_error(attempt: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Er
     let path: PathBuf = path.as_ref().to_owned();
     move |source| RunError::Io { attempt, path, source }
 }
+
+#[cfg(test)]
+mod tests;

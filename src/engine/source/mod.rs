@@ -5,6 +5,7 @@
 //! exactly that into the store: it is only asked when no cached result makes it unnecessary.
 
 pub mod image;
+pub mod local;
 pub mod oci_layout;
 
 use std::sync::Arc;

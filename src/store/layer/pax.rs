@@ -2,9 +2,12 @@
 
 use super::ArchiveError;
 
+/// Keys and values.
+pub(super) type Records = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// The records of an extended header, in their order. Anything malformed is an error: skipping a record would read
 /// another archive than other readers do.
-pub(super) fn parse(mut bytes: &[u8], offset: u64) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ArchiveError> {
+pub(super) fn parse(mut bytes: &[u8], offset: u64) -> Result<Records, ArchiveError> {
     let malformed = |why| ArchiveError::Pax { offset, why };
     let mut records = Vec::new();
     while !bytes.is_empty() {

@@ -207,6 +207,7 @@ fn put_octal(field: &mut [u8], value: i64) {
         *digit = b'0' + u8::try_from(value & 7).expect("three bits");
         value >>= 3;
     }
+    field[n_digits] = 0;
 }
 
 /// Sets magic, version and checksum.

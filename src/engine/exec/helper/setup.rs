@@ -56,7 +56,7 @@ pub(super) fn prepare(
     let hierarchies = cgroup::hierarchies().map_err(io("read", "/proc/self/mountinfo"))?;
     let cgroup = cgroup::own_name().map_err(io("read", "/proc/self/stat"))?;
     enter_namespaces(request.network)?;
-    hide_unused_hierarchies(&hierarchies, request);
+    let hierarchies = narrow_hierarchies(hierarchies, request)?;
     let area = area()?;
     let (rootfs, work) = (area.join("rootfs"), area.join("work"));
     for dir in [&rootfs, &work] {
@@ -80,14 +80,10 @@ pub(super) fn prepare(
     let cwd = tree::clean("/", &request.cwd);
     let mounts = sorted_mounts(request)?;
     mounter.note_missing(mounts.iter().map(|it| it.0.as_path()));
-    make_cwd(root, &cwd, &identity)?;
+    make_cwd(root, &cwd, Owner { uid: identity.uid, gid: identity.gid })?;
     for (path, text) in [("/etc/resolv.conf", &request.resolv_conf), ("/etc/hosts", &request.hosts)] {
         let file = mounter.file(text.as_bytes(), ROOT, 0o644)?;
-        let flags = libc::MOUNT_ATTR_RDONLY
-            | libc::MOUNT_ATTR_NOSUID
-            | libc::MOUNT_ATTR_NODEV
-            | libc::MOUNT_ATTR_NOEXEC;
-        sys::set_attributes(&file, flags, false).map_err(io("protect", path))?;
+        sys::make_readonly(&file, false).map_err(io("protect", path))?;
         mounter.mount(file.as_fd(), Path::new(path))?;
     }
     for (dest, index) in &mounts {
@@ -109,7 +105,7 @@ pub(super) fn prepare(
     }
     let stubs = mounter.stubs;
     // Again, as runc does: a mount may have covered what was made.
-    make_cwd(root, &cwd, &Identity { uid: 0, gid: 0, ..identity.clone() })?;
+    make_cwd(root, &cwd, ROOT)?;
     preflight(root)?;
     Ok(Prepared { rootfs, work, identity, cwd, hierarchies, cgroup, stubs })
 }
@@ -146,9 +142,11 @@ fn enter_namespaces(network: Network) -> Result<(), RunError> {
     Ok(())
 }
 
-/// libcontainer works on every hierarchy of version 1 that it sees mounted, a millisecond and more each for nothing: it sees
-/// those that limit something here.
-fn hide_unused_hierarchies(hierarchies: &[Hierarchy], request: &Request) {
+/// Leaves only those hierarchies of version 1 mounted, in this mount namespace, that limit something here.
+///
+/// libcontainer works on each one that it sees, most of a millisecond and for nothing. All are unmounted at once and the
+/// used ones put back, because each unmounting by itself waits for all processors.
+fn narrow_hierarchies(all: Vec<Hierarchy>, request: &Request) -> Result<Vec<Hierarchy>, RunError> {
     let limits = &request.limits;
     let is_used = |option: &String| match option.as_str() {
         // Always: which devices may be opened, whether memory ran out, how many processes there may be.
@@ -157,14 +155,36 @@ fn hide_unused_hierarchies(hierarchies: &[Hierarchy], request: &Request) {
         "cpuset" => limits.cpuset_cpus.is_some() || limits.cpuset_mems.is_some(),
         _ => false,
     };
-    for it in hierarchies {
+    let is_legacy = |it: &Hierarchy| matches!(it.kind, Kind::Legacy(_));
+    let Some(top) = all.iter().find(|it| is_legacy(it)).and_then(|it| it.path.parent()).map(Path::to_owned)
+    else {
+        return Ok(all);
+    };
+    if all.iter().any(|it| it.path.parent() != Some(&top)) {
+        // No layout that we know.
+        return Ok(all);
+    }
+    let mut used = Vec::new();
+    for it in &all {
         if let Kind::Legacy(options) = &it.kind
-            && !options.iter().any(is_used)
+            && options.iter().any(is_used)
         {
-            // One that stays only costs time.
-            let _ = unmount(&it.path, UnmountFlags::DETACH);
+            let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+            let mount = open_tree(rustix::fs::CWD, &it.path, flags).map_err(errno("take", &it.path))?;
+            used.push((it.clone(), mount));
         }
     }
+    if unmount(&top, UnmountFlags::DETACH).is_err() {
+        // The hierarchies are mounted on a plain directory: more work for libcontainer, no more.
+        return Ok(all);
+    }
+    let place = tmpfs(None, 0o755).map_err(io("make memory for", &top))?;
+    attach(place.as_fd(), &top).map_err(errno("mount on", &top))?;
+    for (hierarchy, mount) in &used {
+        fs::create_dir(&hierarchy.path).map_err(io("make", &hierarchy.path))?;
+        attach(mount.as_fd(), &hierarchy.path).map_err(errno("mount on", &hierarchy.path))?;
+    }
+    Ok(used.into_iter().map(|it| it.0).collect())
 }
 
 /// A memory file system over some directory of the host, seen only in this mount namespace.
@@ -238,15 +258,19 @@ fn sorted_mounts(request: &Request) -> Result<Vec<(PathBuf, usize)>, RunError> {
     Ok(out)
 }
 
-/// Makes the working directory where it is missing, as the user's; it stays in the tree.
-fn make_cwd(root: BorrowedFd<'_>, cwd: &Path, identity: &Identity) -> Result<(), RunError> {
-    let owner = Owner { uid: identity.uid, gid: identity.gid };
-    let at = tree::place(root, cwd, owner).map_err(errno("make the working directory", cwd))?;
-    if !at.exists {
-        tree::make_dir(at.parent.as_fd(), &at.name, owner)
-            .map_err(errno("make the working directory", cwd))?;
+/// Makes the working directory where it is missing, as `owner`'s; it stays in the tree.
+fn make_cwd(root: BorrowedFd<'_>, cwd: &Path, owner: Owner) -> Result<(), RunError> {
+    // Links to descriptors lead out of the container (CVE-2024-21626); libcontainer looks again once inside.
+    if cwd.starts_with("/proc") && cwd != Path::new("/proc") {
+        return Err(step(format!("the working directory `{}` is below `/proc`", cwd.display())));
     }
-    Ok(())
+    let failed = |err: Errno| step(format!("cannot make the working directory `{}`: {err}", cwd.display()));
+    let at = tree::place(root, cwd, owner).map_err(failed)?;
+    if !at.exists {
+        return tree::make_dir(at.parent.as_fd(), &at.name, owner).map_err(failed);
+    }
+    // Links are resolved: what is not the directory itself is a file.
+    if at.name == "." { Ok(()) } else { Err(failed(Errno::NOTDIR)) }
 }
 
 /// Puts mounts into the root.
@@ -301,7 +325,13 @@ impl Mounter<'_> {
         let permissions = fs::Permissions::from_mode(mode & 0o777);
         fs::set_permissions(&place, permissions).map_err(io("set the mode of", &place))?;
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        open_tree(rustix::fs::CWD, &place, flags).map_err(errno("take", &place))
+        let mount = open_tree(rustix::fs::CWD, &place, flags).map_err(errno("take", &place))?;
+        let mut attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+        if mode & 0o111 == 0 {
+            attributes |= libc::MOUNT_ATTR_NOEXEC;
+        }
+        sys::set_attributes(&mount, attributes, false).map_err(io("protect", &place))?;
+        Ok(mount)
     }
 
     fn fresh_place(&mut self) -> PathBuf {

@@ -3,9 +3,8 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
 
 use rayon::prelude::*;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, Timespec};
@@ -13,7 +12,8 @@ use rustix::io::Errno;
 
 use super::error::FileError;
 use super::root::{
-    Last, Owner, Place, Root, chmod_at, chown_at, join, kind, list, set_times_at, split, timespec,
+    Last, Owner, Place, Root, chmod_at, chown_at, join, kind, list, set_times_at, set_xattrs, split,
+    timespec, transfer,
 };
 use super::{mode, unpack};
 use crate::base::glob::{self, Kind, Matched, Patterns};
@@ -480,34 +480,6 @@ fn copy_data(
     transfer(&source, &target)
 }
 
-/// Copies all bytes, inside of the kernel where it can: file systems that share blocks then do.
-fn transfer(source: &OwnedFd, target: &OwnedFd) -> rustix::io::Result<()> {
-    let mut copied_any = false;
-    loop {
-        match rustix::fs::copy_file_range(source, None, target, None, 1 << 30) {
-            Ok(0) => return Ok(()),
-            Ok(_) => copied_any = true,
-            Err(Errno::INTR) => {}
-            Err(Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::IO) if !copied_any => {
-                break;
-            }
-            Err(errno) => return Err(errno),
-        }
-    }
-    let mut buffer = vec![0_u8; 256 * 1024];
-    loop {
-        let n_read = rustix::io::retry_on_intr(|| rustix::io::read(source, &mut buffer[..]))?;
-        if n_read == 0 {
-            return Ok(());
-        }
-        let mut rest = &buffer[..n_read];
-        while !rest.is_empty() {
-            let n_written = rustix::io::retry_on_intr(|| rustix::io::write(target, rest))?;
-            rest = &rest[n_written..];
-        }
-    }
-}
-
 /// Copies all extended attributes.
 fn copy_xattrs(
     from: &OwnedFd,
@@ -516,28 +488,4 @@ fn copy_xattrs(
     to_name: &OsStr,
 ) -> rustix::io::Result<()> {
     set_xattrs(&xattrs(from, from_name)?, to, to_name)
-}
-
-/// Sets extended attributes; those that the file system or the kernel refuses are left out, as BuildKit does, and so are
-/// those that overlayfs would understand.
-pub(super) fn set_xattrs(
-    all: &[(Vec<u8>, Vec<u8>)],
-    to: BorrowedFd<'_>,
-    to_name: &OsStr,
-) -> rustix::io::Result<()> {
-    if all.is_empty() {
-        return Ok(());
-    }
-    let through = Path::new("/proc/self/fd").join(to.as_raw_fd().to_string()).join(to_name);
-    for (name, value) in all {
-        if name.starts_with(b"trusted.") || name.starts_with(b"user.overlay.") {
-            continue;
-        }
-        match rustix::fs::lsetxattr(&through, OsStr::from_bytes(name), value, rustix::fs::XattrFlags::empty())
-        {
-            Err(Errno::NOSPC | Errno::DQUOT) => return Err(Errno::NOSPC),
-            Ok(()) | Err(_) => {}
-        }
-    }
-    Ok(())
 }

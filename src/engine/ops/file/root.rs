@@ -5,9 +5,9 @@
 //! else works on places, and has the kernel refuse any link on the way.
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
@@ -310,4 +310,56 @@ pub(crate) fn timespec(nanoseconds: i64) -> Option<Timespec> {
         tv_sec: nanoseconds.div_euclid(1_000_000_000),
         tv_nsec: nanoseconds.rem_euclid(1_000_000_000),
     })
+}
+
+/// Copies all bytes, inside of the kernel where it can: file systems that share blocks then do.
+pub(crate) fn transfer(source: &OwnedFd, target: &OwnedFd) -> rustix::io::Result<()> {
+    let mut copied_any = false;
+    loop {
+        match rustix::fs::copy_file_range(source, None, target, None, 1 << 30) {
+            Ok(0) => return Ok(()),
+            Ok(_) => copied_any = true,
+            Err(Errno::INTR) => {}
+            Err(Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::IO) if !copied_any => {
+                break;
+            }
+            Err(errno) => return Err(errno),
+        }
+    }
+    let mut buffer = vec![0_u8; 256 * 1024];
+    loop {
+        let n_read = rustix::io::retry_on_intr(|| rustix::io::read(source, &mut buffer[..]))?;
+        if n_read == 0 {
+            return Ok(());
+        }
+        let mut rest = &buffer[..n_read];
+        while !rest.is_empty() {
+            let n_written = rustix::io::retry_on_intr(|| rustix::io::write(target, rest))?;
+            rest = &rest[n_written..];
+        }
+    }
+}
+
+/// Sets extended attributes; those that the file system or the kernel refuses are left out, as BuildKit does, and so are
+/// those that overlayfs would understand.
+pub(crate) fn set_xattrs(
+    all: &[(Vec<u8>, Vec<u8>)],
+    to: BorrowedFd<'_>,
+    to_name: &OsStr,
+) -> rustix::io::Result<()> {
+    if all.is_empty() {
+        return Ok(());
+    }
+    let through = Path::new("/proc/self/fd").join(to.as_raw_fd().to_string()).join(to_name);
+    for (name, value) in all {
+        if name.starts_with(b"trusted.") || name.starts_with(b"user.overlay.") {
+            continue;
+        }
+        match rustix::fs::lsetxattr(&through, OsStr::from_bytes(name), value, rustix::fs::XattrFlags::empty())
+        {
+            Err(Errno::NOSPC | Errno::DQUOT) => return Err(Errno::NOSPC),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
 }

@@ -12,7 +12,9 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec};
 use rustix::io::Errno;
 
 use super::error::FileError;
-use super::root::{Last, Owner, Place, Root, chmod_at, chown_at, join, kind, set_times_at, split};
+use super::root::{
+    Last, Owner, Place, Root, chmod_at, chown_at, join, kind, set_times_at, set_xattrs, split,
+};
 use crate::engine::cancel::Cancel;
 use crate::store::layer::{ArchiveReader, Entry, EntryKind, Limits};
 
@@ -152,8 +154,7 @@ impl Target<'_> {
         if entry.kind != EntryKind::Symlink {
             chmod_at(parent.as_fd(), name, entry.mode).map_err(failed("set the mode of"))?;
         }
-        super::copy::set_xattrs(&entry.xattrs, parent.as_fd(), name)
-            .map_err(failed("set the attributes of"))?;
+        set_xattrs(&entry.xattrs, parent.as_fd(), name).map_err(failed("set the attributes of"))?;
         let time = time(entry);
         set_times_at(parent.as_fd(), name, time, time).map_err(failed("set the times of"))
     }
