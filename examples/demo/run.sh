@@ -15,14 +15,14 @@ cp -r "$here" "$work/project"
 
 if [ ! -e "$work/base/index.json" ]; then
   say "a base image from Debian packages (debootstrap, once)"
-  rm -rf "$work/base" "$work/rootfs"
+  rm -rf "$work/base" "$work/base.new" "$work/rootfs"
   debootstrap --variant=minbase bookworm "$work/rootfs" http://deb.debian.org/debian > "$work/debootstrap.log" ||
     { tail -n 20 "$work/debootstrap.log"; exit 1; }
   rm -f "$work"/rootfs/var/cache/apt/archives/*.deb
   umoci init --layout "$work/base.new"
-  umoci new --image "$work/base.new:debian:bookworm" 2>/dev/null || umoci new --image "$work/base.new:bookworm"
-  umoci insert --image "$work/base.new:bookworm" "$work/rootfs" /
-  umoci config --image "$work/base.new:bookworm" --config.cmd /bin/bash \
+  umoci new --image "$work/base.new:debian:bookworm"
+  umoci insert --image "$work/base.new:debian:bookworm" "$work/rootfs" /
+  umoci config --image "$work/base.new:debian:bookworm" --config.cmd /bin/bash \
     --config.env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
   mv "$work/base.new" "$work/base"
   rm -rf "$work/rootfs"
