@@ -186,7 +186,7 @@ impl TypeError {
     }
 
     fn recursion(&self) -> Report {
-        let TypeError::Recursion { name, function, at, declared, through } = self else {
+        let TypeError::Recursion { function, at, declared, through, .. } = self else {
             unreachable!("called for recursion only")
         };
         let (closing, help) = if *function {
@@ -201,7 +201,6 @@ impl TypeError {
         for (used, span) in through {
             report = report.label(*span, format!("by way of `{used}`"));
         }
-        let _ = name;
         report.label(*declared, "defined here").help(help)
     }
 

@@ -8,7 +8,7 @@ use super::hir::{EnumId, RecordId};
 /// The type of an expression.
 ///
 /// `==` is identity, not assignability: records are equal when their fields are, whatever they are called; enums when
-/// they are the same declaration. [`super::check`] holds the relation `≤`.
+/// they are the same declaration. `relate.rs` holds the relation `≤`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Type {
     /// Text.

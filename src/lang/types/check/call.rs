@@ -210,12 +210,10 @@ impl<'a> Checker<'a> {
                     self.error(TypeError::ReadOnlyWithoutOuts { at });
                 }
             }
-            Builtin::ReadJson => {
-                if wanted.is_none() {
-                    let help = "say it where it goes: `let x: { version: str } = read_json(…)`".to_owned();
-                    self.error(TypeError::Untyped { what: "`read_json`".to_owned(), help, at: name_span });
-                    ty = Type::Error;
-                }
+            Builtin::ReadJson if wanted.is_none() => {
+                let help = "say it where it goes: `let x: { version: str } = read_json(…)`".to_owned();
+                self.error(TypeError::Untyped { what: "`read_json`".to_owned(), help, at: name_span });
+                ty = Type::Error;
             }
             Builtin::ListJoin | Builtin::ListSort | Builtin::ListUnique | Builtin::ListContains => {
                 self.check_elements(builtin, &stands, name_span);

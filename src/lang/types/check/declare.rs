@@ -172,12 +172,11 @@ impl<'a> Checker<'a> {
 
     fn declare_signature(&mut self, item: &'a ast::Item, node: Option<Node>) {
         match (&item.kind, node) {
-            (ItemKind::Param { name, ty, .. }, Some(Node::Param(id))) => {
+            (ItemKind::Param { ty, .. }, Some(Node::Param(id))) => {
                 let resolved = self.resolve_type(ty);
                 if !is_param_type(&resolved) {
                     self.error(TypeError::ParamType { found: resolved.clone(), at: ty.span });
                 }
-                let _ = name;
                 self.program.params[id.index()].ty = resolved;
             }
             (ItemKind::Fn { params, result, .. }, Some(Node::Fn(id))) => {

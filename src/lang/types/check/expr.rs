@@ -119,7 +119,7 @@ impl<'a> Checker<'a> {
                 for entry in entries {
                     match entry {
                         ast::Entry::Field(_, value) | ast::Entry::Spread(value) => {
-                            drop(self.check_unknown(value))
+                            drop(self.check_unknown(value));
                         }
                         ast::Entry::Keyed(key, value) => {
                             self.check(key, &Type::Str);

@@ -12,17 +12,6 @@ use crate::lang::syntax::ast::{self, ItemKind};
 impl<'a> Checker<'a> {
     /// Checks everything that was declared, each module's items in source order.
     pub(super) fn check_items(&mut self) {
-        for (record, module, fields) in self.record_defaults.clone() {
-            for field in fields {
-                let Some(default) = &field.default else { continue };
-                let decls = &self.program.records[record.index()].fields;
-                let Some(at) = decls.iter().position(|decl| decl.name == field.name.text) else { continue };
-                let ty = decls[at].ty.clone();
-                let node = Node::Record(record);
-                let body = self.body(module, Some(node), |checker| checker.check(default, &ty));
-                self.program.records[record.index()].fields[at].default = Some(body);
-            }
-        }
         for id in 0..self.lets.len() {
             self.check_let(LetId(id as u32));
         }
@@ -43,6 +32,24 @@ impl<'a> Checker<'a> {
                     self.program.tests.push(hir::Test { name, span, module, locals, stmts });
                 }
                 _ => {}
+            }
+        }
+        self.check_record_defaults();
+    }
+
+    /// Checks the defaults of all record types that were met, also those written inside of bodies.
+    fn check_record_defaults(&mut self) {
+        let mut next = 0;
+        while let Some(&(record, module, fields)) = self.record_defaults.get(next) {
+            next += 1;
+            for field in fields {
+                let Some(default) = &field.default else { continue };
+                let decls = &self.program.records[record.index()].fields;
+                let Some(at) = decls.iter().position(|decl| decl.name == field.name.text) else { continue };
+                let ty = decls[at].ty.clone();
+                let node = Node::Record(record);
+                let body = self.body(module, Some(node), |checker| checker.check(default, &ty));
+                self.program.records[record.index()].fields[at].default = Some(body);
             }
         }
     }

@@ -318,3 +318,6 @@ pub(super) fn near<'n>(typed: &str, candidates: impl IntoIterator<Item = &'n str
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::error::TypeError;
 use super::super::hir::{Coercion, Expr, ExprKind, Literal, LiteralKind, MapItem, Part, RecordItem};
 use super::super::relate::{coercion, join};
-use super::super::report::outs_of;
+
 use super::super::ty::{FieldType, RecordType, Type};
 use super::{Checker, Node, Symbol, near};
 use crate::base::Span;
@@ -228,7 +228,7 @@ impl<'a> Checker<'a> {
                     let value = spreads.next().expect("one per spread");
                     match &value.ty {
                         Type::Record(record) => {
-                            record.fields.iter().for_each(|field| add(&field.name, &field.ty))
+                            record.fields.iter().for_each(|field| add(&field.name, &field.ty));
                         }
                         _ => sound = false,
                     }
@@ -374,7 +374,7 @@ impl<'a> Checker<'a> {
             Type::Error => (Type::Error, Type::Error),
             found => {
                 let found = found.clone();
-                debug_assert!(outs_of(&found).is_none() || matches!(found, Type::Record(_)));
+
                 self.error(TypeError::NotIndexable { found, at: base.span });
                 (Type::Error, Type::Error)
             }

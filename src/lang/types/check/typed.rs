@@ -150,11 +150,11 @@ impl<'a> Checker<'a> {
                 let joined = record.fields[1..].iter().try_fold(first, |ty, field| join(&ty, &field.ty));
                 match joined {
                     Some(value) => (self.coerce(over, &Type::map(value.clone())), Type::Str, value),
-                    None => self.not_iterable(over),
+                    None => self.not_iterable(&over),
                 }
             }
             Type::Error => (over, Type::Error, Type::Error),
-            _ => self.not_iterable(over),
+            _ => self.not_iterable(&over),
         };
         match &clause.second {
             Some(second) => {
@@ -171,7 +171,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn not_iterable(&mut self, over: Expr) -> (Expr, Type, Type) {
+    fn not_iterable(&mut self, over: &Expr) -> (Expr, Type, Type) {
         self.error(TypeError::NotIterable { found: over.ty.clone(), at: over.span });
         (self.broken(over.span), Type::Error, Type::Error)
     }
@@ -257,12 +257,9 @@ impl<'a> Checker<'a> {
                 ArmPattern::Plain(Pattern::Wildcard)
             }
             (ast::Pattern::Variant(name), Type::Enum(decl)) => {
-                let index = decl.variants.iter().position(|variant| *variant == name.text);
-                let Some(index) = index.or_else(|| {
-                    let meant = self.unknown_variant(name, decl, true, at)?;
-                    covered.variants.push(meant);
-                    None
-                }) else {
+                let Some(index) = decl.variants.iter().position(|variant| *variant == name.text) else {
+                    // What was probably meant counts as covered.
+                    covered.variants.extend(self.unknown_variant(name, decl, true, at));
                     return None;
                 };
                 if covered.variants.contains(&index) && !is_full {
