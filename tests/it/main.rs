@@ -2,6 +2,7 @@
 
 #![allow(unreachable_pub, reason = "trials() is public by custom, though this binary exports nothing")]
 
+mod passes;
 mod tidy;
 mod vecprog;
 mod vectors;
@@ -11,6 +12,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 fn main() {
     let args = Arguments::from_args();
     let mut trials = Vec::new();
+    trials.extend(passes::trials());
     trials.extend(tidy::trials());
     trials.extend(vectors::trials());
     libtest_mimic::run(&args, trials).exit();
