@@ -9,6 +9,7 @@ mod export;
 mod fuzz;
 mod golden;
 mod images;
+mod passes;
 mod registry;
 mod tidy;
 mod vecprog;
@@ -26,6 +27,7 @@ fn main() {
     trials.extend(export::trials());
     trials.extend(fuzz::trials());
     trials.extend(golden::trials());
+    trials.extend(passes::trials());
     trials.extend(registry::trials());
     trials.extend(tidy::trials());
     trials.extend(vectors::trials());

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use bkl::graph::ir::{parse, print, verify};
 use bkl::graph::llb::{Definition, MarshalOptions, Order, dump, marshal, pb, unmarshal};
 use libtest_mimic::Trial;
 use prost::Message;
@@ -20,6 +21,8 @@ pub fn trials() -> Vec<Trial> {
             let trial = move || dumped(&file, &dump);
             trials.push(crate::trial(format!("vectors::dump::{name}"), trial));
         }
+        let text_of = file.clone();
+        trials.push(crate::trial(format!("vectors::text::{name}"), move || text(&text_of)));
         trials.push(crate::trial(format!("vectors::reread::{name}"), move || reread(&file)));
     }
     for file in files("md") {
@@ -56,10 +59,26 @@ fn program(file: &Path) {
 fn reread(file: &Path) {
     let bytes = fs::read(file).unwrap();
     let (graph, root) = unmarshal(&bytes).unwrap();
-    bkl::graph::ir::verify::verify(&graph).unwrap();
+    verify::verify(&graph).unwrap();
     let options = MarshalOptions { order: Order::Arena, ..MarshalOptions::default() };
     let again = marshal(&graph, root, &options).to_bytes();
     assert!(bytes == again, "{} bytes were read, {} others written", bytes.len(), again.len());
+}
+
+/// The text of a graph says all of it but capabilities and source texts.
+fn text(file: &Path) {
+    let (mut graph, root) = unmarshal(&fs::read(file).unwrap()).unwrap();
+    let text = print::print(&graph, &[root]);
+    let (again, roots) = parse::parse(&text).unwrap();
+    let ids: Vec<_> = graph.vertices().map(|(id, _)| id).collect();
+    ids.into_iter().for_each(|id| graph.vertex_mut(id).metadata.caps.clear());
+    for info in &mut graph.sources {
+        info.data.clear();
+        info.definition = None;
+    }
+    assert_eq!(graph, again);
+    assert_eq!(roots, [root]);
+    assert_eq!(print::print(&again, &roots), text);
 }
 
 /// The dump of a definition is the file beside it.

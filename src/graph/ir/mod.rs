@@ -6,10 +6,15 @@
 
 pub mod build;
 pub mod config;
+pub mod dot;
 pub mod op;
 pub mod outputs;
+pub mod parse;
+pub mod print;
 pub mod state;
 pub mod verify;
+
+use serde::{Deserialize, Serialize};
 
 use crate::base::Platform;
 
@@ -57,7 +62,8 @@ pub struct Vertex {
 }
 
 /// What is said about an op without being part of its identity (`pb.OpMetadata`).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Metadata {
     /// Run even when a result is cached.
     pub ignore_cache: bool,
@@ -96,7 +102,8 @@ impl Metadata {
 pub const CUSTOM_NAME: &str = "llb.customname";
 
 /// Ops shown as one line of progress (`pb.ProgressGroup`).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct ProgressGroup {
     /// Groups with equal ids are one.
     pub id: String,
@@ -107,7 +114,8 @@ pub struct ProgressGroup {
 }
 
 /// Limits of a command (`pb.LinuxResources`); zero and empty mean "not limited".
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct LinuxResources {
     /// Bytes.
     pub memory: i64,
