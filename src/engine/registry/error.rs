@@ -121,7 +121,7 @@ impl RegistryError {
             RegistryError::Unreachable { .. } | RegistryError::Digest { .. } | RegistryError::Size { .. } => {
                 true
             }
-            RegistryError::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
+            RegistryError::Status { status, .. } => matches!(status, 408 | 416 | 425 | 429 | 500..=599),
             RegistryError::Certificate { .. }
             | RegistryError::NotFound { .. }
             | RegistryError::Denied { .. }
