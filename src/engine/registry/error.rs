@@ -121,7 +121,7 @@ impl RegistryError {
             RegistryError::Unreachable { .. } | RegistryError::Digest { .. } | RegistryError::Size { .. } => {
                 true
             }
-            RegistryError::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
+            RegistryError::Status { status, .. } => matches!(status, 408 | 416 | 425 | 429 | 500..=599),
             RegistryError::Certificate { .. }
             | RegistryError::NotFound { .. }
             | RegistryError::Denied { .. }
@@ -165,7 +165,8 @@ impl RegistryError {
                 format!("check that `{host}` can be reached from here; the fetch was tried several times")
             }
             RegistryError::Certificate { .. } => {
-                "add the authority that signed its certificate to the system's, or name it in SSL_CERT_FILE".to_owned()
+                "add the authority that signed its certificate to the system's, or name it in SSL_CERT_FILE"
+                    .to_owned()
             }
             RegistryError::Status { status: 429, .. } => {
                 "the registry limits how often it may be asked; log in or wait a while".to_owned()

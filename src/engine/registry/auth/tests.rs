@@ -49,11 +49,7 @@ fn docker_configuration() {
     check(auths, "r:5001", "nobody");
     check(auths, "r", "nobody");
     check(auths, "t.io", "token abc");
-    check(
-        auths,
-        "bad.io",
-        "cannot get the credentials of `bad.io`: `PATH`: unable to decode credential",
-    );
+    check(auths, "bad.io", "cannot get the credentials of `bad.io`: `PATH`: unable to decode credential");
     check("{}", "r:5000", "nobody");
     check("{", "r", "cannot get the credentials of `r`: `PATH` is not valid JSON of docker's form");
     assert_eq!(credentials_in(&dir.path().join("none"), "r").ok(), Some(None));
