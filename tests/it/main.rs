@@ -6,6 +6,7 @@ mod exec;
 mod export;
 mod images;
 mod registry;
+mod solver;
 mod tidy;
 mod vectors;
 
@@ -17,6 +18,7 @@ fn main() {
     trials.extend(exec::trials());
     trials.extend(export::trials());
     trials.extend(registry::trials());
+    trials.extend(solver::trials());
     trials.extend(tidy::trials());
     trials.extend(vectors::trials());
     libtest_mimic::run(&args, trials).exit();

@@ -248,7 +248,10 @@ impl Entry {
 
 /// Opens a file below the directory for reading; no link is followed.
 pub(super) fn open(root: &OwnedFd, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    // The kernel refuses anything else beside PATH; a file that is read might be a FIFO by now.
+    let more =
+        if flags.contains(OFlags::PATH) { OFlags::CLOEXEC } else { OFlags::NONBLOCK | OFlags::CLOEXEC };
+    let flags = flags | OFlags::NOFOLLOW | more;
     rustix::fs::openat2(root, path, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
 }
 
