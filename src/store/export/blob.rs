@@ -55,11 +55,8 @@ impl Store {
             });
             finished.map_err(|error| StoreError::io("compress the layer", self.layer_fs(layer), error))?
         };
-        if let Some(known) = info.diff_id
-            && known != diff_id
-            && info.pulled.is_none()
-        {
-            // Written before with other bytes: something changed the committed directory.
+        // A layer that was unpacked need not be written as it came; what was written once must be written so again.
+        if rows::written_diff_id(&self.inner.database, layer)?.is_some_and(|known| known != diff_id) {
             return Err(StoreError::Corrupt {
                 what: format!("layer `{layer}`"),
                 way_out: "its files are not those that were committed; drop it and build again".to_owned(),

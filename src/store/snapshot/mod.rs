@@ -48,7 +48,7 @@ pub struct LayerInfo {
     pub empty: bool,
     /// What it occupies.
     pub usage: Usage,
-    /// Digest of its uncompressed archive, once known.
+    /// Digest of the archive it was unpacked from, or of the one written of it, once known.
     pub diff_id: Option<Digest>,
     /// The blob it was pulled as.
     pub pulled: Option<BlobDescriptor>,
@@ -169,6 +169,7 @@ impl ActiveLayer {
 
     /// A detached writable mount of the tree with this layer on top; closing it dissolves it.
     ///
+    /// The descriptor is good for looking things up (`openat2(fd, ..)`) and for `move_mount`, not for listing: open `.`.
     /// Close one mount before making the next: two at once would not see each other's changes.
     pub fn mount(&self) -> Result<OwnedFd> {
         let plan = self.plan()?;
@@ -248,6 +249,7 @@ impl Store {
 
     /// A detached read-only mount of the tree; closing it dissolves it.
     ///
+    /// The descriptor is good for looking things up (`openat2(fd, ..)`) and for `move_mount`, not for listing: open `.`.
     /// `Err(NoLayer)` when a layer is missing: a cache miss for the caller.
     pub fn view(&self, tree: &Snapshot) -> Result<OwnedFd> {
         self.view_plan(tree)?.mount().map_err(|error| self.explain_mount(tree, error))

@@ -192,6 +192,16 @@ pub(in crate::store) fn compressed(
     Ok(found.and_then(|it| from_json(&it)))
 }
 
+/// The diff ID of an archive written of the layer before.
+pub(in crate::store) fn written_diff_id(database: &Database, id: LayerId) -> Result<Option<Digest>> {
+    let found = database.with("look for a compressed layer", |connection| {
+        let mut statement =
+            connection.prepare_cached("SELECT descriptor FROM compressed WHERE layer = ?1 LIMIT 1")?;
+        statement.query_row([id.as_bytes()], |row| row.get::<_, String>(0)).optional()
+    })?;
+    Ok(found.and_then(|it| from_json(&it)).map(|it| it.diff_id))
+}
+
 /// Notes the blob a layer was compressed to.
 pub(in crate::store) fn set_compressed(
     database: &Database,

@@ -165,7 +165,7 @@ fn an_unchanged_step_writes_the_empty_archive_as_root() {
 #[test]
 fn our_bytes_are_gos_as_root() {
     if !has("umoci") {
-        eprintln!("skipped: no umoci");
+        writeln!(std::io::stderr(), "skipped: no umoci").unwrap();
         return;
     }
     let dir = tempfile::tempdir().unwrap();

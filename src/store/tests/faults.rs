@@ -23,7 +23,7 @@ fn victim() {
     let mut ingest = store.content().ingest().unwrap();
     ingest.write_all(b"half").unwrap();
     let _lease = store.try_lease(&Digest::of(b"key")).unwrap().unwrap();
-    println!("\nready {}", done.layers[0]);
+    writeln!(std::io::stdout(), "\nready {}", done.layers[0]).unwrap();
     std::thread::sleep(std::time::Duration::from_secs(60));
 }
 

@@ -209,3 +209,26 @@ fn plans_mount_elsewhere_as_root() {
     let top = base.with(active.commit(&meta("x")).unwrap());
     assert_eq!(list(&store, &top), entries(&[("f", "1"), ("g", "2")]));
 }
+
+#[test]
+fn a_mount_moves_into_another_namespace_as_root() {
+    use rustix::mount::{MountPropagationFlags, MoveMountFlags, mount_change, move_mount};
+    let (dir, store) = store();
+    let base = tree(&store, &Snapshot::scratch(), |root| fs::write(root.join("f"), "1").unwrap());
+    let scratch = store.stage(&Snapshot::scratch()).unwrap();
+    let mounts =
+        [store.view(&base).unwrap(), scratch.mount().unwrap(), store.view(&Snapshot::scratch()).unwrap()];
+    let at = dir.path().join("at");
+    fs::create_dir(&at).unwrap();
+    let seen = std::thread::spawn(move || {
+        // SAFETY: the new namespace is this thread's alone, which ends with the test.
+        unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }.unwrap();
+        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
+        mounts.map(|mount| {
+            let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+            move_mount(&mount, "", rustix::fs::CWD, &at, flags).unwrap();
+            fs::read_dir(&at).unwrap().count()
+        })
+    });
+    assert_eq!(seen.join().unwrap(), [1, 0, 0]);
+}
