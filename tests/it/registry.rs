@@ -13,6 +13,10 @@ use bkl::engine::registry::{
     ImageError, Layout, Registry, RegistryOptions, ResolveMode, ResolvedImage, RetryPolicy, pull,
     resolve_image, resolve_layout,
 };
+use bkl::engine::source::image::ImageSource;
+use bkl::engine::source::oci_layout::OciLayoutSource;
+use bkl::engine::source::{Source, SourceCtx};
+use bkl::graph::ir::{SourceOp, attr};
 use bkl::session::{Credentials, Session, SessionError};
 use bkl::store::{Options, Snapshot, Store};
 use libtest_mimic::Trial;
@@ -35,6 +39,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         crate::trial("registry::credentials_stay_with_their_host", credentials_stay_with_their_host),
         crate::trial("registry::cancel_stops_a_pull", cancel_stops_a_pull),
         crate::trial("registry::layouts", layouts),
+        crate::trial("registry::sources", sources),
     ];
     trials.extend(served::trials());
     trials
@@ -48,12 +53,16 @@ pub(crate) struct Puller {
     runtime: tokio::runtime::Runtime,
 }
 
-/// `me:secret` at every registry, or nobody.
+/// `me:secret` at every registry, or nobody; layouts by their path.
 struct TestSession(bool);
 
 impl Session for TestSession {
     fn local_dir(&self, _name: &str) -> Option<std::path::PathBuf> {
         None
+    }
+
+    fn oci_layout(&self, store: &str) -> Option<std::path::PathBuf> {
+        Some(store.into())
     }
 
     fn credentials(&self, _registry: &str) -> Result<Option<Credentials>, SessionError> {
@@ -478,4 +487,54 @@ fn layouts() {
         &format!("layer `{}`", image.layers[1]),
     );
     check(&|dir| std::fs::write(blob(dir, &image.root), "{}").unwrap(), "is damaged: its digest is");
+}
+
+/// The two sources as the solver asks them: keys, attributes, progress.
+fn sources() {
+    let (fake, image, puller) = (Fake::start(), sample(), Puller::new());
+    fake.push("v1", &image);
+    let dir = puller.dir.path().join("layout");
+    image.write_layout(&dir, "v1");
+    let progress = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = progress.clone();
+    let ctx = SourceCtx {
+        store: Arc::new(puller.store.clone()),
+        session: Arc::new(TestSession(false)),
+        cancel: Cancel::new(),
+        progress: Arc::new(move |it| seen.lock().unwrap().push((it.id, it.current, it.total))),
+    };
+    let platform: Platform = "linux/amd64".parse().unwrap();
+    let ask = |source: &dyn Source, identifier: &str, attrs: &[(&str, &str)]| {
+        let attrs = attrs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let op = SourceOp { identifier: identifier.to_owned(), attrs };
+        assert!(source.schemes().contains(&op.scheme()));
+        puller.runtime.block_on(source.resolve(&ctx, &op, Some(&platform))).map_err(|error| error.to_string())
+    };
+    let images = ImageSource::new(RegistryOptions::default());
+    let reference = format!("docker-image://{}", fake.reference("x:v1"));
+    let store = dir.to_str().unwrap();
+    let pulled = ask(&images, &reference, &[(attr::IMAGE_CHECKSUM, &image.root.to_string())]).unwrap();
+    let laid_out = ask(&OciLayoutSource, "oci-layout://x:v1", &[(attr::OCI_STORE, store)]).unwrap();
+    assert_eq!(pulled.key(), laid_out.key(), "equal layers are one result, wherever they come from");
+    let tree = puller.runtime.block_on(pulled.fetch(&ctx)).unwrap();
+    assert_eq!(puller.runtime.block_on(laid_out.fetch(&ctx)).unwrap(), tree);
+    let progress = progress.lock().unwrap().clone();
+    for layer in &image.layers {
+        let size = image.blobs[layer].len() as u64;
+        assert!(progress.contains(&(layer.short(), size, Some(size))), "{progress:?}");
+    }
+    let limited = ask(&images, &reference, &[(attr::IMAGE_LAYER_LIMIT, "1")]).unwrap();
+    assert_ne!(limited.key(), pulled.key());
+    assert_eq!(puller.runtime.block_on(limited.fetch(&ctx)).unwrap().layers[..], tree.layers[..1]);
+
+    let wrong = Digest::of("another").to_string();
+    let check = |source: &dyn Source, identifier: &str, attrs: &[(&str, &str)], expected: &str| {
+        let found = ask(source, identifier, attrs).err().expect("this must fail");
+        assert!(found.contains(expected), "{found}");
+    };
+    check(&images, &reference, &[(attr::IMAGE_CHECKSUM, &wrong)], &format!("is {}, not {wrong}", image.root));
+    check(&images, &reference, &[(attr::IMAGE_RESOLVE_MODE, "never")], "`never` is no resolve mode");
+    check(&images, "docker-image://UPPER", &[], "`docker-image://UPPER` is not a source: ");
+    check(&images, &reference, &[(attr::IMAGE_LAYER_LIMIT, "x")], "`x` is no number of layers");
+    check(&OciLayoutSource, "oci-layout://x:v2", &[(attr::OCI_STORE, store)], "has no image named `x:v2`");
 }

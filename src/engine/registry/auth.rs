@@ -3,6 +3,9 @@
 //! Rules of security.md S6: credentials belong to one registry host; a token server gets them only over TLS (or
 //! loopback) and only when it is plainly the same party; what a redirect leads to gets none.
 
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use docker_credential::{CredentialRetrievalError, DockerCredential};
@@ -15,18 +18,30 @@ use crate::session::{Credentials, SessionError};
 /// For sessions that act for a person at a terminal. `registry` is a host with its port, or `docker.io`. May run a
 /// credential helper and wait for it.
 pub fn docker_credentials(registry: &str) -> Result<Option<Credentials>, SessionError> {
-    let server = if registry == "docker.io" { "https://index.docker.io/v1/" } else { registry };
+    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".docker"));
+    match std::env::var_os("DOCKER_CONFIG").map(PathBuf::from).or_else(home) {
+        Some(dir) => credentials_in(&dir.join("config.json"), registry),
+        None => Ok(None),
+    }
+}
+
+/// What the configuration file says about a registry; a file that is not there says nothing.
+fn credentials_in(path: &Path, registry: &str) -> Result<Option<Credentials>, SessionError> {
     let failed = |reason| SessionError::Credentials { registry: registry.to_owned(), reason };
-    match docker_credential::get_credential(server) {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(format!("cannot open `{}`: {error}", path.display()))),
+    };
+    let server = if registry == "docker.io" { "https://index.docker.io/v1/" } else { registry };
+    match docker_credential::get_credential_from_reader(BufReader::new(file), server) {
         // `docker logout` with a credential store leaves an empty entry behind.
         Ok(DockerCredential::UsernamePassword(user, _)) if user.is_empty() => Ok(None),
         Ok(DockerCredential::UsernamePassword(user, password)) => {
             Ok(Some(Credentials::Basic { user, password }))
         }
         Ok(DockerCredential::IdentityToken(token)) => Ok(Some(Credentials::IdentityToken(token))),
-        Err(CredentialRetrievalError::NoCredentialConfigured | CredentialRetrievalError::ConfigNotFound) => {
-            Ok(None)
-        }
+        Err(CredentialRetrievalError::NoCredentialConfigured) => Ok(None),
         // The protocol's fixed words for "I have none" (docker-credential-helpers, credentials/error.go).
         Err(CredentialRetrievalError::HelperFailure { stdout, stderr, .. })
             if stdout.contains("credentials not found") || stderr.contains("credentials not found") =>
@@ -36,7 +51,10 @@ pub fn docker_credentials(registry: &str) -> Result<Option<Credentials>, Session
         Err(CredentialRetrievalError::HelperFailure { helper, stderr, .. }) => {
             Err(failed(format!("`{helper}` failed: {}", stderr.trim())))
         }
-        Err(error) => Err(failed(lower_first(&error.to_string()))),
+        Err(CredentialRetrievalError::ConfigReadError) => {
+            Err(failed(format!("`{}` is not valid JSON of docker's form", path.display())))
+        }
+        Err(error) => Err(failed(format!("`{}`: {}", path.display(), lower_first(&error.to_string())))),
     }
 }
 

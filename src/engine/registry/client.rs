@@ -499,9 +499,28 @@ async fn read_capped(
 
 /// The error of a connection that failed or broke off.
 pub(super) fn unreachable(error: reqwest::Error, what: &str, host: &str) -> RegistryError {
+    let host = host.to_owned();
+    if let Some(rustls::Error::InvalidCertificate(reason)) = tls_error(&error) {
+        return RegistryError::Certificate { host, reason: rustls::Error::from(reason.clone()).to_string() };
+    }
     // The URL of a redirect may carry a signature.
     let reason = reasons(&error.without_url());
-    RegistryError::Unreachable { what: what.to_owned(), host: host.to_owned(), reason }
+    RegistryError::Unreachable { what: what.to_owned(), host, reason }
+}
+
+/// What TLS said, if it was TLS that failed; hyper wraps it in IO errors.
+fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(found) = cause.downcast_ref() {
+            return Some(found);
+        }
+        source = match cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => cause.source(),
+        };
+    }
+    None
 }
 
 /// An error and its causes in one line, repeated texts left out.

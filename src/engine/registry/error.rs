@@ -18,6 +18,14 @@ pub enum RegistryError {
         /// The chain of causes in one line; no URL in it, for those carry signatures.
         reason: String,
     },
+    /// The other side cannot prove that it is who it should be.
+    #[error("cannot trust `{host}`: {reason}")]
+    Certificate {
+        /// Registry, with its port.
+        host: String,
+        /// What is wrong with its certificate.
+        reason: String,
+    },
     /// An answer that is not success, and none of those below.
     #[error("cannot fetch {what}: `{host}` answered {status}{detail}")]
     Status {
@@ -113,8 +121,9 @@ impl RegistryError {
             RegistryError::Unreachable { .. } | RegistryError::Digest { .. } | RegistryError::Size { .. } => {
                 true
             }
-            RegistryError::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
-            RegistryError::NotFound { .. }
+            RegistryError::Status { status, .. } => matches!(status, 408 | 416 | 425 | 429 | 500..=599),
+            RegistryError::Certificate { .. }
+            | RegistryError::NotFound { .. }
             | RegistryError::Denied { .. }
             | RegistryError::Realm { .. }
             | RegistryError::Credentials(_)
@@ -136,6 +145,7 @@ impl RegistryError {
     pub fn code(&self) -> &'static str {
         match self {
             RegistryError::Unreachable { .. }
+            | RegistryError::Certificate { .. }
             | RegistryError::Status { .. }
             | RegistryError::Redirect { .. }
             | RegistryError::Client(_) => "bkl::registry",
@@ -153,6 +163,10 @@ impl RegistryError {
         Some(match self {
             RegistryError::Unreachable { host, .. } => {
                 format!("check that `{host}` can be reached from here; the fetch was tried several times")
+            }
+            RegistryError::Certificate { .. } => {
+                "add the authority that signed its certificate to the system's, or name it in SSL_CERT_FILE"
+                    .to_owned()
             }
             RegistryError::Status { status: 429, .. } => {
                 "the registry limits how often it may be asked; log in or wait a while".to_owned()

@@ -148,7 +148,10 @@ impl Fetch<'_> {
                     }
                     Err(error) => return Err(error),
                 },
-                Err(ImageError::Fetch(error @ RegistryError::Size { .. })) => {
+                // 416: the blob there is shorter than what we have of it.
+                Err(ImageError::Fetch(
+                    error @ (RegistryError::Size { .. } | RegistryError::Status { status: 416, .. }),
+                )) => {
                     ingest = self.ingest()?;
                     error
                 }

@@ -24,20 +24,24 @@ struct Dockerd {
     process: Child,
     host: String,
     log: PathBuf,
+    /// Of the containers' cgroups.
+    parent: String,
 }
 
 impl Dockerd {
     fn start(dir: &Path) -> Dockerd {
         let path = |name: &str| dir.join(name).display().to_string();
         let (host, log) = (format!("unix://{}", path("docker.sock")), dir.join("dockerd.log"));
+        let parent = format!("bkl-test-{}", std::process::id());
         let process = Command::new("dockerd")
             .args(["-H", &host, "--data-root", &path("data"), "--exec-root", &path("exec")])
             .args(["--pidfile", &path("pid"), "--iptables=false", "--bridge=none"])
+            .args(["--cgroup-parent", &format!("/{parent}")])
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(&log).unwrap())
             .spawn()
             .unwrap();
-        let mut dockerd = Dockerd { process, host, log };
+        let mut dockerd = Dockerd { process, host, log, parent };
         let deadline = Instant::now() + Duration::from_secs(60);
         while !dockerd.command(&["version"]).output().is_ok_and(|output| output.status.success()) {
             let log = || std::fs::read_to_string(&dockerd.log).unwrap_or_default();
@@ -65,6 +69,11 @@ impl Drop for Dockerd {
         let pid = rustix::process::Pid::from_child(&self.process);
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         let _ = self.process.wait();
+        // Dockerd leaves these behind: one in every hierarchy of cgroup v1, one in v2's.
+        let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+        for dir in hierarchies.map(|entry| entry.path()).chain(["/sys/fs/cgroup".into()]) {
+            let _ = std::fs::remove_dir(dir.join(&self.parent));
+        }
     }
 }
 

@@ -27,3 +27,30 @@ fn realms() {
     check("https://a.azurecr.io", "https://b.azurecr.io/token", false);
     check("https://1.dkr.ecr.eu-west-1.amazonaws.com", "https://2.dkr.ecr.eu-west-1.amazonaws.com/t", false);
 }
+
+#[test]
+fn docker_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config.json");
+    let check = |config: &str, registry: &str, expected: &str| {
+        std::fs::write(&path, config).unwrap();
+        let found = match credentials_in(&path, registry) {
+            Ok(Some(Credentials::Basic { user, password })) => format!("{user}:{password}"),
+            Ok(Some(Credentials::IdentityToken(token))) => format!("token {token}"),
+            Ok(None) => "nobody".to_owned(),
+            Err(error) => error.to_string().replace(&path.display().to_string(), "PATH"),
+        };
+        assert_eq!(found, expected, "{config} {registry}");
+    };
+    let auths = r#"{"auths": {"https://index.docker.io/v1/": {"auth": "aHViOnB3"}, "r:5000": {"auth": "bWU6cHc="},
+        "t.io": {"identitytoken": "abc"}, "bad.io": {"auth": "!"}}}"#;
+    check(auths, "docker.io", "hub:pw");
+    check(auths, "r:5000", "me:pw");
+    check(auths, "r:5001", "nobody");
+    check(auths, "r", "nobody");
+    check(auths, "t.io", "token abc");
+    check(auths, "bad.io", "cannot get the credentials of `bad.io`: `PATH`: unable to decode credential");
+    check("{}", "r:5000", "nobody");
+    check("{", "r", "cannot get the credentials of `r`: `PATH` is not valid JSON of docker's form");
+    assert_eq!(credentials_in(&dir.path().join("none"), "r").ok(), Some(None));
+}
