@@ -11,6 +11,7 @@ mod golden;
 mod images;
 mod passes;
 mod registry;
+mod solver;
 mod tidy;
 mod vecprog;
 mod vectors;
@@ -29,6 +30,7 @@ fn main() {
     trials.extend(golden::trials());
     trials.extend(passes::trials());
     trials.extend(registry::trials());
+    trials.extend(solver::trials());
     trials.extend(tidy::trials());
     trials.extend(vectors::trials());
     libtest_mimic::run(&args, trials).exit();

@@ -28,7 +28,7 @@ pub enum OpError {
     Key(#[from] KeyError),
     /// The store failed.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(Box<StoreError>),
     /// This engine does not do it.
     #[error("this engine does not support {what}")]
     Unsupported {
@@ -45,15 +45,20 @@ impl solver::OpError for OpError {
         match self {
             OpError::Cancelled
             | OpError::Source(SourceError::Cancelled)
-            | OpError::Exec(ExecError::Cancelled)
-            | OpError::Store(StoreError::Cancelled) => true,
+            | OpError::Exec(ExecError::Cancelled) => true,
+            OpError::Store(error) => matches!(**error, StoreError::Cancelled),
             OpError::File(action) => matches!(action.error, FileError::Cancelled),
             OpError::Source(_)
             | OpError::Exec(_)
             | OpError::Hash(_)
             | OpError::Key(_)
-            | OpError::Store(_)
             | OpError::Unsupported { .. } => false,
         }
+    }
+}
+
+impl From<StoreError> for OpError {
+    fn from(error: StoreError) -> OpError {
+        OpError::Store(Box::new(error))
     }
 }

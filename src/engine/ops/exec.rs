@@ -70,10 +70,16 @@ pub enum ExecError {
     },
     /// The store failed.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(Box<StoreError>),
     /// The build was stopped.
     #[error("cancelled")]
     Cancelled,
+}
+
+impl From<StoreError> for ExecError {
+    fn from(error: StoreError) -> ExecError {
+        ExecError::Store(Box::new(error))
+    }
 }
 
 /// A command on its way.
@@ -373,7 +379,7 @@ fn cache(
     let directory =
         store.cache_dir(&id, seed, sharing, &|| ctx.cancel.is_cancelled()).map_err(|error| match error {
             StoreError::Cancelled => ExecError::Cancelled,
-            error => ExecError::Store(error),
+            error => error.into(),
         })?;
     let path = directory.path().to_owned();
     mounted._caches.push(directory);

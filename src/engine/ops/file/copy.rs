@@ -79,7 +79,7 @@ impl Copy<'_> {
             if op.attempt_unpack && kind(&stat) == FileType::RegularFile && self.unpack(&source)? {
                 continue;
             }
-            self.copy_match(&asked, source, &stat)?;
+            self.copy_match(&asked, &source, &stat)?;
         }
         self.check_required()
     }
@@ -109,7 +109,7 @@ impl Copy<'_> {
         Ok(true)
     }
 
-    fn copy_match(&self, asked: &[u8], source: Place, stat: &Stat) -> Result<(), FileError> {
+    fn copy_match(&self, asked: &[u8], source: &[u8], stat: &Stat) -> Result<(), FileError> {
         let op = self.op;
         let is_dir = kind(stat) == FileType::Directory;
         let time = timespec(op.timestamp);
@@ -150,7 +150,7 @@ impl Copy<'_> {
             inodes: HashMap::new(),
             way: Vec::new(),
         };
-        tree.entry(&source, stat, "", &target, &Verdicts::default())?;
+        tree.entry(source, stat, "", &target, &Verdicts::default())?;
         if let Some(time) = time {
             for place in made.iter().rev() {
                 self.to.set_times(place, time, time)?;
@@ -372,7 +372,7 @@ impl Tree<'_> {
             // A socket becomes a node nobody listens on.
             file_type => {
                 rustix::fs::mknodat(&parent, name, file_type, Mode::from_raw_mode(0o600), stat.st_rdev)
-                    .map_err(failed("make the node"))?
+                    .map_err(failed("make the node"))?;
             }
         }
         self.metadata(source, stat, parent.as_fd(), name, target, Keep::Nothing)

@@ -80,7 +80,7 @@ pub enum FileError {
     },
     /// The store failed.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(Box<StoreError>),
     /// The build was stopped.
     #[error("cancelled")]
     Cancelled,
@@ -94,5 +94,11 @@ impl FileError {
             Some(libc::ENOSPC | libc::EDQUOT) => FileError::NoSpace { attempt, path },
             _ => FileError::Io { attempt, path, source },
         }
+    }
+}
+
+impl From<StoreError> for FileError {
+    fn from(error: StoreError) -> FileError {
+        FileError::Store(Box::new(error))
     }
 }

@@ -300,3 +300,6 @@ fn matches_below(root: &Root, top: &[u8], pattern: &str) -> Result<Vec<Place>, F
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests;

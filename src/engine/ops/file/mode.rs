@@ -6,7 +6,7 @@ use super::error::FileError;
 /// without umask.
 pub(super) fn apply(text: &str, mode: u32, is_dir: bool) -> Result<u32, FileError> {
     let bad = || FileError::Mode { text: text.to_owned() };
-    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         let mode = u32::from_str_radix(text, 8).ok().filter(|&mode| mode <= 0o7777);
         return mode.ok_or_else(bad);
     }

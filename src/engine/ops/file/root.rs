@@ -355,10 +355,10 @@ pub(crate) fn set_xattrs(
         if name.starts_with(b"trusted.") || name.starts_with(b"user.overlay.") {
             continue;
         }
-        match rustix::fs::lsetxattr(&through, OsStr::from_bytes(name), value, rustix::fs::XattrFlags::empty())
+        if let Err(Errno::NOSPC | Errno::DQUOT) =
+            rustix::fs::lsetxattr(&through, OsStr::from_bytes(name), value, rustix::fs::XattrFlags::empty())
         {
-            Err(Errno::NOSPC | Errno::DQUOT) => return Err(Errno::NOSPC),
-            Ok(()) | Err(_) => {}
+            return Err(Errno::NOSPC);
         }
     }
     Ok(())

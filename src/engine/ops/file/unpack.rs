@@ -134,7 +134,7 @@ impl Target<'_> {
                     .map_err(failed("link"));
             }
             EntryKind::Symlink => {
-                rustix::fs::symlinkat(entry.link.as_slice(), &parent, name).map_err(failed("link"))?
+                rustix::fs::symlinkat(entry.link.as_slice(), &parent, name).map_err(failed("link"))?;
             }
             EntryKind::Dir if is_dir => {}
             EntryKind::Dir => root.make_dir(place, 0o700)?,

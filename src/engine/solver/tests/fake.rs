@@ -174,7 +174,9 @@ impl Op for Fake {
                     }
                     return Err(FakeError::Cancelled);
                 }
-                Does::Meet(barrier) => drop(barrier.wait().await),
+                Does::Meet(barrier) => {
+                    barrier.wait().await;
+                }
                 Does::Work(n_yields) => {
                     for _ in 0..*n_yields {
                         tokio::task::yield_now().await;

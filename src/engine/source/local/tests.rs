@@ -1,1 +1,158 @@
-//! Local directories.
+//! Local directories: what is selected, what is remembered, what cannot be read.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use super::scan::{Filter, Scan};
+use super::*;
+use crate::engine::cancel::Cancel;
+
+fn patterns(list: &[&str]) -> Patterns {
+    Patterns::new(list).unwrap()
+}
+
+fn strings(list: &[&str]) -> Vec<String> {
+    list.iter().map(|&it| it.to_owned()).collect()
+}
+
+fn scanned(dir: &Path, include: &[String], exclude: &[&str]) -> Scan {
+    let root = scan::open_root(dir, "ctx").unwrap();
+    let filter = Filter { include: Patterns::new(include).unwrap(), exclude: patterns(exclude) };
+    scan::scan(&root, dir, &filter, &Cancel::new()).unwrap()
+}
+
+fn paths(scan: &Scan) -> Vec<String> {
+    scan.entries.iter().map(|it| String::from_utf8_lossy(&it.path).into_owned()).collect()
+}
+
+fn read(dir: &Path, scan: &mut Scan) -> Result<(), LocalError> {
+    scan.read_files(&scan::open_root(dir, "ctx").unwrap(), dir, &Cancel::new())
+}
+
+fn tree() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for path in ["src/a.rs", "src/deep/b.rs", "src-gen/c.rs", "node_modules/x/index.js", "README.md"] {
+        let path = dir.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "text").unwrap();
+    }
+    symlink("../README.md", dir.path().join("src/readme")).unwrap();
+    symlink("/src", dir.path().join("rooted")).unwrap();
+    dir
+}
+
+#[test]
+fn patterns_select() {
+    let dir = tree();
+    let check = |include: &[&str], exclude: &[&str], expected: &[&str]| {
+        assert_eq!(
+            paths(&scanned(dir.path(), &strings(include), exclude)),
+            expected,
+            "{include:?} {exclude:?}"
+        );
+    };
+    // Components are compared, so `src/..` stands before `src-gen`.
+    let src = ["src", "src/a.rs", "src/deep", "src/deep/b.rs", "src/readme"];
+    check(&["src"], &[], &src);
+    check(&["src", "src-gen"], &["**/*.rs"], &["src", "src/deep", "src/readme", "src-gen"]);
+    check(&["**/b.rs"], &[], &["src", "src/deep", "src/deep/b.rs"]);
+    check(&[], &["*", "!src/deep"], &["src", "src/deep", "src/deep/b.rs"]);
+    check(&[], &["src*", "node_modules"], &["README.md", "rooted"]);
+    check(&["nothing"], &[], &[]);
+}
+
+#[test]
+fn followed_links_bring_their_targets() {
+    let dir = tree();
+    let check = |follow: &[&str], expected: &[&str]| {
+        let root = scan::open_root(dir.path(), "ctx").unwrap();
+        let include = follow::extend(&root, dir.path(), Vec::new(), &strings(follow)).unwrap();
+        assert_eq!(include, strings(expected), "{follow:?}");
+    };
+    check(&["src/readme"], &["README.md", "src/readme"]);
+    check(&["rooted/deep"], &["rooted", "src/deep"]);
+    check(&["rooted/readme"], &["README.md", "rooted", "src/readme"]);
+    check(&["src/r*"], &["README.md", "src/r*"]);
+    check(&["not/there"], &["not/there"]);
+    check(&["."], &[]);
+    symlink("loop", dir.path().join("loop")).unwrap();
+    check(&["loop"], &["loop"]);
+}
+
+#[test]
+fn what_is_remembered_is_not_read_again() {
+    let dir = tree();
+    // Old enough to be believed.
+    std::thread::sleep(std::time::Duration::from_millis(80));
+    let mut first = scanned(dir.path(), &[], &[]);
+    read(dir.path(), &mut first).unwrap();
+    assert!(first.entries.iter().all(|it| it.settled));
+    let key = first.hash_tree().whole();
+    let bytes = state::encode(&first, Some(key), Some(&Snapshot::scratch()));
+    let known = state::decode(&bytes).unwrap();
+    assert_eq!(
+        (known.scan.entries.len(), known.key, known.tree.clone()),
+        (first.entries.len(), Some(key), Some(Snapshot::scratch()))
+    );
+    let mut second = scanned(dir.path(), &[], &[]);
+    assert!(second.take_known(&known));
+    assert_eq!(second.entries, first.entries);
+    // One file is written anew: it alone is unknown.
+    fs::write(dir.path().join("src/a.rs"), "text").unwrap();
+    let mut third = scanned(dir.path(), &[], &[]);
+    assert!(!third.take_known(&known));
+    let unknown: Vec<_> =
+        third.entries.iter().filter(|it| it.digest.is_none()).map(|it| it.path.clone()).collect();
+    assert_eq!(unknown, [b"src/a.rs"]);
+    read(dir.path(), &mut third).unwrap();
+    assert_eq!(third.hash_tree().whole(), key, "its content is the same");
+    // It is so young that it might be written again in the same tick: next time it is read again.
+    assert!(third.entries.iter().any(|it| !it.settled));
+    let known = state::decode(&state::encode(&third, Some(key), None)).unwrap();
+    assert!(!scanned(dir.path(), &[], &[]).take_known(&known));
+    // What is damaged is not there.
+    assert!((0..bytes.len()).all(|length| state::decode(&bytes[..length]).is_none()));
+}
+
+#[test]
+fn files_that_do_not_hold_still() {
+    let check = |change: fn(&Path), expected: fn(&LocalError) -> bool| {
+        let dir = tree();
+        let file = dir.path().join("src/a.rs");
+        let mut scan = scanned(dir.path(), &[], &[]);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        change(&file);
+        let error = read(dir.path(), &mut scan).unwrap_err();
+        assert!(expected(&error) && error.help().is_some(), "{error}");
+        assert!(error.to_string().contains("src"), "{error}");
+    };
+    let changed: fn(&LocalError) -> bool = |it| matches!(it, LocalError::Changed { .. });
+    let vanished: fn(&LocalError) -> bool = |it| matches!(it, LocalError::Vanished { .. });
+    check(|file| fs::write(file, "longer text").unwrap(), changed);
+    check(|file| fs::write(file, "tex2").unwrap(), changed);
+    check(|file| fs::remove_file(file).unwrap(), vanished);
+    check(|file| fs::remove_dir_all(file.parent().unwrap()).unwrap(), vanished);
+    check(
+        |file| {
+            fs::remove_file(file).unwrap();
+            symlink("/etc/passwd", file).unwrap();
+        },
+        vanished,
+    );
+    // Opening a FIFO would wait for a writer.
+    check(
+        |file| {
+            fs::remove_file(file).unwrap();
+            rustix::fs::mknodat(rustix::fs::CWD, file, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        },
+        changed,
+    );
+    check(
+        |file| {
+            fs::remove_file(file).unwrap();
+            fs::create_dir(file).unwrap();
+        },
+        changed,
+    );
+}
