@@ -53,7 +53,10 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
     };
     print_reports(&ready.notes, &checked.sources, args.format);
     let outputs = ready.evaluated.outputs;
-    let plan = ExportPlan::new(&program, &outputs, spec)?;
+    let plan = match ExportPlan::new(&program, &outputs, spec) {
+        Ok(plan) => plan,
+        Err(report) => return Err(Failure::new(checked.sources, vec![report])),
+    };
 
     let engine = resolver.engine()?;
     let (graph, roots) = (ready.evaluated.graph, trees(&outputs));
@@ -105,17 +108,6 @@ fn output_spec(text: &str) -> Result<OutputSpec, Failure> {
         return Err(Report::error("bkl::terminal", "an archive is not text, and stdout is a terminal")
             .help("write it to a file with `dest=FILE`, or pipe it into another program")
             .into());
-    }
-    if let Dest::Path(path) = &spec.dest {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let is_archive = spec.format != export::Format::Local && !spec.as_dir;
-        if let Some(folder) = folder.filter(|folder| is_archive && !folder.is_dir()) {
-            std::fs::create_dir_all(folder).map_err(|error| {
-                let reason = program::io_reason(&error);
-                Report::error("bkl::export", format!("cannot make the folder `{}`: {reason}", folder.display()))
-                    .help("`dest` names a file; its folder is made when it is missing")
-            })?;
-        }
     }
     Ok(spec)
 }
@@ -205,7 +197,8 @@ fn stopped() -> Report {
 fn items(outputs: Vec<Output>, trees: &[Snapshot]) -> Vec<ExportItem> {
     let mut trees = trees.iter().cloned();
     let mut next = || trees.next().expect("there is a tree per root, in the same order");
-    let mut image = |image: ImageOutput| ExportImage { snapshot: next(), config: image.config, tags: image.tags };
+    let mut image =
+        |image: ImageOutput| ExportImage { snapshot: next(), config: image.config, tags: image.tags };
     outputs
         .into_iter()
         .map(|output| {
@@ -214,7 +207,14 @@ fn items(outputs: Vec<Output>, trees: &[Snapshot]) -> Vec<ExportItem> {
                 OutputKind::Index { images, tags } => {
                     ExportKind::Index { images: images.into_iter().map(&mut image).collect(), tags }
                 }
-                OutputKind::Fs(_) | OutputKind::Check(_) => ExportKind::Fs(image(ImageOutput { tree: None, config: ImageConfig::scratch(Platform::host()), tags: Vec::new() }).snapshot),
+                OutputKind::Fs(_) | OutputKind::Check(_) => ExportKind::Fs(
+                    image(ImageOutput {
+                        tree: None,
+                        config: ImageConfig::scratch(Platform::host()),
+                        tags: Vec::new(),
+                    })
+                    .snapshot,
+                ),
             };
             ExportItem { name: output.name, kind }
         })
@@ -239,18 +239,26 @@ struct Exported {
 }
 
 impl ExportPlan {
-    fn new(program: &Program, outputs: &[Output], spec: Option<OutputSpec>) -> Result<ExportPlan, Failure> {
+    fn new(program: &Program, outputs: &[Output], spec: Option<OutputSpec>) -> Result<ExportPlan, Report> {
+        if let Some(spec) = &spec {
+            refuse_unfit(outputs, spec)?;
+        }
         let mut folders = Vec::new();
         for output in outputs {
             let Some(dest) = output.dest.as_ref().filter(|_| spec.is_none()) else {
                 folders.push(None);
                 continue;
             };
-            let inside = Path::new(dest).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+            let inside = Path::new(dest)
+                .components()
+                .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
             if !inside {
-                return Err(Report::error("bkl::bad_dest", format!("`{dest}` of `{}` leaves the program's folder", output.name))
-                    .help("write elsewhere with `-o DIR`")
-                    .into());
+                return Err(Report::error(
+                    "bkl::bad_dest",
+                    format!("`{dest}` of `{}` leaves the program's folder", output.name),
+                )
+                .label(output.span, "declared here")
+                .help("write elsewhere with `-o DIR`"));
             }
             folders.push(Some(program.root.join(dest)));
         }
@@ -261,7 +269,9 @@ impl ExportPlan {
         let store = engine.store();
         let mut stdout = io::stdout().lock();
         if let Some(spec) = &self.all {
-            let report = export::export(store, items, spec, &mut stdout).map_err(|error| export_report(&error))?;
+            make_folder(spec)?;
+            let report =
+                export::export(store, items, spec, &mut stdout).map_err(|error| export_report(&error))?;
             let dest = match &spec.dest {
                 Dest::Stdout => "stdout".to_owned(),
                 Dest::Path(path) => path.display().to_string(),
@@ -283,7 +293,8 @@ impl ExportPlan {
                         image: ImageOptions::default(),
                     };
                     let files = ExportItem { name: item.name.clone(), kind: files_of(&item.kind) };
-                    export::export(store, &[files], &spec, &mut stdout).map_err(|error| export_report(&error))?;
+                    export::export(store, &[files], &spec, &mut stdout)
+                        .map_err(|error| export_report(&error))?;
                     Some(folder.display().to_string())
                 }
                 None => None,
@@ -293,6 +304,47 @@ impl ExportPlan {
         }
         Ok(done)
     }
+}
+
+/// Refuses what cannot be exported in the form that `-o` asks for, before anything is built.
+fn refuse_unfit(outputs: &[Output], spec: &OutputSpec) -> Result<(), Report> {
+    let wants_images = matches!(spec.format, export::Format::Oci | export::Format::Docker);
+    for output in outputs {
+        match &output.kind {
+            OutputKind::Check(_) => {
+                return Err(Report::error(
+                    "bkl::bad_output",
+                    format!("`{}` is a check and gives no files", output.name),
+                )
+                .label(output.span, "nothing to export")
+                .help("build it without `-o`"));
+            }
+            OutputKind::Fs(_) if wants_images => {
+                let form = spec.format.name();
+                let message = format!(
+                    "`{}` is a tree of files, not an image: it cannot be exported as `type={form}`",
+                    output.name
+                );
+                return Err(Report::error("bkl::bad_output", message).label(output.span, "this is fs").help(
+                    "export files with `type=local` or `type=tar`, or make an image of them with `.image()`",
+                ));
+            }
+            OutputKind::Fs(_) | OutputKind::Image(_) | OutputKind::Index { .. } => {}
+        }
+    }
+    Ok(())
+}
+
+/// Makes the folder that an archive is written into.
+fn make_folder(spec: &OutputSpec) -> Result<(), Report> {
+    let Dest::Path(path) = &spec.dest else { return Ok(()) };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir());
+    let Some(folder) = folder else { return Ok(()) };
+    std::fs::create_dir_all(folder).map_err(|error| {
+        let reason = program::io_reason(&error);
+        Report::error("bkl::export", format!("cannot make the folder `{}`: {reason}", folder.display()))
+            .help("`dest` names a file; its folder is made when it is missing")
+    })
 }
 
 /// An image that is written as files is its tree.
@@ -319,7 +371,13 @@ fn summary(exported: &[Exported], stats: &SolveStats) {
             let dest = it.dest.as_ref().map(|dest| format!("  -> {dest}")).unwrap_or_default();
             writeln!(err, "{}{digest}{dest}", it.name)?;
         }
-        writeln!(err, "{} steps: {} run, {} cached", stats.n_vertices, stats.n_executed + stats.n_fetched, stats.n_cached)
+        writeln!(
+            err,
+            "{} steps: {} run, {} cached",
+            stats.n_vertices,
+            stats.n_executed + stats.n_fetched,
+            stats.n_cached
+        )
     };
     // There is nowhere left to say that stderr is closed.
     let _ = print();
@@ -356,7 +414,9 @@ fn list(targets: &[crate::lang::eval::TargetInfo], format: Format) -> Result<(),
             .collect();
         writeln!(out, "{:#}", serde_json::Value::Array(list))
     } else {
-        let width = |of: fn(&crate::lang::eval::TargetInfo) -> &str| targets.iter().map(|it| of(it).len()).max().unwrap_or(0);
+        let width = |of: fn(&crate::lang::eval::TargetInfo) -> &str| {
+            targets.iter().map(|it| of(it).len()).max().unwrap_or(0)
+        };
         let (names, types) = (width(|it| &it.name), width(|it| &it.ty));
         targets.iter().try_for_each(|it| {
             let doc = it.doc.as_deref().and_then(|doc| doc.lines().next()).unwrap_or_default();
@@ -365,9 +425,11 @@ fn list(targets: &[crate::lang::eval::TargetInfo], format: Format) -> Result<(),
         })
     };
     match printed {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Report::error("bkl::output", format!("cannot write to stdout: {}", program::io_reason(&error))).into())
-        }
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Report::error(
+            "bkl::output",
+            format!("cannot write to stdout: {}", program::io_reason(&error)),
+        )
+        .into()),
         _ => Ok(()),
     }
 }

@@ -35,8 +35,7 @@ pub(super) fn run(args: &Lower) -> Result<(), Failure> {
     print_reports(&ready.notes, &checked.sources, args.format);
     let (graph, outputs) = (ready.evaluated.graph, ready.evaluated.outputs);
     let roots = trees(&outputs);
-    if 0 < args.level {
-    }
+    if 0 < args.level {}
     let bytes = emit(args, &graph, &outputs, &roots)?;
     match &args.output {
         None => write_stdout(&bytes),
@@ -78,7 +77,9 @@ fn emit(args: &Lower, graph: &Graph, outputs: &[Output], roots: &[Tree]) -> Resu
         }
         Emit::Dot => Ok(Vec::new()),
         Emit::Config => match outputs {
-            [Output { kind: OutputKind::Image(image), .. }] => Ok(format!("{}\n", image.config.to_oci()).into_bytes()),
+            [Output { kind: OutputKind::Image(image), .. }] => {
+                Ok(format!("{}\n", image.config.to_oci()).into_bytes())
+            }
             _ => Err(Report::error("bkl::usage", "a config belongs to one image")
                 .help("name one target that is an image: `bkl lower --emit config app`")),
         },
@@ -91,8 +92,11 @@ fn the_root(outputs: &[Output], roots: &[Tree]) -> Result<Tree, Report> {
         [root] => Ok(*root),
         _ => {
             let names: Vec<String> = outputs.iter().map(|output| format!("`{}`", output.name)).collect();
-            Err(Report::error("bkl::usage", format!("a definition builds one tree, and there are {}", roots.len()))
-                .help(format!("name one target for one platform; there are {}", names.join(", "))))
+            Err(Report::error(
+                "bkl::usage",
+                format!("a definition builds one tree, and there are {}", roots.len()),
+            )
+            .help(format!("name one target for one platform; there are {}", names.join(", "))))
         }
     }
 }
@@ -109,9 +113,11 @@ fn random_id() -> String {
 fn write_stdout(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Report::error("bkl::output", format!("cannot write to stdout: {}", program::io_reason(&error))).into())
-        }
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Report::error(
+            "bkl::output",
+            format!("cannot write to stdout: {}", program::io_reason(&error)),
+        )
+        .into()),
         _ => Ok(()),
     }
 }
