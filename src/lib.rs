@@ -11,6 +11,7 @@
 //! - [`lang`]: a `.bkl` program to a build graph. Pure: the outside comes in through `World`.
 //! - [`graph`]: the build graph, its passes, and LLB bytes both ways. Pure.
 //! - [`store`]: bytes and trees on disk, by digest; crash-safe, shared by processes.
+//! - [`session`]: what the person who asks provides: directories, secrets, credentials.
 //! - [`engine`]: a build graph to results: scheduler, sources, commands, file operations, exports.
 //! - [`cli`]: the command line. The only place that prints.
 
@@ -19,4 +20,5 @@ pub mod cli;
 pub mod engine;
 pub mod graph;
 pub mod lang;
+pub mod session;
 pub mod store;

@@ -1,13 +1,16 @@
-//! Words everyone shares: content addresses, source positions, reports, platforms, image references. No IO, no async.
+//! Words everyone shares: content addresses, source positions, reports, platforms, image references, times. No IO, no async.
 #![deny(clippy::disallowed_methods)]
 
 pub mod digest;
+pub mod glob;
+pub mod ignore;
 pub mod path;
 pub mod platform;
 pub mod reference;
 pub mod report;
 pub mod suggest;
 pub mod text;
+pub mod time;
 
 pub use digest::Digest;
 pub use platform::Platform;

@@ -1,1 +1,27 @@
-//! engine
+//! A build graph to results.
+//!
+//! - [`Engine`]: what callers use; [`request`]: what they ask and are answered.
+//! - [`solver`]: the scheduler; generic, knows neither graph nor store.
+//! - [`ops`]: what each kind of op does.
+//! - [`source`]: where trees come from.
+//! - [`content_hash`]: digests of what an op reads of a tree.
+//! - [`exec`]: running one command.
+//! - [`registry`]: talking to registries.
+//! - [`export`]: results to files and images.
+//! - [`event`], [`cancel`]: what is told, and the switch that stops everything.
+
+pub mod cancel;
+pub mod content_hash;
+pub mod event;
+pub mod exec;
+
+pub mod export;
+pub mod ops;
+pub mod registry;
+pub mod request;
+mod solve;
+pub mod solver;
+pub mod source;
+
+pub use request::{CacheMode, FailedVertex, SolveError, SolveRequest, SolveResult, SolveStats};
+pub use solve::{Engine, EngineConfig};

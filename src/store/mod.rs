@@ -1,1 +1,174 @@
-//! store
+//! Bytes and trees on disk, by digest; crash-safe, shared by processes. Knows digests and trees, not builds.
+//!
+//! A *layer* is a directory in overlayfs "upper" form (a whiteout is a character device 0:0, nothing is opaque); a
+//! [`Snapshot`] is a list of layers, bottom first. Everything is synchronous: call it from a blocking thread. A
+//! [`Store`] is a cheap clone.
+//!
+//! ```text
+//! <root>/content/sha256/<hex>  blobs          <root>/layers/<id>/fs    committed layers
+//! <root>/ingest/<owner>-<n>    being written  <root>/staging/<owner>/  being built
+//! <root>/cache-mounts/         <root>/logs/   <root>/leases/           <root>/empty   <root>/db.sqlite   <root>/lock
+//! ```
+//!
+//! How it stays whole: work in progress lies in a corner that a dead process's successor sweeps (`sweep`); what is done
+//! moves to its place by rename, its row comes last; what was not synced before a power cut is dropped (`flush`).
+
+mod cache_mount;
+mod content;
+mod db;
+mod error;
+mod export;
+mod flush;
+mod id;
+pub mod layer;
+mod lease;
+mod records;
+mod snapshot;
+mod sweep;
+mod tree;
+
+use std::fs::{self, DirBuilder, File};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use cache_mount::{CacheDir, Seed, Sharing};
+pub use content::{ContentStore, Ingest};
+pub use error::StoreError;
+pub use export::Existing;
+pub use id::{LayerId, LayerIdError, Snapshot};
+pub use layer::{ArchiveError, Compression, Limits, UnpackedLayer};
+pub use lease::Lease;
+pub use records::{Record, Table};
+pub use snapshot::{ActiveLayer, BlobDescriptor, LayerInfo, LayerMeta, MountPlan, Upper, Usage};
+
+use crate::base::Digest;
+use error::Context as _;
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// How a store is opened.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Stands in for `/proc/sys/kernel/random/boot_id` (tests of power cuts).
+    pub boot_id: Option<String>,
+    /// When committed work is made to survive a power cut.
+    pub durability: Durability,
+    /// What a layer archive may hold.
+    pub limits: Limits,
+}
+
+/// When committed work is made to survive a power cut (it survives a killed process at once).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// A background thread syncs some seconds after the last commit.
+    #[default]
+    Background,
+    /// Only when [`Store::sync`] is called.
+    Manual,
+}
+
+/// A store of blobs, layers and records; a cheap clone.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    root: PathBuf,
+    root_fd: OwnedFd,
+    boot_id: String,
+    limits: Limits,
+    database: db::Database,
+    owner: sweep::Owner,
+    watermark: flush::Watermark,
+    /// Held shared for life, never read: whoever wants the store alone asks for it.
+    _lock: File,
+}
+
+impl Store {
+    /// Opens the store at `root`, creating it if there is none (mode 0700).
+    ///
+    /// Drops what another boot wrote without syncing, and what processes that died left half-done. Raises this
+    /// process's soft limit of open files to the hard one: a tree walk holds one per level.
+    pub fn open(root: &Path, options: &Options) -> Result<Store> {
+        make_layout(root)?;
+        raise_file_limit();
+        // Paths go into mount plans, which other processes use from other directories.
+        let root = fs::canonicalize(root).at("resolve", root)?;
+        let lock = sweep::lock_shared(&root)?;
+        let boot_id = match &options.boot_id {
+            Some(boot_id) => boot_id.clone(),
+            None => {
+                let path = "/proc/sys/kernel/random/boot_id";
+                fs::read_to_string(path).at("read", path)?.trim().to_owned()
+            }
+        };
+        let database = db::Database::open(&root)?;
+        sweep::drop_unsynced(&root, &database, &boot_id)?;
+        let owner = sweep::claim(&root, &database)?;
+        let root_fd = File::open(&root).at("open", &root)?.into();
+        let watermark = flush::Watermark::default();
+        let limits = options.limits;
+        let inner =
+            Arc::new(Inner { root, root_fd, boot_id, limits, database, owner, watermark, _lock: lock });
+        match options.durability {
+            Durability::Background => flush::start(&inner),
+            Durability::Manual => {}
+        }
+        Ok(Store { inner })
+    }
+
+    /// Where the store lies: absolute, without symlinks.
+    pub fn root(&self) -> &Path {
+        &self.inner.root
+    }
+
+    /// The blobs.
+    pub fn content(&self) -> ContentStore {
+        ContentStore { inner: self.inner.clone() }
+    }
+
+    /// Where the whole log of a step goes: `logs/<hex>`.
+    pub fn log_path(&self, vertex: &Digest) -> PathBuf {
+        self.inner.root.join("logs").join(vertex.hex())
+    }
+
+    /// Starts the log of a step anew.
+    pub fn log_writer(&self, vertex: &Digest) -> Result<File> {
+        let path = self.log_path(vertex);
+        File::create(&path).at("create", path)
+    }
+}
+
+/// The directory of a layer in the store at `root`.
+fn layer_dir(root: &Path, layer: LayerId) -> PathBuf {
+    root.join("layers").join(layer.to_string())
+}
+
+fn make_layout(root: &Path) -> Result<()> {
+    // `empty` is made last: where it is, all is.
+    if root.join("empty").is_dir() {
+        return Ok(());
+    }
+    let make = |path: &Path| DirBuilder::new().recursive(true).mode(0o700).create(path).at("create", path);
+    make(root)?;
+    for name in ["content/sha256", "ingest", "layers", "staging", "cache-mounts", "logs", "leases"] {
+        make(&root.join(name))?;
+    }
+    // The root of the empty tree: mode 0755, as every tree's.
+    let empty = root.join("empty");
+    DirBuilder::new().recursive(true).mode(0o755).create(&empty).at("create", &empty)
+}
+
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Without, very deep trees fail with a clear error.
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
+#[cfg(test)]
+mod tests;

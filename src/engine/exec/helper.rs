@@ -1,0 +1,151 @@
+//! The helper: the same program, started afresh for one command, that makes its container and waits for it.
+//!
+//! A process of its own, because libcontainer forks and then runs ordinary code, changes the working directory and makes
+//! its caller undumpable: none of that may happen in a process with threads. It starts with an empty environment
+//! (libcontainer passes on LISTEN_FDS and chokes on text that is no UTF-8), without supplementary groups (they would leak into the
+//! container), and in a mount namespace of its own, so that no mount is ever seen on the host and all go with it.
+//!
+//! - `setup`: the tree with everything mounted into it but what needs the container's own namespaces.
+//! - `stubs`: mount points that were made, and their removal.
+//! - `container`: the container, by libcontainer.
+//! - `devices`: which devices it may open, where libcontainer does not see to it.
+//! - `init`: the last steps inside the container, up to execve.
+//! - `supervise`: waiting, killing, reaping.
+
+mod container;
+mod devices;
+mod init;
+mod setup;
+mod stubs;
+mod supervise;
+
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::error::RunError;
+use super::wire::{self, Answer};
+
+/// First argument of a helper; not a command for people.
+pub const VERB: &str = "internal-run";
+
+/// Whether this process was started as a helper. To be asked first in `main`, before anything that makes threads.
+pub fn is_requested() -> bool {
+    std::env::args_os().nth(1).is_some_and(|it| it == OsStr::new(VERB))
+}
+
+/// The whole life of a helper: its standard input is the socket to the runner.
+pub fn main() -> ! {
+    let own_pid = std::process::id();
+    let is_socket = rustix::fs::fstat(std::io::stdin())
+        .is_ok_and(|it| rustix::fs::FileType::from_raw_mode(it.st_mode) == rustix::fs::FileType::Socket);
+    if !is_socket {
+        // Started by a person, or by what runs in a container.
+        exit(2);
+    }
+    // Executed by descriptor, it would be listed under the descriptor's number.
+    let _ = rustix::thread::set_name(c"bkl-run");
+    isolate();
+    quiet_panics();
+    let mut socket = UnixStream::from(
+        std::io::stdin()
+            .as_fd()
+            .try_clone_to_owned()
+            .expect("a helper starts with a socket as standard input"),
+    );
+    // From here on standard input is nothing, so that no child inherits the socket by accident.
+    if let Ok(null) = std::fs::File::open("/dev/null") {
+        let _ = rustix::stdio::dup2_stdin(null);
+    }
+    let answer = catch_unwind(AssertUnwindSafe(|| serve(&socket)));
+    if std::process::id() != own_pid {
+        // A child of libcontainer that unwound to here: it must not speak for the helper.
+        exit(125);
+    }
+    let answer = answer.unwrap_or_else(|_| Some(Answer::Bug { what: last_panic() }));
+    if let Some(answer) = answer {
+        let mut line = serde_json::to_vec(&answer).unwrap_or_default();
+        line.push(b'\n');
+        // A runner that is gone does not care.
+        let _ = socket.write_all(&line);
+    }
+    exit(0)
+}
+
+/// Takes the request and runs it; `None` when the runner is gone before it asked.
+fn serve(socket: &UnixStream) -> Option<Answer> {
+    let result = match wire::receive(socket.as_fd()) {
+        Ok(Some((request, fds))) => run(socket, &request, fds),
+        Ok(None) => return None,
+        Err(err) => Err(RunError::Bug { what: format!("cannot read the request: {err}") }),
+    };
+    Some(result.unwrap_or_else(|err| match err {
+        RunError::Environment { what, help } => Answer::Environment { what, help },
+        RunError::Step { what } => Answer::Step { what },
+        err @ (RunError::Io { .. } | RunError::Cancelled | RunError::Bug { .. }) => {
+            Answer::Bug { what: chain(&err) }
+        }
+    }))
+}
+
+fn run(socket: &UnixStream, request: &wire::Request, fds: wire::Fds) -> Result<Answer, RunError> {
+    let wire::Fds { stdout, stderr, root, seccomp, trees } = fds;
+    let prepared = setup::prepare(request, root.as_fd(), &trees)?;
+    let filter = seccomp.as_ref().map(container::read_filter).transpose()?;
+    let outcome = container::run(socket, request, &prepared, filter, (stdout, stderr));
+    // Also after a failure: the caller may look at the tree.
+    prepared.clean_up();
+    outcome
+}
+
+/// What must not reach the container from the process that started us.
+fn isolate() {
+    let empty: [u32; 0] = [];
+    // SAFETY: plain system calls on this single-threaded process; the pointer is not read for a length of 0. The group
+    // call is made directly because libc's synchronises threads, which there are none of.
+    unsafe {
+        libc::syscall(libc::SYS_setgroups, 0, empty.as_ptr());
+        libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0);
+        libc::umask(0o022);
+    }
+}
+
+thread_local! {
+    static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Keeps the text of a panic instead of printing it.
+fn quiet_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        PANIC.with(|it| *it.borrow_mut() = info.to_string());
+    }));
+}
+
+fn last_panic() -> String {
+    PANIC.with(|it| it.borrow().clone())
+}
+
+/// Ends the process at once: there is nothing to flush, and no destructor of libcontainer's may run.
+pub(super) fn exit(code: i32) -> ! {
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(code) }
+}
+
+/// An error with its causes, `: ` between.
+fn chain(err: &dyn std::error::Error) -> String {
+    let mut text = err.to_string();
+    let mut next = err.source();
+    while let Some(err) = next {
+        let more = err.to_string();
+        // Transparent wrappers repeat their cause.
+        if !text.ends_with(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        next = err.source();
+    }
+    text
+}

@@ -1,0 +1,155 @@
+//! Which devices a command may open, on machines with cgroup version 2 only.
+//!
+//! A command may make any device node (debootstrap and its like do), so opening is what has to be limited. Version 1 has
+//! a controller for it, which libcontainer sets up; version 2 wants an eBPF program attached to the cgroup, which
+//! libcontainer has only with a C library. The program is a dozen comparisons and is assembled here.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use crate::engine::exec::cgroup::{Hierarchy, Kind};
+
+/// Character devices to be opened: null zero full random urandom tty console ptmx and what devpts makes (`None`).
+const ALLOWED: &[(i32, Option<i32>)] = &[
+    (1, Some(3)),
+    (1, Some(5)),
+    (1, Some(7)),
+    (1, Some(8)),
+    (1, Some(9)),
+    (5, Some(0)),
+    (5, Some(1)),
+    (5, Some(2)),
+    (136, None),
+];
+
+/// Limits the devices of cgroup `name` where there is no controller for it.
+///
+/// # Errors
+/// Those of the system calls. The command must not be started then.
+pub(super) fn limit(hierarchies: &[Hierarchy], name: &str) -> io::Result<()> {
+    if hierarchies.iter().any(|it| it.kind.has_legacy("devices")) {
+        return Ok(());
+    }
+    let unified = hierarchies.iter().find(|it| it.kind == Kind::Unified);
+    let unified = unified.ok_or_else(|| io::Error::other("no hierarchy has a device controller"))?;
+    let group = File::open(unified.path.join(name))?;
+    attach(&load(&program())?, &group)
+}
+
+/// An eBPF instruction (linux/bpf.h).
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Instruction {
+    code: u8,
+    /// Destination in the low half, source in the high one.
+    registers: u8,
+    offset: i16,
+    value: i32,
+}
+
+// Codes, and registers by what they hold.
+const LOAD_WORD: u8 = 0x61;
+const SHIFT_RIGHT: u8 = 0x77;
+const AND: u8 = 0x57;
+const JUMP_EQUAL: u8 = 0x15;
+const JUMP_UNEQUAL: u8 = 0x55;
+const MOVE: u8 = 0xb7;
+const EXIT: u8 = 0x95;
+const RESULT: u8 = 0;
+const CONTEXT: u8 = 1;
+const TYPE: u8 = 2;
+const ACCESS: u8 = 3;
+const MAJOR: u8 = 4;
+const MINOR: u8 = 5;
+
+// `struct bpf_cgroup_dev_ctx`: access and type in one word, major, minor.
+const ACCESS_MKNOD: i32 = 1;
+const TYPE_CHAR: i32 = 2;
+
+/// 1 (allowed) for making nodes and for opening what is listed, else 0.
+fn program() -> Vec<Instruction> {
+    let op = |code, register, offset, value| Instruction { code, registers: register, offset, value };
+    let load = |register: u8, offset| op(LOAD_WORD, register | CONTEXT << 4, offset, 0);
+    let answer = |value| [op(MOVE, RESULT, 0, value), op(EXIT, 0, 0, 0)];
+    let mut out = vec![
+        load(ACCESS, 0),
+        op(SHIFT_RIGHT, ACCESS, 0, 16),
+        load(TYPE, 0),
+        op(AND, TYPE, 0, 0xffff),
+        load(MAJOR, 4),
+        load(MINOR, 8),
+        op(JUMP_UNEQUAL, ACCESS, 2, ACCESS_MKNOD),
+    ];
+    out.extend(answer(1));
+    out.push(op(JUMP_EQUAL, TYPE, 2, TYPE_CHAR));
+    out.extend(answer(0));
+    for (major, minor) in ALLOWED {
+        out.push(op(JUMP_UNEQUAL, MAJOR, if minor.is_some() { 3 } else { 2 }, *major));
+        out.extend(minor.map(|minor| op(JUMP_UNEQUAL, MINOR, 2, minor)));
+        out.extend(answer(1));
+    }
+    out.extend(answer(0));
+    out
+}
+
+/// Loads a program of type BPF_PROG_TYPE_CGROUP_DEVICE.
+fn load(program: &[Instruction]) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Attributes {
+        program_type: u32,
+        n_instructions: u32,
+        instructions: u64,
+        license: u64,
+        log_level: u32,
+        log_bytes: u32,
+        log: u64,
+        kernel_version: u32,
+        flags: u32,
+    }
+    const PROG_LOAD: libc::c_int = 5;
+    const TYPE_CGROUP_DEVICE: u32 = 15;
+    let attributes = Attributes {
+        program_type: TYPE_CGROUP_DEVICE,
+        n_instructions: u32::try_from(program.len()).map_err(io::Error::other)?,
+        instructions: program.as_ptr() as u64,
+        license: c"Apache-2.0".as_ptr() as u64,
+        log_level: 0,
+        log_bytes: 0,
+        log: 0,
+        kernel_version: 0,
+        flags: 0,
+    };
+    // SAFETY: the attributes and what they point to outlive the call and are as large as said.
+    let fd =
+        unsafe { libc::syscall(libc::SYS_bpf, PROG_LOAD, &raw const attributes, size_of::<Attributes>()) };
+    match i32::try_from(fd) {
+        // SAFETY: the kernel just gave this descriptor to us.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Attaches a loaded program to a cgroup, beside those that are there: all must allow.
+fn attach(program: &OwnedFd, group: &File) -> io::Result<()> {
+    #[repr(C)]
+    struct Attributes {
+        target: u32,
+        program: u32,
+        kind: u32,
+        flags: u32,
+    }
+    const PROG_ATTACH: libc::c_int = 8;
+    const CGROUP_DEVICE: u32 = 6;
+    const ALLOW_MULTI: u32 = 2;
+    let attributes = Attributes {
+        target: group.as_raw_fd() as u32,
+        program: program.as_raw_fd() as u32,
+        kind: CGROUP_DEVICE,
+        flags: ALLOW_MULTI,
+    };
+    // SAFETY: the attributes outlive the call and are as large as said.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, PROG_ATTACH, &raw const attributes, size_of::<Attributes>()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

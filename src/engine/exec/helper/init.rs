@@ -1,0 +1,353 @@
+//! The last steps inside the container, up to execve.
+//!
+//! libcontainer calls this in the container's first process: namespaces entered, root changed, user and groups set, all
+//! capabilities still held. What it would do itself from here on is done here instead: it passes the environment
+//! through a hash map, cannot load a filter without libseccomp, and reports no errno.
+
+use std::convert::Infallible;
+use std::ffi::{CStr, CString};
+use std::io::{PipeReader, Read};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use libcontainer::oci_spec::runtime::Spec;
+use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
+
+use super::exit;
+use crate::engine::exec::error::RunError;
+use crate::engine::exec::spec::Ulimit;
+use crate::engine::exec::wire::Answer;
+
+/// CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL
+/// AUDIT_WRITE: containerd's defaults (`pkg/oci`, defaultUnixCaps).
+const CAPABILITIES: u64 = 0xa804_25fb;
+
+/// Files a process may have open: the same everywhere, so that a build does not depend on how the engine was started.
+const DEFAULT_NOFILE: (u64, u64) = (1024, 524_288);
+
+/// What to execute.
+pub(super) struct Init {
+    pub(super) args: Vec<String>,
+    /// Final.
+    pub(super) env: Vec<String>,
+    pub(super) ulimits: Vec<Ulimit>,
+    pub(super) filter: Option<Vec<libc::sock_filter>>,
+    /// Where to say why there was no execve.
+    pub(super) complaint: OwnedFd,
+}
+
+/// [`Init`] with everything in the form that system calls take.
+#[derive(Clone)]
+pub(super) struct Payload {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    args: Vec<CString>,
+    env: Vec<CString>,
+    /// Paths to try, in order.
+    candidates: Vec<CString>,
+    limits: Vec<(u32, libc::rlimit)>,
+    filter: Option<Vec<libc::sock_filter>>,
+    complaint: OwnedFd,
+}
+
+impl Payload {
+    pub(super) fn new(init: Init) -> Result<Payload, RunError> {
+        let texts = |list: Vec<String>| -> Result<Vec<CString>, RunError> {
+            let text = |it: String| {
+                let shown = it.replace('\0', "\\0");
+                CString::new(it).map_err(|_| RunError::Step { what: format!("a zero byte in `{shown}`") })
+            };
+            list.into_iter().map(text).collect()
+        };
+        let program = init.args.first().filter(|it| !it.is_empty());
+        let program = program.ok_or_else(|| RunError::Step { what: "there is no command".into() })?;
+        let candidates = texts(candidates(program, &init.env))?;
+        let limits = limits(&init.ulimits)?;
+        let (args, env) = (texts(init.args)?, texts(init.env)?);
+        let inner = Inner { args, env, candidates, limits, filter: init.filter, complaint: init.complaint };
+        Ok(Payload { inner: Rc::new(inner) })
+    }
+}
+
+impl Executor for Payload {
+    /// Called before the container waits to be started.
+    fn validate(&self, _: &Spec) -> Result<(), ExecutorValidationError> {
+        // The helper's death is ours. Set here because a change of user, which has happened by now, clears it.
+        // SAFETY: takes numbers only.
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+        Ok(())
+    }
+
+    fn setup_envs(
+        &self,
+        _: std::collections::HashMap<String, String>,
+    ) -> Result<(), libcontainer::workload::ExecutorSetEnvsError> {
+        Ok(())
+    }
+
+    fn exec(&self, _: &Spec) -> Result<(), ExecutorError> {
+        let Err(complaint) = self.inner.exec();
+        complaint.send(&self.inner.complaint);
+        exit(complaint.code())
+    }
+}
+
+impl Inner {
+    fn exec(&self) -> Result<Infallible, Complaint> {
+        reset_signals();
+        for (resource, limit) in &self.limits {
+            set_limit(*resource, *limit);
+        }
+        if let Some(filter) = &self.filter {
+            load(filter).map_err(|errno| Complaint { stage: Stage::Filter, errno, candidate: 0 })?;
+        }
+        drop_capabilities().map_err(|errno| Complaint { stage: Stage::Capabilities, errno, candidate: 0 })?;
+        Err(self.execve())
+    }
+
+    /// Tries the candidates like execvp(3), but for running what has no known format with a shell; returns only to
+    /// say why not.
+    fn execve(&self) -> Complaint {
+        let (args, env) = (pointers(&self.args), pointers(&self.env));
+        let mut worst = Complaint { stage: Stage::NotFound, errno: libc::ENOENT, candidate: 0 };
+        for (index, path) in self.candidates.iter().enumerate() {
+            // SAFETY: the path is a C string; both lists are of C strings that outlive the call and end with null.
+            unsafe { libc::execve(path.as_ptr(), args.as_ptr(), env.as_ptr()) };
+            let errno = last_errno();
+            let stage = match errno {
+                // It is there: what is missing is its interpreter.
+                libc::ENOENT if exists(path) => Stage::NoInterpreter,
+                libc::ENOENT | libc::ENOTDIR => continue,
+                _ => Stage::NotRun,
+            };
+            let candidate = u16::try_from(index).unwrap_or(u16::MAX);
+            let complaint = Complaint { stage, errno, candidate };
+            match errno {
+                libc::EACCES => worst = complaint,
+                _ => return complaint,
+            }
+        }
+        worst
+    }
+}
+
+/// Where a program may be: itself when it has a slash, else in the directories of PATH; an empty one is here.
+fn candidates(program: &str, env: &[String]) -> Vec<String> {
+    if program.contains('/') {
+        return vec![program.to_owned()];
+    }
+    let path = env.iter().rev().find_map(|it| it.strip_prefix("PATH=")).unwrap_or("");
+    let dir = |dir: &str| if dir.is_empty() { format!("./{program}") } else { format!("{dir}/{program}") };
+    path.split(':').map(dir).collect()
+}
+
+/// How far it got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Stage {
+    Filter = 1,
+    Capabilities,
+    NotFound,
+    NoInterpreter,
+    NotRun,
+}
+
+/// Why there was no execve.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Complaint {
+    stage: Stage,
+    errno: i32,
+    /// Which of the paths.
+    candidate: u16,
+}
+
+impl Complaint {
+    fn code(self) -> i32 {
+        match self.stage {
+            Stage::NotFound | Stage::NoInterpreter => 127,
+            Stage::Filter | Stage::Capabilities | Stage::NotRun => 126,
+        }
+    }
+
+    /// One write of seven bytes: a pipe takes it whole.
+    fn send(self, to: &OwnedFd) {
+        let mut bytes = [self.stage as u8; 7];
+        bytes[1..5].copy_from_slice(&self.errno.to_ne_bytes());
+        bytes[5..].copy_from_slice(&self.candidate.to_ne_bytes());
+        let _ = rustix::io::write(to, &bytes);
+    }
+
+    /// What the caller is told; `program` is the first word of the command.
+    pub(super) fn answer(self, program: &str) -> Result<Answer, RunError> {
+        let why = std::io::Error::from_raw_os_error(self.errno);
+        let reason = match self.stage {
+            Stage::Filter => {
+                return Err(RunError::Environment {
+                    what: format!("the kernel does not take the system call filter: {why}"),
+                    help: "use a kernel with CONFIG_SECCOMP_FILTER".into(),
+                });
+            }
+            Stage::Capabilities => {
+                return Err(RunError::Environment {
+                    what: format!("capabilities cannot be set: {why}"),
+                    help: "run it as root, outside a container or in a privileged one".into(),
+                });
+            }
+            Stage::NotFound if program.contains('/') => format!("`{program}` was not found in the image"),
+            Stage::NotFound => format!("`{program}` was not found in the image's PATH"),
+            Stage::NoInterpreter => format!(
+                "`{program}` is in the image, but what runs it is not: the loader of a dynamically linked program, or \
+                 the program that the first line of a script names"
+            ),
+            Stage::NotRun if self.errno == libc::ENOEXEC => {
+                format!(
+                    "`{program}` is no program for this machine: it is for another architecture, or a script without `#!` line"
+                )
+            }
+            Stage::NotRun => format!("`{program}` cannot be run: {why}"),
+        };
+        Ok(Answer::Exited { code: self.code(), reason: Some(reason) })
+    }
+}
+
+/// What the container's first process had to say, if it did not become the command. It has ended.
+pub(super) fn read_complaint(mut from: PipeReader) -> Option<Complaint> {
+    let mut bytes = [0; 7];
+    from.read_exact(&mut bytes).ok()?;
+    let stages = [Stage::Filter, Stage::Capabilities, Stage::NotFound, Stage::NoInterpreter, Stage::NotRun];
+    Some(Complaint {
+        stage: stages.into_iter().find(|it| *it as u8 == bytes[0])?,
+        errno: i32::from_ne_bytes([bytes[1], bytes[2], bytes[3], bytes[4]]),
+        candidate: u16::from_ne_bytes([bytes[5], bytes[6]]),
+    })
+}
+
+/// Resource limits as numbers, the engine's own first.
+fn limits(ulimits: &[Ulimit]) -> Result<Vec<(u32, libc::rlimit)>, RunError> {
+    let (soft, hard) = DEFAULT_NOFILE;
+    let mut out = vec![(libc::RLIMIT_NOFILE, libc::rlimit { rlim_cur: soft, rlim_max: hard })];
+    for it in ulimits {
+        let resource = match it.name.to_ascii_lowercase().as_str() {
+            "as" => libc::RLIMIT_AS,
+            "core" => libc::RLIMIT_CORE,
+            "cpu" => libc::RLIMIT_CPU,
+            "data" => libc::RLIMIT_DATA,
+            "fsize" => libc::RLIMIT_FSIZE,
+            "locks" => libc::RLIMIT_LOCKS,
+            "memlock" => libc::RLIMIT_MEMLOCK,
+            "msgqueue" => libc::RLIMIT_MSGQUEUE,
+            "nice" => libc::RLIMIT_NICE,
+            "nofile" => libc::RLIMIT_NOFILE,
+            "nproc" => libc::RLIMIT_NPROC,
+            "rss" => libc::RLIMIT_RSS,
+            "rtprio" => libc::RLIMIT_RTPRIO,
+            "rttime" => libc::RLIMIT_RTTIME,
+            "sigpending" => libc::RLIMIT_SIGPENDING,
+            "stack" => libc::RLIMIT_STACK,
+            _ => return Err(RunError::Step { what: format!("there is no resource limit `{}`", it.name) }),
+        };
+        let value = |it: i64| u64::try_from(it).unwrap_or(libc::RLIM_INFINITY);
+        out.push((resource, libc::rlimit { rlim_cur: value(it.soft), rlim_max: value(it.hard) }));
+    }
+    Ok(out)
+}
+
+/// Sets a limit, no higher than this process may: some machines let nobody raise them.
+fn set_limit(resource: u32, mut limit: libc::rlimit) {
+    // SAFETY: both calls take a pointer to a structure that outlives them.
+    unsafe {
+        if libc::setrlimit(resource as _, &raw const limit) == 0 {
+            return;
+        }
+        let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        if libc::getrlimit(resource as _, &raw mut now) == 0 {
+            limit.rlim_max = limit.rlim_max.min(now.rlim_max);
+            limit.rlim_cur = limit.rlim_cur.min(limit.rlim_max);
+            libc::setrlimit(resource as _, &raw const limit);
+        }
+    }
+}
+
+/// What the engine ignores or blocks is no business of the command.
+fn reset_signals() {
+    // The kernel's `struct sigaction` with no handler, no flags and an empty mask: all zero, 32 bytes.
+    let default = [0u64; 4];
+    const SET_BYTES: usize = 8;
+    // SAFETY: no handler is installed; what is pointed to is as large as the kernel reads. Called directly because libc
+    // refuses its own two signals, which may be ignored too. Signals that cannot be set fail.
+    unsafe {
+        for signal in 1..=64 {
+            let none = std::ptr::null::<u64>();
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, SET_BYTES);
+        }
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+}
+
+/// Loads the filter. CAP_SYS_ADMIN, still held, is what lets this work without no_new_privs, which would break sudo.
+fn load(filter: &[libc::sock_filter]) -> Result<(), i32> {
+    const SET_MODE_FILTER: libc::c_uint = 1;
+    let program = libc::sock_fprog {
+        len: u16::try_from(filter.len()).map_err(|_| libc::EINVAL)?,
+        filter: filter.as_ptr().cast_mut(),
+    };
+    // SAFETY: the program's pointer and length are those of the slice; the kernel copies it.
+    match unsafe { libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, 0, &raw const program) } {
+        0 => Ok(()),
+        _ => Err(last_errno()),
+    }
+}
+
+/// Bounding, permitted and effective to [`CAPABILITIES`], inheritable and ambient to nothing (CVE-2022-24769).
+fn drop_capabilities() -> Result<(), i32> {
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    #[repr(C)]
+    struct Data {
+        effective: u32,
+        permitted: u32,
+        inheritable: u32,
+    }
+    const VERSION_3: u32 = 0x2008_0522;
+    // SAFETY: prctl takes numbers; capset takes a header and two data blocks (version 3) that outlive the call.
+    unsafe {
+        for capability in 0..64 {
+            if CAPABILITIES & (1 << capability) == 0
+                && libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) != 0
+                && last_errno() != libc::EINVAL
+            {
+                return Err(last_errno());
+            }
+        }
+        libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+        let header = Header { version: VERSION_3, pid: 0 };
+        let low = CAPABILITIES as u32;
+        let data = [
+            Data { effective: low, permitted: low, inheritable: 0 },
+            Data { effective: 0, permitted: 0, inheritable: 0 },
+        ];
+        match libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) {
+            0 => Ok(()),
+            _ => Err(last_errno()),
+        }
+    }
+}
+
+fn pointers(list: &[CString]) -> Vec<*const libc::c_char> {
+    list.iter().map(|it| it.as_ptr()).chain([std::ptr::null()]).collect()
+}
+
+fn exists(path: &CStr) -> bool {
+    rustix::fs::access(path, rustix::fs::Access::EXISTS).is_ok()
+}
+
+fn last_errno() -> i32 {
+    std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)
+}

@@ -1,0 +1,433 @@
+//! The tree of a command with everything mounted into it but what needs the container's own namespaces.
+//!
+//! All mounts are made in a mount namespace of the helper, below a memory file system of its own. Targets and selectors
+//! are resolved inside their trees by descriptor and mounts are moved onto descriptors: no path that an image, a build program or
+//! another command can influence is ever handed to mount(2).
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
+    UnmountFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree,
+    unmount,
+};
+use rustix::thread::UnshareFlags;
+
+use super::stubs::Stubs;
+use crate::engine::exec::cgroup::{self, Hierarchy, Kind};
+use crate::engine::exec::error::RunError;
+use crate::engine::exec::spec::{Network, StubParents};
+use crate::engine::exec::sys;
+use crate::engine::exec::tree::{self, Owner, ReadError};
+use crate::engine::exec::user::{self, Identity};
+use crate::engine::exec::wire::{Request, WireSource};
+
+const ROOT: Owner = Owner { uid: 0, gid: 0 };
+/// Larger passwd and group files are refused (moby/sys/user).
+const MAX_USER_FILE: u64 = 10 << 20;
+
+/// A tree that is ready for a container.
+pub(super) struct Prepared {
+    /// Where the root is mounted, in this process's mount namespace.
+    pub(super) rootfs: PathBuf,
+    /// A directory in memory for libcontainer's files.
+    pub(super) work: PathBuf,
+    pub(super) identity: Identity,
+    /// Working directory, cleaned.
+    pub(super) cwd: PathBuf,
+    pub(super) hierarchies: Vec<Hierarchy>,
+    /// Name of the cgroup.
+    pub(super) cgroup: String,
+    stubs: Stubs,
+}
+
+/// Does everything up to the container.
+pub(super) fn prepare(
+    request: &Request,
+    root: BorrowedFd<'_>,
+    trees: &[OwnedFd],
+) -> Result<Prepared, RunError> {
+    let hierarchies = cgroup::hierarchies().map_err(io("read", "/proc/self/mountinfo"))?;
+    let cgroup = cgroup::own_name().map_err(io("read", "/proc/self/stat"))?;
+    enter_namespaces(request.network)?;
+    let hierarchies = narrow_hierarchies(hierarchies, request)?;
+    let area = area()?;
+    let (rootfs, work) = (area.join("rootfs"), area.join("work"));
+    for dir in [&rootfs, &work] {
+        fs::create_dir(dir).map_err(io("make", dir))?;
+    }
+    attach(root, &rootfs).map_err(|err| {
+        let what = format!("cannot attach the root: {err}; kernels before 5.15 cannot run commands");
+        RunError::Environment { what, help: "use Linux 5.15 or newer".into() }
+    })?;
+    let identity = identity(root, &request.user)?;
+
+    let mut mounter = Mounter {
+        root,
+        root_mount: mount_id(root).map_err(errno("look at", "/"))?,
+        area: &area,
+        n_files: 0,
+        stub_parents: request.stub_parents,
+        missing: Vec::new(),
+        stubs: Stubs::default(),
+    };
+    let cwd = tree::clean("/", &request.cwd);
+    let mounts = sorted_mounts(request)?;
+    mounter.note_missing(mounts.iter().map(|it| it.0.as_path()));
+    make_cwd(root, &cwd, Owner { uid: identity.uid, gid: identity.gid })?;
+    for (path, text) in [("/etc/resolv.conf", &request.resolv_conf), ("/etc/hosts", &request.hosts)] {
+        let file = mounter.file(text.as_bytes(), ROOT, 0o644)?;
+        sys::make_readonly(&file, false).map_err(io("protect", path))?;
+        mounter.mount(file.as_fd(), Path::new(path))?;
+    }
+    for (dest, index) in &mounts {
+        let mount = &request.mounts[*index];
+        let source = match &mount.source {
+            WireSource::Tree { tree, selector } => {
+                let tree = trees.get(*tree).ok_or_else(|| bug("a mount names no tree"))?;
+                mounter.tree(tree.as_fd(), selector)?
+            }
+            WireSource::Tmpfs { size } => tmpfs(*size, 0o1777).map_err(io("make memory for", dest))?,
+            WireSource::File { bytes, uid, gid, mode } => {
+                mounter.file(bytes, Owner { uid: *uid, gid: *gid }, *mode)?
+            }
+        };
+        if mount.readonly {
+            sys::make_readonly(&source, true).map_err(io("protect", dest))?;
+        }
+        mounter.mount(source.as_fd(), dest)?;
+    }
+    let stubs = mounter.stubs;
+    // Again, as runc does: a mount may have covered what was made.
+    make_cwd(root, &cwd, ROOT)?;
+    preflight(root)?;
+    Ok(Prepared { rootfs, work, identity, cwd, hierarchies, cgroup, stubs })
+}
+
+impl Prepared {
+    /// Removes the mount points that were made for the mounts.
+    pub(super) fn clean_up(self) {
+        if self.stubs.is_empty() {
+            return;
+        }
+        // A mount point cannot be removed in the namespace where something is mounted on it.
+        let _ = unmount(&self.rootfs, UnmountFlags::DETACH);
+        self.stubs.remove();
+    }
+}
+
+/// A mount namespace from which nothing reaches the host's, and a network of its own if asked for.
+fn enter_namespaces(network: Network) -> Result<(), RunError> {
+    let mut flags = UnshareFlags::NEWNS;
+    match network {
+        Network::None => flags |= UnshareFlags::NEWNET,
+        Network::Host | Network::Sandbox => {}
+    }
+    // SAFETY: no descriptor table is unshared, and this process has one thread.
+    unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(|err| RunError::Environment {
+        what: format!("namespaces cannot be made: {err}"),
+        help: "run it as root, outside a container or in a privileged one".into(),
+    })?;
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .map_err(errno("make private", "/"))?;
+    if network == Network::None {
+        sys::loopback_up().map_err(io("turn on", "lo"))?;
+    }
+    Ok(())
+}
+
+/// Leaves only those hierarchies of version 1 mounted, in this mount namespace, that limit something here.
+///
+/// libcontainer works on each one that it sees, most of a millisecond and for nothing. All are unmounted at once and the
+/// used ones put back, because each unmounting by itself waits for all processors.
+fn narrow_hierarchies(all: Vec<Hierarchy>, request: &Request) -> Result<Vec<Hierarchy>, RunError> {
+    let limits = &request.limits;
+    let is_used = |option: &String| match option.as_str() {
+        // Always: which devices may be opened, whether memory ran out, how many processes there may be.
+        "devices" | "memory" | "pids" => true,
+        "cpu" => limits.cpu_shares.is_some() || limits.cpu_quota.is_some() || limits.cpu_period.is_some(),
+        "cpuset" => limits.cpuset_cpus.is_some() || limits.cpuset_mems.is_some(),
+        _ => false,
+    };
+    let is_legacy = |it: &Hierarchy| matches!(it.kind, Kind::Legacy(_));
+    let Some(top) = all.iter().find(|it| is_legacy(it)).and_then(|it| it.path.parent()).map(Path::to_owned)
+    else {
+        return Ok(all);
+    };
+    if all.iter().any(|it| it.path.parent() != Some(&top)) {
+        // No layout that we know.
+        return Ok(all);
+    }
+    let mut used = Vec::new();
+    for it in &all {
+        if let Kind::Legacy(options) = &it.kind
+            && options.iter().any(is_used)
+        {
+            let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+            let mount = open_tree(rustix::fs::CWD, &it.path, flags).map_err(errno("take", &it.path))?;
+            used.push((it.clone(), mount));
+        }
+    }
+    if unmount(&top, UnmountFlags::DETACH).is_err() {
+        // The hierarchies are mounted on a plain directory: more work for libcontainer, no more.
+        return Ok(all);
+    }
+    let place = tmpfs(None, 0o755).map_err(io("make memory for", &top))?;
+    attach(place.as_fd(), &top).map_err(errno("mount on", &top))?;
+    for (hierarchy, mount) in &used {
+        fs::create_dir(&hierarchy.path).map_err(io("make", &hierarchy.path))?;
+        attach(mount.as_fd(), &hierarchy.path).map_err(errno("mount on", &hierarchy.path))?;
+    }
+    Ok(used.into_iter().map(|it| it.0).collect())
+}
+
+/// A memory file system over some directory of the host, seen only in this mount namespace.
+fn area() -> Result<PathBuf, RunError> {
+    let place = ["/run", "/tmp", "/mnt", "/var"].into_iter().map(Path::new).find(|it| it.is_dir());
+    let place = place.ok_or_else(|| RunError::Environment {
+        what: "the host has neither /run nor /tmp".into(),
+        help: "make one of them".into(),
+    })?;
+    let mount = tmpfs(None, 0o700).map_err(io("make memory for", place))?;
+    attach(mount.as_fd(), place).map_err(errno("mount on", place))?;
+    Ok(place.to_owned())
+}
+
+fn tmpfs(size: Option<u64>, mode: u32) -> std::io::Result<OwnedFd> {
+    let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(context.as_fd(), "source", "tmpfs")?;
+    fsconfig_set_string(context.as_fd(), "mode", format!("{mode:o}"))?;
+    if let Some(size) = size.filter(|it| *it > 0) {
+        fsconfig_set_string(context.as_fd(), "size", size.to_string())?;
+    }
+    fsconfig_create(context.as_fd())?;
+    let flags = MountAttrFlags::MOUNT_ATTR_NOSUID;
+    Ok(fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, flags)?)
+}
+
+fn attach(mount: BorrowedFd<'_>, path: &Path) -> Result<(), Errno> {
+    move_mount(mount, "", rustix::fs::CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+/// Who the command runs as.
+fn identity(root: BorrowedFd<'_>, text: &str) -> Result<Identity, RunError> {
+    let read = |path: &str| {
+        tree::read_text(root, path, MAX_USER_FILE).map_err(|err| {
+            let why = match err {
+                ReadError::Errno(err) => err.to_string(),
+                ReadError::NotRegular => "it is no regular file".to_owned(),
+                ReadError::TooLarge => "it is larger than 10 MiB".to_owned(),
+            };
+            RunError::Step {
+                what: format!("cannot read `{path}` of the tree to find the user `{text}`: {why}"),
+            }
+        })
+    };
+    // Root without further wishes needs no files; broken ones are then nobody's business.
+    match (read("/etc/passwd"), text.is_empty()) {
+        (Ok(passwd), true) => user::resolve(text, &passwd, ""),
+        (Err(_), true) => user::resolve(text, "", ""),
+        (passwd, false) => user::resolve(text, &passwd?, &read("/etc/group")?),
+    }
+}
+
+/// Destinations, parents before children, with the index of their mount; of equal ones the last.
+fn sorted_mounts(request: &Request) -> Result<Vec<(PathBuf, usize)>, RunError> {
+    let mut out: Vec<(PathBuf, usize)> = Vec::new();
+    for (index, mount) in request.mounts.iter().enumerate() {
+        let dest = tree::clean(&request.cwd, &mount.dest);
+        if dest == Path::new("/") {
+            return Err(step(format!("a second mount on the root (`{}`)", mount.dest)));
+        }
+        if ["/dev", "/proc", "/sys"].iter().any(|it| dest.starts_with(it)) {
+            return Err(step(format!(
+                "a mount on `{}`: `/dev`, `/proc` and `/sys` are the engine's",
+                mount.dest
+            )));
+        }
+        out.retain(|it| it.0 != dest);
+        out.push((dest, index));
+    }
+    out.sort_by(|a, b| a.0.as_os_str().cmp(b.0.as_os_str()));
+    Ok(out)
+}
+
+/// Makes the working directory where it is missing, as `owner`'s; it stays in the tree.
+fn make_cwd(root: BorrowedFd<'_>, cwd: &Path, owner: Owner) -> Result<(), RunError> {
+    // Links to descriptors lead out of the container (CVE-2024-21626); libcontainer looks again once inside.
+    if cwd.starts_with("/proc") && cwd != Path::new("/proc") {
+        return Err(step(format!("the working directory `{}` is below `/proc`", cwd.display())));
+    }
+    let failed = |err: Errno| step(format!("cannot make the working directory `{}`: {err}", cwd.display()));
+    let at = tree::place(root, cwd, owner).map_err(failed)?;
+    if !at.exists {
+        return tree::make_dir(at.parent.as_fd(), &at.name, owner).map_err(failed);
+    }
+    // Links are resolved: what is not the directory itself is a file.
+    if at.name == "." { Ok(()) } else { Err(failed(Errno::NOTDIR)) }
+}
+
+/// Puts mounts into the root.
+struct Mounter<'a> {
+    root: BorrowedFd<'a>,
+    /// Stubs in other mounts than the root's are not ours to remove.
+    root_mount: u64,
+    area: &'a Path,
+    n_files: u32,
+    stub_parents: StubParents,
+    /// Destinations that were not in the tree before anything was made.
+    missing: Vec<PathBuf>,
+    stubs: Stubs,
+}
+
+impl Mounter<'_> {
+    /// Notes which destinations do not exist yet: what the working directory brings is then still a stub, as with BuildKit.
+    fn note_missing<'p>(&mut self, dests: impl Iterator<Item = &'p Path>) {
+        let own = [Path::new("/etc/resolv.conf"), Path::new("/etc/hosts")];
+        for dest in own.into_iter().chain(dests) {
+            if let Err(Errno::NOENT) = tree::resolve(self.root, dest) {
+                self.missing.push(dest.to_owned());
+            }
+        }
+    }
+
+    /// The part of `tree` that `selector` names, as a mount to be moved; resolved inside the tree.
+    fn tree(&mut self, tree: BorrowedFd<'_>, selector: &str) -> Result<OwnedFd, RunError> {
+        let own = || tree.try_clone_to_owned().map_err(io("duplicate", "a mount"));
+        let selected = tree::clean("/", selector);
+        if selected == Path::new("/") {
+            return own();
+        }
+        // Older kernels clone only from mounts of this namespace: attach it first.
+        let place = self.fresh_place();
+        fs::create_dir(&place).map_err(io("make", &place))?;
+        attach(tree, &place).map_err(errno("attach", &place))?;
+        let found = tree::resolve(tree, &selected)
+            .map_err(|err| step(format!("`{selector}` in the mounted tree: {err}")))?;
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_EMPTY_PATH
+            | OpenTreeFlags::AT_RECURSIVE;
+        open_tree(&found, "", flags).map_err(errno("take", &selected))
+    }
+
+    /// A file in memory, as a mount to be moved.
+    fn file(&mut self, bytes: &[u8], owner: Owner, mode: u32) -> Result<OwnedFd, RunError> {
+        let place = self.fresh_place();
+        fs::write(&place, bytes).map_err(io("write", &place))?;
+        chown(&place, Some(owner.uid), Some(owner.gid)).map_err(io("give away", &place))?;
+        let permissions = fs::Permissions::from_mode(mode & 0o777);
+        fs::set_permissions(&place, permissions).map_err(io("set the mode of", &place))?;
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let mount = open_tree(rustix::fs::CWD, &place, flags).map_err(errno("take", &place))?;
+        let mut attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+        if mode & 0o111 == 0 {
+            attributes |= libc::MOUNT_ATTR_NOEXEC;
+        }
+        sys::set_attributes(&mount, attributes, false).map_err(io("protect", &place))?;
+        Ok(mount)
+    }
+
+    fn fresh_place(&mut self) -> PathBuf {
+        self.n_files += 1;
+        self.area.join(self.n_files.to_string())
+    }
+
+    /// Moves `mount` to `dest` in the root, making the mount point where it is missing.
+    fn mount(&mut self, mount: BorrowedFd<'_>, dest: &Path) -> Result<(), RunError> {
+        let is_dir = is_dir(mount).map_err(errno("look at what goes to", dest))?;
+        let missing = self.missing.iter().any(|it| it == dest);
+        let no_place = |err: Errno| match err {
+            Errno::ROFS => step(format!(
+                "there is no `{}` to mount on, and it lies in a read-only mount",
+                dest.display()
+            )),
+            err => step(format!("cannot make the mount point `{}`: {err}", dest.display())),
+        };
+        let at = tree::place(self.root, dest, ROOT).map_err(no_place)?;
+        if missing && self.stub_parents == StubParents::Remove {
+            for made in at.made {
+                if mount_id(made.parent.as_fd()).is_ok_and(|it| it == self.root_mount) {
+                    self.stubs.add(made.parent, &made.name, made.before).map_err(no_place)?;
+                }
+            }
+        }
+        let before = tree::times(at.parent.as_fd()).map_err(no_place)?;
+        if !at.exists {
+            make_target(at.parent.as_fd(), &at.name, is_dir).map_err(no_place)?;
+        }
+        let target = rustix::fs::openat(
+            &at.parent,
+            &at.name,
+            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map_err(no_place)?;
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+        // Before it is covered: afterwards the name leads to what is mounted.
+        if missing && mount_id(at.parent.as_fd()).is_ok_and(|it| it == self.root_mount) {
+            self.stubs.add(at.parent, &at.name, before).map_err(no_place)?;
+        }
+        move_mount(mount, "", &target, "", flags).map_err(|err| match err {
+            Errno::NOTDIR if is_dir => {
+                step(format!("a directory cannot be mounted on the file `{}`", dest.display()))
+            }
+            Errno::NOTDIR => step(format!("a file cannot be mounted on the directory `{}`", dest.display())),
+            err => step(format!("cannot mount on `{}`: {err}", dest.display())),
+        })
+    }
+}
+
+fn make_target(dir: BorrowedFd<'_>, name: &OsStr, is_dir: bool) -> Result<(), Errno> {
+    if is_dir { tree::make_dir(dir, name, ROOT) } else { tree::make_file(dir, name) }
+}
+
+/// Where the runtime mounts must be directories, not links: libcontainer would follow `/dev` out of the tree and make
+/// its links on the host (runc CVE-2026-41579 and its like).
+fn preflight(root: BorrowedFd<'_>) -> Result<(), RunError> {
+    let strict = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    for dir in ["dev", "proc", "sys", "dev/pts"] {
+        match rustix::fs::openat2(root, dir, flags, Mode::empty(), strict) {
+            Ok(_) | Err(Errno::NOENT) => {}
+            Err(Errno::LOOP | Errno::NOTDIR) => {
+                return Err(step(format!("`/{dir}` of the tree is no directory: refusing to mount on it")));
+            }
+            Err(err) => return Err(step(format!("cannot look at `/{dir}` of the tree: {err}"))),
+        }
+    }
+    Ok(())
+}
+
+fn is_dir(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+    rustix::fs::fstat(fd).map(|it| FileType::from_raw_mode(it.st_mode) == FileType::Directory)
+}
+
+fn mount_id(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
+    let flags = rustix::fs::AtFlags::EMPTY_PATH;
+    rustix::fs::statx(fd, "", flags, rustix::fs::StatxFlags::MNT_ID).map(|it| it.stx_mnt_id)
+}
+
+fn step(what: String) -> RunError {
+    RunError::Step { what }
+}
+
+fn bug(what: &str) -> RunError {
+    RunError::Bug { what: what.to_owned() }
+}
+
+fn io(attempt: &'static str, path: impl AsRef<Path>) -> impl Fn(std::io::Error) -> RunError {
+    let path = path.as_ref().to_owned();
+    move |source| RunError::Io { attempt, path: path.clone(), source }
+}
+
+fn errno(attempt: &'static str, path: impl AsRef<Path>) -> impl Fn(Errno) -> RunError {
+    let io = io(attempt, path);
+    move |err| io(err.into())
+}

@@ -1,0 +1,96 @@
+//! Waiting for a container's first process, and killing it when the runner goes away.
+
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, wait as wait_child, waitpid,
+};
+
+use crate::engine::exec::cgroup::Hierarchy;
+use crate::engine::exec::error::RunError;
+
+/// How a process ended.
+pub(super) enum Ending {
+    Exited(i32),
+    Signaled(i32),
+}
+
+impl Ending {
+    /// The code as a shell gives it.
+    pub(super) fn code(&self) -> i32 {
+        match self {
+            Ending::Exited(code) => *code,
+            Ending::Signaled(signal) => 128 + signal,
+        }
+    }
+}
+
+/// Waits for the container whose first process is `pid`, our child; kills it when `socket` closes or is written to.
+///
+/// With the first process of a pid namespace the kernel kills all others, and reports its end only after theirs.
+pub(super) fn wait(socket: &UnixStream, pid: i32) -> Result<Ending, RunError> {
+    let pid = Pid::from_raw(pid).ok_or_else(|| RunError::Bug { what: "the container has no pid".into() })?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(failed("watch the container"))?;
+    until_exit(socket, &pidfd)?;
+    loop {
+        match waitpid(Some(pid), WaitOptions::empty()) {
+            Ok(Some((_, status))) => {
+                if let Some(code) = status.exit_status() {
+                    return Ok(Ending::Exited(code));
+                }
+                if let Some(signal) = status.terminating_signal() {
+                    return Ok(Ending::Signaled(signal));
+                }
+            }
+            Ok(None) | Err(Errno::INTR) => {}
+            Err(err) => return Err(failed("wait for the container")(err)),
+        }
+    }
+}
+
+fn until_exit(socket: &UnixStream, pidfd: &OwnedFd) -> Result<(), RunError> {
+    let mut is_wanted = true;
+    loop {
+        let exit = PollFd::new(pidfd, PollFlags::IN);
+        let runner = PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN | PollFlags::RDHUP);
+        let mut watched = [exit, runner];
+        let watched = if is_wanted { &mut watched[..] } else { &mut watched[..1] };
+        match poll(watched, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(err) => return Err(failed("watch the container")(err)),
+        }
+        if !watched[0].revents().is_empty() {
+            return Ok(());
+        }
+        if is_wanted && !watched[1].revents().is_empty() {
+            is_wanted = false;
+            // It may have ended by itself just now.
+            let _ = pidfd_send_signal(pidfd, Signal::KILL);
+        }
+    }
+}
+
+/// Kills what is in a cgroup and reaps all children: after a container that could not be started.
+pub(super) fn kill_all(hierarchies: &[Hierarchy], cgroup: &str) {
+    for it in hierarchies {
+        let procs = it.path.join(cgroup).join("cgroup.procs");
+        for pid in fs::read_to_string(procs).unwrap_or_default().lines() {
+            if let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) {
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
+            }
+        }
+    }
+    while let Ok(Some(_)) | Err(Errno::INTR) = wait_any() {}
+}
+
+fn wait_any() -> Result<Option<()>, Errno> {
+    wait_child(WaitOptions::empty()).map(|it| it.map(|_| ()))
+}
+
+fn failed(what: &'static str) -> impl Fn(Errno) -> RunError {
+    move |err| RunError::Bug { what: format!("cannot {what}: {err}") }
+}

@@ -1,0 +1,64 @@
+//! Running one command in a prepared tree: what to run, how it ended, and the trait of those who can.
+//!
+//! A caller mounts trees (detached mounts, as file descriptors), describes the command in an [`ExecSpec`], and
+//! afterwards commits the trees it mounted writable. Nothing here knows of the graph or of the store.
+//!
+//! - [`spec`]: what to run and how it ended.
+//! - [`error`]: why a command could not be run at all.
+//! - `runner`: the runner in this process: starts a helper per command and talks to it (`wire`).
+//! - [`helper`]: the helper: the same program started afresh, which sets the container up and waits for it.
+//! - `user`, `netfiles`, `seccomp`, `cgroup`, `tree`, `sys`: what the two need.
+
+mod cgroup;
+pub mod error;
+pub mod helper;
+mod netfiles;
+mod runner;
+mod seccomp;
+pub mod spec;
+mod sys;
+mod tree;
+mod user;
+mod wire;
+
+use futures_util::future::BoxFuture;
+
+pub use cgroup::sweep;
+pub use error::RunError;
+pub use runner::HelperRunner;
+pub use spec::{
+    Access, ExecMount, ExecSpec, ExitStatus, HostLine, Limits, MountSource, Network, Stream, StubParents,
+    Ulimit,
+};
+
+use super::cancel::Cancel;
+
+/// Takes what a command writes.
+pub trait LogSink: Send + Sync {
+    /// A chunk of `stream` as it was read, of any length above zero, lines not respected.
+    ///
+    /// Called from async code: must not block for long.
+    fn write(&self, stream: Stream, bytes: &[u8]);
+}
+
+impl<F: Fn(Stream, &[u8]) + Send + Sync> LogSink for F {
+    fn write(&self, stream: Stream, bytes: &[u8]) {
+        self(stream, bytes);
+    }
+}
+
+/// Runs commands, any number at once.
+pub trait Runner: Send + Sync {
+    /// Runs `spec` to its end.
+    ///
+    /// `Ok` for every command that was started or could not be found in its tree, whatever its code: which codes are
+    /// success is the caller's matter. `Err` when there was no command to speak of: the machine cannot
+    /// run it, the tree cannot be set up, or `cancel` was turned on ([`RunError::Cancelled`]). In all cases, also when
+    /// the future is dropped, no process, mount or cgroup of the command remains (after a drop: shortly).
+    fn run<'a>(
+        &'a self,
+        spec: ExecSpec,
+        log: &'a dyn LogSink,
+        cancel: &'a Cancel,
+    ) -> BoxFuture<'a, Result<ExitStatus, RunError>>;
+}

@@ -1,0 +1,270 @@
+//! The runner: starts a helper for each command, hands it the trees, and passes on what the command writes.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use rustix::mount::{OpenTreeFlags, open_tree};
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
+use tokio::net::unix::pipe;
+use tokio::process::{Child, Command};
+
+use super::error::RunError;
+use super::spec::{Access, ExecSpec, ExitStatus, MountSource, Stream};
+use super::wire::{self, Answer, Fds, Request, WireMount, WireSource};
+use super::{LogSink, Runner, cgroup, helper, netfiles, seccomp, sys};
+use crate::engine::cancel::Cancel;
+
+/// Host name of a command that names none (BuildKit).
+const DEFAULT_HOSTNAME: &str = "buildkitsandbox";
+/// How long a helper may take to kill its command before it is killed itself, which kills the command too.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Runs each command through libcontainer in a process of its own. Needs root.
+#[derive(Debug)]
+pub struct HelperRunner {
+    program: OwnedFd,
+}
+
+impl HelperRunner {
+    /// A runner whose helpers are this program, and no other instance's leftovers.
+    ///
+    /// # Errors
+    /// [`RunError::Environment`] when this machine, or this user, cannot run commands.
+    pub fn new() -> Result<HelperRunner, RunError> {
+        HelperRunner::with_program(Path::new("/proc/self/exe"))
+    }
+
+    /// A runner whose helpers are `program`, which must answer to [`helper::VERB`]; for tests.
+    ///
+    /// # Errors
+    /// As [`HelperRunner::new`].
+    pub fn with_program(program: &Path) -> Result<HelperRunner, RunError> {
+        check_machine()?;
+        cgroup::sweep();
+        // A read-only mount of the program alone: a container's first process is still this program when it meets what
+        // an image brings, and must not be a way to write to it (CVE-2019-5736).
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let path = std::fs::canonicalize(program).map_err(io_error("find", program))?;
+        let mount =
+            open_tree(rustix::fs::CWD, &path, flags).map_err(|err| io_error("mount", &path)(err.into()))?;
+        sys::make_readonly(&mount, false).map_err(io_error("protect", &path))?;
+        Ok(HelperRunner { program: mount })
+    }
+
+    async fn run(&self, spec: ExecSpec, log: &dyn LogSink, cancel: &Cancel) -> Result<ExitStatus, RunError> {
+        if cancel.is_cancelled() {
+            return Err(RunError::Cancelled);
+        }
+        let (ours, theirs) = StdUnixStream::pair().map_err(io_error("make", "a socket"))?;
+        let child = self.spawn(theirs.into())?;
+        let (stdout, stdout_in) = output_pipe()?;
+        let (stderr, stderr_in) = output_pipe()?;
+        let (request, fds) = request(spec, stdout_in, stderr_in)?;
+        let sent = wire::send(ours.as_fd(), &request, &fds);
+        drop((request, fds));
+        ours.set_nonblocking(true).map_err(io_error("set up", "a socket"))?;
+        let socket = UnixStream::from_std(ours).map_err(io_error("set up", "a socket"))?;
+        let result = Conversation { child, socket }.finish(stdout, stderr, log, cancel).await;
+        match (result, sent) {
+            // It ended without an answer because it was asked nothing.
+            (Err(RunError::Bug { .. }), Err(err)) => Err(io_error("send the command to", "the helper")(err)),
+            (result, _) => result,
+        }
+    }
+
+    fn spawn(&self, socket: OwnedFd) -> Result<Child, RunError> {
+        let program = format!("/proc/self/fd/{}", self.program.as_raw_fd());
+        Command::new(&program)
+            .arg0("bkl")
+            .arg(OsStr::new(helper::VERB))
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::from(socket))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // Ctrl-C goes to the foreground group: it is ours to hear, the helper hears of it from us.
+            .process_group(0)
+            .spawn()
+            .map_err(io_error("start", Path::new(&program)))
+    }
+}
+
+impl Runner for HelperRunner {
+    fn run<'a>(
+        &'a self,
+        spec: ExecSpec,
+        log: &'a dyn LogSink,
+        cancel: &'a Cancel,
+    ) -> BoxFuture<'a, Result<ExitStatus, RunError>> {
+        self.run(spec, log, cancel).boxed()
+    }
+}
+
+/// A helper at work. Dropping it closes the socket, upon which the helper kills its command and cleans up; the runtime reaps
+/// the helper.
+struct Conversation {
+    child: Child,
+    socket: UnixStream,
+}
+
+impl Conversation {
+    async fn finish(
+        mut self,
+        stdout: pipe::Receiver,
+        stderr: pipe::Receiver,
+        log: &dyn LogSink,
+        cancel: &Cancel,
+    ) -> Result<ExitStatus, RunError> {
+        let mut line = Vec::new();
+        let outputs = async {
+            tokio::join!(forward(stdout, Stream::Stdout, log), forward(stderr, Stream::Stderr, log));
+        };
+        let talk = async { tokio::join!(outputs, self.socket.read_to_end(&mut line)).1 };
+        let heard = tokio::select! {
+            heard = talk => Some(heard),
+            () = cancel.cancelled() => None,
+        };
+        if heard.is_none() {
+            // The end of our side is the order to kill.
+            use tokio::io::AsyncWriteExt;
+            let _ = self.socket.shutdown().await;
+            if tokio::time::timeout(PATIENCE, self.child.wait()).await.is_err() {
+                let _ = self.child.kill().await;
+            }
+            return Err(RunError::Cancelled);
+        }
+        let status = self.child.wait().await.map_err(io_error("wait for", "the helper"))?;
+        match serde_json::from_slice(&line) {
+            Ok(Answer::Exited { code, reason }) => Ok(ExitStatus { code, reason }),
+            Ok(Answer::Environment { what, help }) => Err(RunError::Environment { what, help }),
+            Ok(Answer::Step { what }) => Err(RunError::Step { what }),
+            Ok(Answer::Bug { what }) => Err(RunError::Bug { what }),
+            Err(_) => Err(RunError::Bug { what: format!("the helper ended without an answer ({status})") }),
+        }
+    }
+}
+
+/// Passes on what a command writes until nobody can write any more.
+async fn forward(mut from: pipe::Receiver, stream: Stream, log: &dyn LogSink) {
+    let mut chunk = vec![0; 64 << 10];
+    loop {
+        match from.read(&mut chunk).await {
+            Ok(0) => return,
+            Ok(n) => log.write(stream, &chunk[..n]),
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+            // A pipe has no other errors; what was read is passed on.
+            Err(_) => return,
+        }
+    }
+}
+
+fn output_pipe() -> Result<(pipe::Receiver, OwnedFd), RunError> {
+    let (read, write) = io::pipe().map_err(io_error("make", "a pipe"))?;
+    let receiver = pipe::Receiver::from_owned_fd(read.into()).map_err(io_error("set up", "a pipe"))?;
+    Ok((receiver, write.into()))
+}
+
+/// The spec in the form that travels.
+fn request(spec: ExecSpec, stdout: OwnedFd, stderr: OwnedFd) -> Result<(Request, Fds), RunError> {
+    let hostname = if spec.hostname.is_empty() { DEFAULT_HOSTNAME.to_owned() } else { spec.hostname };
+    let mut trees = Vec::new();
+    let mut add_tree = |fd| {
+        trees.push(fd);
+        trees.len() - 1
+    };
+    let mut mounts = Vec::new();
+    for mount in spec.mounts {
+        let source = match mount.source {
+            MountSource::Tree { fd, selector } => WireSource::Tree { tree: add_tree(fd), selector },
+            MountSource::Dir { path, selector } => {
+                let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+                let fd = open_tree(rustix::fs::CWD, &path, flags);
+                let fd = fd.map_err(|err| io_error("mount", &path)(err.into()))?;
+                WireSource::Tree { tree: add_tree(fd), selector }
+            }
+            MountSource::Tmpfs { size } => WireSource::Tmpfs { size },
+            MountSource::File { bytes, uid, gid, mode } => WireSource::File { bytes, uid, gid, mode },
+        };
+        mounts.push(WireMount { dest: mount.dest, source, readonly: mount.access == Access::ReadOnly });
+    }
+    let request = Request {
+        hosts: netfiles::hosts(&hostname, &spec.extra_hosts),
+        resolv_conf: netfiles::resolv_conf(spec.network),
+        args: spec.args,
+        env: spec.env,
+        cwd: spec.cwd,
+        user: spec.user,
+        hostname,
+        network: spec.network,
+        readonly_root: spec.root_access == Access::ReadOnly,
+        mounts,
+        ulimits: spec.ulimits,
+        limits: spec.limits,
+        stub_parents: spec.stub_parents,
+    };
+    let seccomp = filter()?.try_clone().map_err(io_error("duplicate", "the filter"))?;
+    Ok((request, Fds { stdout, stderr, root: spec.root, seccomp: Some(seccomp), trees }))
+}
+
+/// The system call filter as a memory file, made once.
+fn filter() -> Result<&'static OwnedFd, RunError> {
+    static FILTER: OnceLock<OwnedFd> = OnceLock::new();
+    if let Some(file) = FILTER.get() {
+        return Ok(file);
+    }
+    let program = seccomp::program().ok_or_else(|| RunError::Environment {
+        what: format!("there is no system call filter for {}", std::env::consts::ARCH),
+        help: "build on amd64 or arm64".into(),
+    })?;
+    let make = || -> io::Result<OwnedFd> {
+        use std::io::Write;
+        let file = rustix::fs::memfd_create("bkl-seccomp", rustix::fs::MemfdFlags::CLOEXEC)?;
+        let mut file = std::fs::File::from(file);
+        file.write_all(&seccomp::to_bytes(&program))?;
+        Ok(file.into())
+    };
+    let file = make().map_err(io_error("make", "the filter"))?;
+    Ok(FILTER.get_or_init(|| file))
+}
+
+/// Whether commands can be run here at all.
+fn check_machine() -> Result<(), RunError> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(RunError::Environment {
+            what: "running commands in containers needs root".into(),
+            help: "run the same command as root, for example with sudo".into(),
+        });
+    }
+    let hierarchies = cgroup::hierarchies().map_err(io_error("read", "/proc/self/mountinfo"))?;
+    if hierarchies.is_empty() {
+        return Err(RunError::Environment {
+            what: "no cgroup hierarchy is mounted".into(),
+            help: "mount one: `mount -t cgroup2 none /sys/fs/cgroup`".into(),
+        });
+    }
+    let is_legacy = hierarchies.iter().any(|it| matches!(it.kind, cgroup::Kind::Legacy(_)));
+    if is_legacy && !hierarchies.iter().any(|it| it.kind.has_legacy("devices")) {
+        return Err(RunError::Environment {
+            what: "the device controller of cgroup version 1 is not mounted".into(),
+            help: "mount it: `mount -t cgroup -o devices none /sys/fs/cgroup/devices`".into(),
+        });
+    }
+    Ok(())
+}
+
+fn io_error(attempt: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> RunError {
+    let path: PathBuf = path.as_ref().to_owned();
+    move |source| RunError::Io { attempt, path, source }
+}
+
+#[cfg(test)]
+mod tests;

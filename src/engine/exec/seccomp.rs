@@ -1,0 +1,202 @@
+//! The system call filter of a command: Docker's default profile as a BPF program.
+//!
+//! Which calls are allowed is a table (`seccomp/syscalls.txt`); the program is assembled from it here, because the
+//! profile needs what filter libraries in Rust do not offer at once: two architectures (32-bit programs run on amd64), two
+//! kinds of refusal (`clone3` must say "not implemented" so that libc falls back to `clone`, whose flags can be
+//! inspected), and no `no_new_privs`.
+
+use std::ops::RangeInclusive;
+
+use libc::sock_filter;
+
+const TABLE: &str = include_str!("seccomp/syscalls.txt");
+
+// Offsets in `struct seccomp_data` (linux/seccomp.h), little endian.
+const NR: u32 = 0;
+const ARCH: u32 = 4;
+const ARG0_LOW: u32 = 16;
+
+// linux/seccomp.h and linux/audit.h.
+const ALLOW: u32 = 0x7fff_0000;
+const ERRNO: u32 = 0x0005_0000;
+const KILL_PROCESS: u32 = 0x8000_0000;
+const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
+const AUDIT_ARCH_I386: u32 = 0x4000_0003;
+const AUDIT_ARCH_AARCH64: u32 = 0xc000_00b7;
+/// Calls of the x32 ABI carry this bit; no distribution builds for it.
+const X32_BIT: u32 = 0x4000_0000;
+
+/// Every flag of clone(2) that makes a namespace.
+const CLONE_NAMESPACES: u32 = 0x7e02_0000;
+/// Address families a socket may have: all that the profile names, which leaves out AF_ALG, AF_VSOCK and other
+/// ways into rarely used kernel code.
+const FAMILIES: &[RangeInclusive<u32>] =
+    &[0..=11, 13..=18, 21..=22, 24..=24, 26..=33, 35..=36, 39..=39, 41..=45];
+/// PER_LINUX, PER_LINUX32, both with UNAME26, and "only tell me".
+const PERSONALITIES: &[RangeInclusive<u32>] =
+    &[0..=0, 8..=8, 0x2_0000..=0x2_0000, 0x2_0008..=0x2_0008, u32::MAX..=u32::MAX];
+
+/// Columns of the table.
+#[derive(Clone, Copy)]
+enum Arch {
+    Amd64 = 1,
+    I386 = 2,
+    Arm64 = 3,
+}
+
+/// The filter for commands on this machine; `None` where the table has no numbers for its architecture.
+pub(crate) fn program() -> Option<Vec<sock_filter>> {
+    if cfg!(target_arch = "x86_64") {
+        Some(assemble(&[(AUDIT_ARCH_X86_64, Arch::Amd64), (AUDIT_ARCH_I386, Arch::I386)]))
+    } else if cfg!(target_arch = "aarch64") {
+        Some(assemble(&[(AUDIT_ARCH_AARCH64, Arch::Arm64)]))
+    } else {
+        None
+    }
+}
+
+/// The program as the bytes that `seccomp(2)` takes: eight per instruction, in machine order.
+pub(crate) fn to_bytes(program: &[sock_filter]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(program.len() * 8);
+    for it in program {
+        bytes.extend_from_slice(&it.code.to_ne_bytes());
+        bytes.extend_from_slice(&[it.jt, it.jf]);
+        bytes.extend_from_slice(&it.k.to_ne_bytes());
+    }
+    bytes
+}
+
+/// Inverse of [`to_bytes`]; a rest shorter than an instruction is dropped.
+pub(crate) fn from_bytes(bytes: &[u8]) -> Vec<sock_filter> {
+    let (words, _) = bytes.as_chunks::<8>();
+    let instruction = |it: &[u8; 8]| sock_filter {
+        code: u16::from_ne_bytes([it[0], it[1]]),
+        jt: it[2],
+        jf: it[3],
+        k: u32::from_ne_bytes([it[4], it[5], it[6], it[7]]),
+    };
+    words.iter().map(instruction).collect()
+}
+
+fn assemble(arches: &[(u32, Arch)]) -> Vec<sock_filter> {
+    let mut out = vec![load(ARCH)];
+    for &(audit, arch) in arches {
+        let section = section(arch);
+        // Jump offsets of comparisons are eight bits: skip a section by a long jump.
+        out.push(jump_eq(audit, 1, 0));
+        out.push(sock_filter { code: (libc::BPF_JMP | libc::BPF_JA) as u16, jt: 0, jf: 0, k: len(&section) });
+        out.extend(section);
+    }
+    out.push(ret(KILL_PROCESS));
+    out
+}
+
+/// The rules of one architecture; every path returns.
+fn section(arch: Arch) -> Vec<sock_filter> {
+    let mut allowed = Vec::new();
+    let mut ruled = Vec::new();
+    for line in TABLE.lines().filter(|it| !it.starts_with('#')) {
+        let columns: Vec<&str> = line.split(' ').collect();
+        if let Ok(nr) = columns[arch as usize].parse::<u32>() {
+            match columns[4] {
+                "allow" => allowed.push(nr),
+                rule => ruled.push((nr, rule)),
+            }
+        }
+    }
+    allowed.sort_unstable();
+
+    let mut out = vec![load(NR)];
+    if let Arch::Amd64 = arch {
+        out.extend([jump_ge(X32_BIT, 0, 1), ret(ERRNO | libc::ENOSYS as u32)]);
+    }
+    for run in runs(&allowed) {
+        out.extend(if_in(&run, &[ret(ALLOW)]));
+    }
+    for (nr, rule) in ruled {
+        let body = match rule {
+            "family" => if_arg_in(FAMILIES),
+            "persona" => if_arg_in(PERSONALITIES),
+            "no-namespaces" => vec![
+                load(ARG0_LOW),
+                sock_filter {
+                    code: (libc::BPF_ALU | libc::BPF_AND) as u16,
+                    jt: 0,
+                    jf: 0,
+                    k: CLONE_NAMESPACES,
+                },
+                jump_eq(0, 0, 1),
+                ret(ALLOW),
+                ret(ERRNO | libc::EPERM as u32),
+            ],
+            "enosys" => vec![ret(ERRNO | libc::ENOSYS as u32)],
+            other => unreachable!("the table names no rule `{other}`: a unit test reads it whole"),
+        };
+        out.extend(if_in(&(nr..=nr), &body));
+    }
+    out.push(ret(ERRNO | libc::EPERM as u32));
+    out
+}
+
+/// Allows when the first argument is in one of `ranges`, refuses else.
+///
+/// Only its low half is looked at: these arguments are 32 bits wide in the kernel.
+fn if_arg_in(ranges: &[RangeInclusive<u32>]) -> Vec<sock_filter> {
+    let mut out = vec![load(ARG0_LOW)];
+    for range in ranges {
+        out.extend(if_in(range, &[ret(ALLOW)]));
+    }
+    out.push(ret(ERRNO | libc::EPERM as u32));
+    out
+}
+
+/// Runs `body`, which must return, when the accumulator is in `range`.
+fn if_in(range: &RangeInclusive<u32>, body: &[sock_filter]) -> Vec<sock_filter> {
+    let skip = u8::try_from(body.len()).expect("bodies are a few instructions");
+    let mut out = if range.start() == range.end() {
+        vec![jump_eq(*range.start(), 0, skip)]
+    } else {
+        vec![jump_ge(*range.start(), 0, skip + 1), jump_gt(*range.end(), skip, 0)]
+    };
+    out.extend_from_slice(body);
+    out
+}
+
+/// Sorted numbers as ranges.
+fn runs(sorted: &[u32]) -> Vec<RangeInclusive<u32>> {
+    let mut out: Vec<RangeInclusive<u32>> = Vec::new();
+    for &nr in sorted {
+        match out.last_mut() {
+            Some(last) if *last.end() + 1 == nr => *last = *last.start()..=nr,
+            _ => out.push(nr..=nr),
+        }
+    }
+    out
+}
+
+fn len(section: &[sock_filter]) -> u32 {
+    u32::try_from(section.len()).expect("a filter has at most 4096 instructions")
+}
+
+fn load(offset: u32) -> sock_filter {
+    sock_filter { code: (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16, jt: 0, jf: 0, k: offset }
+}
+
+fn ret(action: u32) -> sock_filter {
+    sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: action }
+}
+
+fn jump_eq(k: u32, jt: u8, jf: u8) -> sock_filter {
+    sock_filter { code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16, jt, jf, k }
+}
+
+fn jump_ge(k: u32, jt: u8, jf: u8) -> sock_filter {
+    sock_filter { code: (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16, jt, jf, k }
+}
+
+fn jump_gt(k: u32, jt: u8, jf: u8) -> sock_filter {
+    sock_filter { code: (libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K) as u16, jt, jf, k }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! The filter, run by an interpreter of its few instructions.
+
+use super::*;
+
+const PERM: u32 = ERRNO | libc::EPERM as u32;
+const NOSYS: u32 = ERRNO | libc::ENOSYS as u32;
+
+/// What the amd64 + i386 filter answers to a call.
+fn check(arch: u32, nr: u32, arg0: u64) -> u32 {
+    let program = assemble(&[(AUDIT_ARCH_X86_64, Arch::Amd64), (AUDIT_ARCH_I386, Arch::I386)]);
+    assert!(program.len() <= 4096, "the kernel takes 4096 instructions, not {}", program.len());
+    let (mut pc, mut acc) = (0, 0u32);
+    loop {
+        let it = program[pc];
+        pc += 1;
+        let mut jump = |yes: bool| pc += usize::from(if yes { it.jt } else { it.jf });
+        match u32::from(it.code) {
+            code if code == libc::BPF_LD | libc::BPF_W | libc::BPF_ABS => {
+                acc = match it.k {
+                    NR => nr,
+                    ARCH => arch,
+                    ARG0_LOW => arg0 as u32,
+                    other => panic!("no field at {other}"),
+                }
+            }
+            code if code == libc::BPF_ALU | libc::BPF_AND => acc &= it.k,
+            code if code == libc::BPF_RET => return it.k,
+            code if code == libc::BPF_JMP => pc += it.k as usize,
+            code if code == libc::BPF_JMP | libc::BPF_JEQ => jump(acc == it.k),
+            code if code == libc::BPF_JMP | libc::BPF_JGE => jump(acc >= it.k),
+            code if code == libc::BPF_JMP | libc::BPF_JGT => jump(acc > it.k),
+            code => panic!("no instruction {code}"),
+        }
+    }
+}
+
+fn amd64(nr: libc::c_long, arg0: u64) -> u32 {
+    check(AUDIT_ARCH_X86_64, nr as u32, arg0)
+}
+
+#[test]
+fn the_table_is_whole() {
+    for line in TABLE.lines().filter(|it| !it.starts_with('#')) {
+        let columns: Vec<_> = line.split(' ').collect();
+        assert_eq!(columns.len(), 5, "{line}");
+        assert!(columns[1..4].iter().all(|it| *it == "-" || it.parse::<u32>().is_ok()), "{line}");
+    }
+    for arch in [Arch::Amd64, Arch::I386, Arch::Arm64] {
+        assert!(section(arch).len() > 50);
+    }
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn plain_calls_are_allowed_and_the_rest_is_not() {
+    for nr in [
+        libc::SYS_read,
+        libc::SYS_execve,
+        libc::SYS_openat,
+        libc::SYS_chroot,
+        libc::SYS_ptrace,
+        libc::SYS_mseal,
+    ] {
+        assert_eq!(amd64(nr, 0), ALLOW, "{nr}");
+    }
+    for nr in [
+        libc::SYS_mount,
+        libc::SYS_umount2,
+        libc::SYS_unshare,
+        libc::SYS_setns,
+        libc::SYS_bpf,
+        libc::SYS_keyctl,
+        libc::SYS_add_key,
+        libc::SYS_init_module,
+        libc::SYS_kexec_load,
+        libc::SYS_open_by_handle_at,
+        libc::SYS_reboot,
+        libc::SYS_io_uring_setup,
+        libc::SYS_userfaultfd,
+        libc::SYS_perf_event_open,
+        libc::SYS_pivot_root,
+        libc::SYS_move_mount,
+        libc::SYS_fsopen,
+        libc::SYS_settimeofday,
+        libc::SYS_swapon,
+    ] {
+        assert_eq!(amd64(nr, 0), PERM, "{nr}");
+    }
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn arguments_are_looked_at() {
+    assert_eq!(amd64(libc::SYS_clone, libc::SIGCHLD as u64), ALLOW);
+    assert_eq!(amd64(libc::SYS_clone, libc::CLONE_NEWUSER as u64), PERM);
+    assert_eq!(amd64(libc::SYS_clone3, 0), NOSYS);
+    assert_eq!(amd64(libc::SYS_socket, libc::AF_INET6 as u64), ALLOW);
+    assert_eq!(amd64(libc::SYS_socket, libc::AF_ALG as u64), PERM);
+    assert_eq!(amd64(libc::SYS_socket, libc::AF_VSOCK as u64), PERM);
+    // The kernel takes an int: what lies above its bits does not hide the family.
+    assert_eq!(amd64(libc::SYS_socket, 1 << 32 | libc::AF_ALG as u64), PERM);
+    assert_eq!(amd64(libc::SYS_personality, 0xffff_ffff), ALLOW);
+    assert_eq!(amd64(libc::SYS_personality, 0x0040_0000), PERM);
+}
+
+#[test]
+fn other_architectures() {
+    const I386_EXECVE: u32 = 11;
+    const I386_MOUNT: u32 = 21;
+    assert_eq!(check(AUDIT_ARCH_I386, I386_EXECVE, 0), ALLOW);
+    assert_eq!(check(AUDIT_ARCH_I386, I386_MOUNT, 0), PERM);
+    assert_eq!(check(AUDIT_ARCH_X86_64, X32_BIT | 1, 0), NOSYS);
+    assert_eq!(check(AUDIT_ARCH_AARCH64, 0, 0), KILL_PROCESS);
+}
+
+#[test]
+fn bytes_come_back() {
+    let program = assemble(&[(AUDIT_ARCH_X86_64, Arch::Amd64)]);
+    let back = from_bytes(&to_bytes(&program));
+    assert_eq!(to_bytes(&back), to_bytes(&program));
+    assert_eq!(back.len(), program.len());
+}

@@ -1,0 +1,175 @@
+//! What to run and how it ended.
+
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// One command with everything it can see.
+///
+/// Texts are as in the op; [`Runner`](super::Runner) resolves them inside the tree.
+#[derive(Debug)]
+pub struct ExecSpec {
+    /// Program and arguments; the program is looked up in the command's own `PATH`, inside the tree.
+    pub args: Vec<String>,
+    /// `K=V` in order; of equal keys the last counts; entries without `=` are dropped. `PATH` and `HOME` are added
+    /// when missing.
+    pub env: Vec<String>,
+    /// Working directory; created when missing, with the user as owner. Empty is `/`.
+    pub cwd: String,
+    /// `user[:group]`, names or numbers; empty is root.
+    pub user: String,
+    /// Empty is `buildkitsandbox`.
+    pub hostname: String,
+    /// Further lines of /etc/hosts.
+    pub extra_hosts: Vec<HostLine>,
+    /// What the command can reach.
+    pub network: Network,
+    /// The root: a detached mount (fsmount, or open_tree with OPEN_TREE_CLONE), writable even if `root_access` is not:
+    /// mount points are made in it. It is attached in the helper and cannot be attached again.
+    pub root: OwnedFd,
+    /// Whether the command may write to the root.
+    pub root_access: Access,
+    /// What else is mounted, in any order; of equal destinations the last counts.
+    pub mounts: Vec<ExecMount>,
+    /// Resource limits of the process.
+    pub ulimits: Vec<Ulimit>,
+    /// Limits of the cgroup.
+    pub limits: Limits,
+    /// How much of a mount point that was made for a mount goes afterwards.
+    pub stub_parents: StubParents,
+}
+
+/// A line of /etc/hosts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostLine {
+    /// Name.
+    pub host: String,
+    /// Its address.
+    pub ip: IpAddr,
+}
+
+/// What a command can reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Network {
+    /// The default: for now the same as `Host`; the caller says so once.
+    Sandbox,
+    /// The host's network.
+    Host,
+    /// A loopback of its own.
+    None,
+}
+
+/// Whether something may be written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "see the type")]
+pub enum Access {
+    ReadWrite,
+    ReadOnly,
+}
+
+/// What becomes of directories that were missing above a mount point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StubParents {
+    /// Only the mount point itself is removed; its new parents stay in the tree (LLB's default).
+    Keep,
+    /// Missing parents are removed too, while they are empty.
+    Remove,
+}
+
+/// One mount besides the root.
+#[derive(Debug)]
+pub struct ExecMount {
+    /// Where: absolute, or relative to the working directory. `/dev`, `/proc`, `/sys` and what lies below them is
+    /// refused.
+    pub dest: String,
+    /// What.
+    pub source: MountSource,
+    /// Whether the command may write to it.
+    pub access: Access,
+}
+
+/// What is mounted.
+#[derive(Debug)]
+pub enum MountSource {
+    /// A tree, or a directory or file in it.
+    Tree {
+        /// A detached mount, as [`ExecSpec::root`].
+        fd: OwnedFd,
+        /// Path in the tree, resolved inside it; empty or `/` is all of it.
+        selector: String,
+    },
+    /// A directory of the host, shared with other commands (a cache).
+    Dir {
+        /// Absolute path, trusted.
+        path: PathBuf,
+        /// Path below it, resolved inside it; empty or `/` is all of it.
+        selector: String,
+    },
+    /// Memory.
+    Tmpfs {
+        /// Bytes; `None` and 0 are the kernel's default (half of memory).
+        size: Option<u64>,
+    },
+    /// A file with these bytes, in memory only.
+    File {
+        /// Content.
+        bytes: Vec<u8>,
+        /// Owner.
+        uid: u32,
+        /// Group.
+        gid: u32,
+        /// Permission bits.
+        mode: u32,
+    },
+}
+
+/// A resource limit of the process: `nofile` with its soft and hard value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "see the type")]
+pub struct Ulimit {
+    pub name: String,
+    /// -1 is no limit.
+    pub soft: i64,
+    /// -1 is no limit.
+    pub hard: i64,
+}
+
+/// Limits of the cgroup; `None` is no limit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Bytes of memory.
+    pub memory: Option<i64>,
+    /// Bytes of memory and swap together; -1 is unlimited.
+    pub memory_swap: Option<i64>,
+    /// Relative weight.
+    pub cpu_shares: Option<u64>,
+    /// Microseconds of each period.
+    pub cpu_quota: Option<i64>,
+    /// Microseconds.
+    pub cpu_period: Option<u64>,
+    /// CPUs as `0-2,4`.
+    pub cpuset_cpus: Option<String>,
+    /// Memory nodes as `0-2,4`.
+    pub cpuset_mems: Option<String>,
+    /// Processes.
+    pub pids: Option<i64>,
+}
+
+/// Which output of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "see the type")]
+pub enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExitStatus {
+    /// Exit code; 128 + n after signal n; 127 when the program was not found, 126 when it could not be run.
+    pub code: i32,
+    /// What there is to say beyond the code, for a message: the program was not found, memory ran out.
+    pub reason: Option<String>,
+}

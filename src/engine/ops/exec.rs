@@ -1,0 +1,452 @@
+//! Commands: an op to what the runner wants, and what it leaves to trees (BuildKit solver/llbsolver/ops/exec.go,
+//! frontend/gateway/container/container.go).
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Write as _;
+use std::sync::{Arc, Mutex};
+
+use super::OpError;
+use crate::base::Digest;
+use crate::engine::event::Stream;
+use crate::engine::exec::{
+    Access, ExecMount, ExecSpec, HostLine, Limits, MountSource, Network, RunError, Runner, StubParents,
+    Ulimit,
+};
+use crate::engine::solver::ExecCtx;
+use crate::graph::ir::{
+    ExecOp, FileSecret, LinuxResources, Metadata, Mount, MountKind, NetMode, SecurityMode, Sharing,
+};
+use crate::session::{Session, SessionError};
+use crate::store::{self, ActiveLayer, CacheDir, LayerMeta, Seed, Snapshot, Store, StoreError};
+
+/// How much of a command's output goes into its error.
+const TAIL_BYTES: usize = 16 << 10;
+/// How many lines of it.
+const TAIL_LINES: usize = 20;
+
+/// Why a command did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecError {
+    /// It ran and said so.
+    #[error(
+        "process `{}` did not complete successfully: exit code: {code}{}",
+        args.join(" "),
+        reason.as_ref().map(|it| format!(" ({it})")).unwrap_or_default()
+    )]
+    Exit {
+        /// The command.
+        args: Vec<String>,
+        /// Its exit code; 128 + n after signal n.
+        code: i32,
+        /// What is known beside the code: not found, killed for lack of memory, disk full.
+        reason: Option<String>,
+        /// The last lines it wrote, both streams as they came.
+        tail: String,
+    },
+    /// It could not be run.
+    #[error(transparent)]
+    Run(RunError),
+    /// A secret that it needs is not given.
+    #[error("the secret `{id}` is not given to this build")]
+    NoSecret {
+        /// Which.
+        id: String,
+    },
+    /// An agent that it needs is not given.
+    #[error("the agent `{id}` is not given to this build")]
+    NoAgent {
+        /// Which; empty is the default one.
+        id: String,
+    },
+    /// The session failed.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The op makes no sense.
+    #[error("bad command: {why}")]
+    Op {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The build was stopped.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// A command on its way.
+pub(super) struct Run<'a> {
+    pub(super) store: &'a Arc<Store>,
+    pub(super) session: &'a dyn Session,
+    pub(super) runner: &'a dyn Runner,
+    pub(super) op: &'a ExecOp,
+    pub(super) metadata: &'a Metadata,
+    pub(super) vertex: Digest,
+    /// What is said about the layers that it makes.
+    pub(super) description: String,
+    pub(super) ctx: &'a ExecCtx,
+}
+
+/// What a mount leaves behind.
+enum Leaves {
+    /// The tree it was.
+    Tree(Snapshot),
+    /// What was changed in it.
+    Layer(ActiveLayer),
+}
+
+/// The mounts of a command, made. The mounts themselves go with the specification.
+struct Mounted {
+    root: Option<(std::os::fd::OwnedFd, Access)>,
+    mounts: Vec<ExecMount>,
+    /// By output index.
+    outputs: Vec<(u32, Leaves)>,
+    /// What is thrown away afterwards.
+    _scratch: Vec<ActiveLayer>,
+    _caches: Vec<CacheDir>,
+}
+
+impl Run<'_> {
+    pub(super) async fn run(&self, inputs: Vec<Snapshot>) -> Result<Vec<Snapshot>, OpError> {
+        let op = self.op;
+        self.check_supported()?;
+        let secrets = self.secrets()?;
+        let mounted = {
+            let (store, op, ctx) = (self.store.clone(), op.clone(), self.ctx.clone());
+            super::blocking(move || Ok(mount(&store, &op, &inputs, secrets, &ctx)?)).await?
+        };
+        let Mounted { root, mounts, outputs, _scratch, _caches } = mounted;
+        let (root, root_access) = root.ok_or_else(|| bad("it has no root"))?;
+        let spec = self.spec(root, root_access, mounts)?;
+        let log = Log::start(self);
+        let sink = |stream: Stream, bytes: &[u8]| log.write(stream, bytes);
+        let status = self.runner.run(spec, &sink, &self.ctx.cancel).await.map_err(|error| match error {
+            RunError::Cancelled => ExecError::Cancelled,
+            error => ExecError::Run(error),
+        })?;
+        let is_success = match op.valid_exit_codes.as_slice() {
+            [] => status.code == 0,
+            valid => valid.contains(&status.code),
+        };
+        if !is_success {
+            // Looked at before what the command wrote is removed.
+            let reason = status.reason.or_else(|| self.disk_full());
+            let failed =
+                ExecError::Exit { args: op.args.clone(), code: status.code, reason, tail: log.tail() };
+            drop((outputs, _scratch, _caches));
+            return Err(failed.into());
+        }
+        let meta = LayerMeta { description: self.description.clone(), ..LayerMeta::default() };
+        super::blocking(move || Ok(commit(outputs, &meta)?)).await
+    }
+
+    fn check_supported(&self) -> Result<(), ExecError> {
+        if self.op.security == SecurityMode::Insecure {
+            return Err(bad("running without confinement (`insecure`) is not supported by this engine"));
+        }
+        if let Some(device) = self.op.cdi_devices.iter().find(|it| !it.optional) {
+            return Err(bad(&format!("the device `{}` is not supported by this engine", device.name)));
+        }
+        Ok(())
+    }
+
+    fn spec(
+        &self,
+        root: std::os::fd::OwnedFd,
+        root_access: Access,
+        mounts: Vec<ExecMount>,
+    ) -> Result<ExecSpec, ExecError> {
+        let op = self.op;
+        let mut extra_hosts = Vec::new();
+        for line in &op.extra_hosts {
+            let ip = line.ip.parse().map_err(|_| bad(&format!("`{}` is no address of a host", line.ip)))?;
+            extra_hosts.push(HostLine { host: line.host.clone(), ip });
+        }
+        let ulimit =
+            |it: &crate::graph::ir::Ulimit| Ulimit { name: it.name.clone(), soft: it.soft, hard: it.hard };
+        Ok(ExecSpec {
+            args: op.args.clone(),
+            env: self.env()?,
+            cwd: op.cwd.clone(),
+            user: op.user.clone(),
+            hostname: op.hostname.clone(),
+            extra_hosts,
+            network: match op.network {
+                NetMode::Sandbox => Network::Sandbox,
+                NetMode::Host => Network::Host,
+                NetMode::None => Network::None,
+            },
+            root,
+            root_access,
+            mounts,
+            ulimits: op.ulimits.iter().map(ulimit).collect(),
+            limits: self.metadata.linux_resources.as_ref().map(limits).unwrap_or_default(),
+            stub_parents: if op.remove_mount_stubs_recursive {
+                StubParents::Remove
+            } else {
+                StubParents::Keep
+            },
+        })
+    }
+
+    /// The op's variables, then the proxy's, then secrets; the runner adds what is missing.
+    fn env(&self) -> Result<Vec<String>, ExecError> {
+        let mut env = self.op.env.clone();
+        if let Some(proxy) = &self.op.proxy_env {
+            let all = [
+                ("HTTP_PROXY", &proxy.http_proxy),
+                ("HTTPS_PROXY", &proxy.https_proxy),
+                ("FTP_PROXY", &proxy.ftp_proxy),
+                ("NO_PROXY", &proxy.no_proxy),
+                ("ALL_PROXY", &proxy.all_proxy),
+            ];
+            for (name, value) in all.iter().filter(|(_, value)| !value.is_empty()) {
+                env.push(format!("{name}={value}"));
+                env.push(format!("{}={value}", name.to_lowercase()));
+            }
+        }
+        for secret in &self.op.secret_env {
+            let value = match self.session.secret(&secret.id)? {
+                Some(bytes) => String::from_utf8(bytes).map_err(|_| {
+                    bad(&format!("the secret `{}` is no text and cannot be a variable", secret.id))
+                })?,
+                None if secret.optional => String::new(),
+                None => return Err(ExecError::NoSecret { id: secret.id.clone() }),
+            };
+            env.push(format!("{}={value}", secret.name));
+        }
+        Ok(env)
+    }
+
+    /// What the session gives for each mount of the op, where it is asked.
+    fn secrets(&self) -> Result<Vec<Option<MountSource>>, ExecError> {
+        self.op.mounts.iter().map(|mount| self.secret(mount)).collect()
+    }
+
+    fn secret(&self, mount: &Mount) -> Result<Option<MountSource>, ExecError> {
+        match &mount.kind {
+            MountKind::Secret(secret) => match self.session.secret(&secret.id)? {
+                Some(bytes) => {
+                    let FileSecret { uid, gid, mode, .. } = *secret;
+                    Ok(Some(MountSource::File { bytes, uid, gid, mode: mode & 0o777 }))
+                }
+                None if secret.optional => Ok(None),
+                None => Err(ExecError::NoSecret { id: secret.id.clone() }),
+            },
+            MountKind::Ssh(agent) => {
+                let socket = self.session.ssh_agent(&agent.id);
+                let socket = socket.as_deref().and_then(|it| it.parent().zip(it.file_name()));
+                match socket {
+                    Some((directory, name)) => Ok(Some(MountSource::Dir {
+                        path: directory.to_owned(),
+                        selector: name.to_string_lossy().into_owned(),
+                    })),
+                    None if agent.optional => Ok(None),
+                    None => Err(ExecError::NoAgent { id: agent.id.clone() }),
+                }
+            }
+            MountKind::Bind | MountKind::Cache { .. } | MountKind::Tmpfs { .. } => Ok(None),
+        }
+    }
+
+    /// Says so if the disk that holds the store is full: the likely reason of a failure.
+    fn disk_full(&self) -> Option<String> {
+        let root = self.store.root();
+        let stat = rustix::fs::statvfs(root).ok()?;
+        let is_full = stat.f_bavail * stat.f_frsize < 1 << 20 || (stat.f_files != 0 && stat.f_favail == 0);
+        is_full.then(|| format!("the disk that holds the store at `{}` is full", root.display()))
+    }
+}
+
+/// Makes the mounts of `op`, in its order.
+fn mount(
+    store: &Store,
+    op: &ExecOp,
+    inputs: &[Snapshot],
+    secrets: Vec<Option<MountSource>>,
+    ctx: &ExecCtx,
+) -> Result<Mounted, ExecError> {
+    let mut mounted = Mounted {
+        root: None,
+        mounts: Vec::new(),
+        outputs: Vec::new(),
+        _scratch: Vec::new(),
+        _caches: Vec::new(),
+    };
+    // Where a cache is mounted twice it is one directory.
+    let mut caches: HashMap<String, std::path::PathBuf> = HashMap::new();
+    for (mount, secret) in op.mounts.iter().zip(secrets) {
+        let input = match mount.input {
+            None => None,
+            Some(idx) => Some(inputs.get(idx as usize).ok_or_else(|| bad("a mount has no such input"))?),
+        };
+        let access = if mount.readonly { Access::ReadOnly } else { Access::ReadWrite };
+        let is_root = mount.dest == "/";
+        let source = match &mount.kind {
+            MountKind::Bind => {
+                let fd = bind(store, mount, input, &mut mounted)?;
+                if is_root {
+                    mounted.root = Some((fd, access));
+                    continue;
+                }
+                MountSource::Tree { fd, selector: mount.selector.clone() }
+            }
+            _ if is_root => return Err(bad("its root is no tree")),
+            MountKind::Cache { id, sharing } => {
+                let path = cache(store, id, *sharing, input, &mut caches, &mut mounted, ctx)?;
+                if let (Some(output), Some(input)) = (mount.output, input) {
+                    mounted.outputs.push((output, Leaves::Tree(input.clone())));
+                }
+                MountSource::Dir { path, selector: mount.selector.clone() }
+            }
+            MountKind::Tmpfs { size } => {
+                MountSource::Tmpfs { size: size.and_then(|it| u64::try_from(it).ok()).filter(|it| 0 < *it) }
+            }
+            MountKind::Secret(_) | MountKind::Ssh(_) => match secret {
+                Some(source) => source,
+                // Optional, and not given.
+                None => continue,
+            },
+        };
+        mounted.mounts.push(ExecMount { dest: mount.dest.clone(), source, access });
+    }
+    mounted.outputs.sort_by_key(|(output, _)| *output);
+    let is_dense = mounted.outputs.iter().enumerate().all(|(idx, (output, _))| idx == *output as usize);
+    if !is_dense || mounted.outputs.len() != op.n_outputs() {
+        return Err(bad("its outputs are not numbered from 0"));
+    }
+    Ok(mounted)
+}
+
+/// Mounts a tree, writable if anything may be written to it, even if only mount points.
+fn bind(
+    store: &Store,
+    mount: &Mount,
+    input: Option<&Snapshot>,
+    mounted: &mut Mounted,
+) -> Result<std::os::fd::OwnedFd, ExecError> {
+    let is_root = mount.dest == "/";
+    match (mount.output, input) {
+        (output, Some(tree)) if mount.readonly && !is_root => {
+            if let Some(output) = output {
+                mounted.outputs.push((output, Leaves::Tree(tree.clone())));
+            }
+            Ok(store.view(tree)?)
+        }
+        (output, _) => {
+            let layer = store.stage(&input.cloned().unwrap_or_default())?;
+            let fd = layer.mount()?;
+            match output {
+                Some(output) => mounted.outputs.push((output, Leaves::Layer(layer))),
+                None => mounted._scratch.push(layer),
+            }
+            Ok(fd)
+        }
+    }
+}
+
+fn cache(
+    store: &Store,
+    id: &str,
+    sharing: Sharing,
+    input: Option<&Snapshot>,
+    known: &mut HashMap<String, std::path::PathBuf>,
+    mounted: &mut Mounted,
+    ctx: &ExecCtx,
+) -> Result<std::path::PathBuf, ExecError> {
+    use crate::engine::solver::Output as _;
+    let id = match input {
+        Some(tree) => format!("{id}:{}", tree.identity().hex()),
+        None => id.to_owned(),
+    };
+    if let Some(path) = known.get(&id) {
+        return Ok(path.clone());
+    }
+    let sharing = match sharing {
+        Sharing::Shared => store::Sharing::Shared,
+        Sharing::Private => store::Sharing::Private,
+        Sharing::Locked => store::Sharing::Locked,
+    };
+    let seed = input.map(|tree| Seed { tree, path: "/" });
+    let directory =
+        store.cache_dir(&id, seed, sharing, &|| ctx.cancel.is_cancelled()).map_err(|error| match error {
+            StoreError::Cancelled => ExecError::Cancelled,
+            error => ExecError::Store(error),
+        })?;
+    let path = directory.path().to_owned();
+    mounted._caches.push(directory);
+    known.insert(id, path.clone());
+    Ok(path)
+}
+
+fn commit(outputs: Vec<(u32, Leaves)>, meta: &LayerMeta) -> Result<Vec<Snapshot>, StoreError> {
+    outputs
+        .into_iter()
+        .map(|(_, leaves)| match leaves {
+            Leaves::Tree(tree) => Ok(tree),
+            Leaves::Layer(layer) => {
+                let base = layer.parents().clone();
+                Ok(base.with(layer.commit(meta)?))
+            }
+        })
+        .collect()
+}
+
+fn limits(resources: &LinuxResources) -> Limits {
+    let signed = |value: i64| (value != 0).then_some(value);
+    let unsigned = |value: u64| (value != 0).then_some(value);
+    let text = |value: &str| (!value.is_empty()).then(|| value.to_owned());
+    Limits {
+        memory: signed(resources.memory),
+        memory_swap: signed(resources.memory_swap),
+        cpu_shares: unsigned(resources.cpu_shares),
+        cpu_quota: signed(resources.cpu_quota),
+        cpu_period: unsigned(resources.cpu_period),
+        cpuset_cpus: text(&resources.cpuset_cpus),
+        cpuset_mems: text(&resources.cpuset_mems),
+        pids: None,
+    }
+}
+
+fn bad(why: &str) -> ExecError {
+    ExecError::Op { why: why.to_owned() }
+}
+
+/// A command's output on its way to the build, the log file and, its end, the error.
+struct Log<'a> {
+    ctx: &'a ExecCtx,
+    /// The whole log; `None` when it cannot be written (any more): a build does not fail for that.
+    file: Mutex<Option<File>>,
+    tail: Mutex<Vec<u8>>,
+}
+
+impl<'a> Log<'a> {
+    fn start(run: &Run<'a>) -> Log<'a> {
+        let file = run.store.log_writer(&run.vertex).ok();
+        Log { ctx: run.ctx, file: Mutex::new(file), tail: Mutex::default() }
+    }
+
+    fn write(&self, stream: Stream, bytes: &[u8]) {
+        self.ctx.log(stream, bytes);
+        let mut file = self.file.lock().expect("writing does not panic");
+        if file.as_mut().is_some_and(|file| file.write_all(bytes).is_err()) {
+            *file = None;
+        }
+        let mut tail = self.tail.lock().expect("writing does not panic");
+        tail.extend_from_slice(bytes);
+        // Cut seldom: not for every chunk.
+        if 4 * TAIL_BYTES < tail.len() {
+            let n_old = tail.len() - TAIL_BYTES;
+            tail.drain(..n_old);
+        }
+    }
+
+    fn tail(&self) -> String {
+        let tail = self.tail.lock().expect("writing does not panic");
+        let text = String::from_utf8_lossy(&tail[tail.len().saturating_sub(TAIL_BYTES)..]);
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+    }
+}

@@ -1,0 +1,302 @@
+//! File ops: actions on a tree, one layer for a chain of them.
+//!
+//! An action works on the layer that the action before it left open, as long as nobody else wants to see what that one
+//! made; else the layer is committed and a new one begun (BuildKit solver/llbsolver/ops/file.go, `requiresCommit`).
+
+mod copy;
+mod error;
+mod mode;
+mod owner;
+pub(crate) mod root;
+mod unpack;
+
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+
+use rustix::fs::{FileType, Mode, OFlags, Timespec};
+
+use crate::base::glob;
+use crate::engine::cancel::Cancel;
+use crate::graph::ir::{
+    Chown, FileAction, FileActionOp, FileInput, FileMkdir, FileMkfile, FileOp, FileRm, FileSymlink, User,
+};
+use crate::store::{ActiveLayer, LayerMeta, Snapshot, Store};
+
+pub use error::FileError;
+use root::{Last, Owner, Place, Root, kind, list, shown, timespec};
+
+/// A file op on its way.
+pub(super) struct Run<'a> {
+    pub(super) store: &'a Store,
+    pub(super) op: &'a FileOp,
+    pub(super) inputs: &'a [Snapshot],
+    /// What is said about the layers that are made.
+    pub(super) description: &'a str,
+    pub(super) cancel: &'a Cancel,
+}
+
+/// A failed action.
+#[derive(Debug, thiserror::Error)]
+#[error("{name}: {error}")]
+pub struct FailedAction {
+    /// Index of the action in its op.
+    pub action: usize,
+    /// For people.
+    pub name: String,
+    /// Why.
+    #[source]
+    pub error: FileError,
+}
+
+/// What an action left.
+enum State {
+    /// A layer that the next action goes on with.
+    Open(Open),
+    /// A tree.
+    Tree(Snapshot),
+    /// Nobody needs it any more.
+    Gone,
+}
+
+/// A layer being made. The mount goes before the layer: field order is drop order.
+struct Open {
+    root: Root,
+    layer: ActiveLayer,
+}
+
+impl Run<'_> {
+    /// Does all actions; gives the outputs in order. On failure nothing of them is left.
+    pub(super) fn run(&self) -> Result<Vec<Snapshot>, FailedAction> {
+        let actions = &self.op.actions;
+        let mut states: Vec<State> = Vec::with_capacity(actions.len());
+        let mut outputs: Vec<Option<Snapshot>> =
+            vec![None; actions.iter().filter(|it| it.output.is_some()).count()];
+        for (idx, action) in actions.iter().enumerate() {
+            let failed = |error| FailedAction { action: idx, name: action.op.name(), error };
+            let state = self.action(idx, action, &mut states).map_err(failed)?;
+            if let Some(output) = action.output {
+                let State::Tree(tree) = &state else { unreachable!("an action with an output is committed") };
+                let slot = outputs.get_mut(output as usize).filter(|it| it.is_none());
+                let slot = slot
+                    .ok_or(FileError::Op { why: "its outputs are not numbered from 0" })
+                    .map_err(failed)?;
+                *slot = Some(tree.clone());
+            }
+            states.push(state);
+        }
+        Ok(outputs.into_iter().map(|it| it.expect("as many outputs as slots, each another")).collect())
+    }
+
+    fn action(&self, idx: usize, action: &FileAction, states: &mut [State]) -> Result<State, FileError> {
+        if self.cancel.is_cancelled() {
+            return Err(FileError::Cancelled);
+        }
+        let open = self.open(action.input, states)?;
+        self.perform(action, &open.root, states)?;
+        if self.stays_open(idx) {
+            return Ok(State::Open(open));
+        }
+        let Open { root, layer } = open;
+        drop(root);
+        let base = layer.parents().clone();
+        let meta = LayerMeta { description: self.description.to_owned(), ..LayerMeta::default() };
+        Ok(State::Tree(base.with(layer.commit(&meta)?)))
+    }
+
+    /// Whether the only use of an action's result is another action that goes on with it.
+    fn stays_open(&self, idx: usize) -> bool {
+        let this = FileInput::Action(idx as u32);
+        let count = |test: &dyn Fn(&FileAction) -> usize| self.op.actions.iter().map(test).sum::<usize>();
+        let n_primary = count(&|it| usize::from(it.input == this));
+        let n_other =
+            count(&|it| usize::from(it.secondary == this) + names(&it.op).filter(|it| *it == this).count());
+        self.op.actions[idx].output.is_none() && n_primary == 1 && n_other == 0
+    }
+
+    /// The layer that an action on `input` writes to.
+    fn open(&self, input: FileInput, states: &mut [State]) -> Result<Open, FileError> {
+        if let FileInput::Action(before) = input {
+            let state = states.get_mut(before as usize).ok_or(LATER)?;
+            if let State::Open(_) = state {
+                let State::Open(open) = std::mem::replace(state, State::Gone) else {
+                    unreachable!("just seen")
+                };
+                return Ok(open);
+            }
+        }
+        let layer = self.store.stage(&self.tree(input, states)?)?;
+        let root = Root::new(layer.mount()?);
+        Ok(Open { root, layer })
+    }
+
+    fn tree(&self, input: FileInput, states: &[State]) -> Result<Snapshot, FileError> {
+        match input {
+            FileInput::Scratch => Ok(Snapshot::scratch()),
+            FileInput::Input(idx) => {
+                self.inputs.get(idx as usize).cloned().ok_or(FileError::Op { why: "it has no such input" })
+            }
+            FileInput::Action(before) => match states.get(before as usize) {
+                Some(State::Tree(tree)) => Ok(tree.clone()),
+                Some(State::Open(_) | State::Gone) => {
+                    unreachable!("what is used otherwise does not stay open")
+                }
+                None => Err(LATER),
+            },
+        }
+    }
+
+    fn view(&self, input: FileInput, states: &[State]) -> Result<Root, FileError> {
+        Ok(Root::new(self.store.view(&self.tree(input, states)?)?))
+    }
+
+    fn perform(&self, action: &FileAction, root: &Root, states: &[State]) -> Result<(), FileError> {
+        let owner = |chown: &Option<Chown>| -> Result<Option<Owner>, FileError> {
+            let lookup = |input| self.view(input, states);
+            chown.as_ref().map(|chown| owner::owner(chown, &lookup)).transpose()
+        };
+        match &action.op {
+            FileActionOp::Copy(op) => {
+                let from = self.view(action.secondary, states)?;
+                let owner = owner(&op.owner)?;
+                copy::Copy { op, from: &from, to: root, owner, cancel: self.cancel }.run()
+            }
+            FileActionOp::Mkfile(op) => mkfile(root, op, owner(&op.owner)?),
+            FileActionOp::Mkdir(op) => mkdir(root, op, owner(&op.owner)?),
+            FileActionOp::Rm(op) => rm(root, op),
+            FileActionOp::Symlink(op) => symlink(root, op, owner(&op.owner)?),
+        }
+    }
+}
+
+const LATER: FileError = FileError::Op { why: "an action works on what a later one makes" };
+
+/// The trees in which an action looks up names.
+fn names(op: &FileActionOp) -> impl Iterator<Item = FileInput> {
+    let chown = match op {
+        FileActionOp::Copy(op) => op.owner.as_ref(),
+        FileActionOp::Mkfile(op) => op.owner.as_ref(),
+        FileActionOp::Mkdir(op) => op.owner.as_ref(),
+        FileActionOp::Symlink(op) => op.owner.as_ref(),
+        FileActionOp::Rm(_) => None,
+    };
+    let users = chown.into_iter().flat_map(|it| [&it.user, &it.group]).flatten();
+    users.filter_map(|user| match user {
+        User::Name { input, .. } => Some(*input),
+        User::Id(_) => None,
+    })
+}
+
+fn mkdir(root: &Root, op: &FileMkdir, owner: Option<Owner>) -> Result<(), FileError> {
+    let place = root.resolve(op.path.as_bytes(), Last::Follow)?;
+    let time = timespec(op.timestamp);
+    let mode = op.mode as u32 & 0o777;
+    if op.make_parents {
+        return root.make_dirs(&place, mode, owner, time).map(drop);
+    }
+    if root.stat(&place)?.is_some() {
+        return Ok(());
+    }
+    root.make_dir(&place, mode)?;
+    settle(root, &place, owner, time)
+}
+
+fn mkfile(root: &Root, op: &FileMkfile, owner: Option<Owner>) -> Result<(), FileError> {
+    use std::io::Write as _;
+    let place = root.resolve(op.path.as_bytes(), Last::Follow)?;
+    let failed = |source: std::io::Error| FileError::io("write", &place, source);
+    let is_new = match root.stat(&place)? {
+        // Opening a FIFO or a device would do something else than make a file.
+        Some(stat) if kind(&stat) != FileType::RegularFile => {
+            return Err(FileError::InTheWay { what: "a file", there: "something else", path: shown(&place) });
+        }
+        there => there.is_none(),
+    };
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW;
+    let fd: OwnedFd =
+        root.open(&place, flags, Mode::from_raw_mode(0o600)).map_err(|errno| failed(errno.into()))?;
+    std::fs::File::from(fd).write_all(&op.data).map_err(failed)?;
+    if let Some(owner) = owner {
+        root.chown(&place, owner)?;
+    }
+    // Behind the owner: changing it takes set-id bits off.
+    if is_new {
+        root.chmod(&place, op.mode as u32 & 0o777)?;
+    }
+    settle(root, &place, None, timespec(op.timestamp))
+}
+
+fn symlink(root: &Root, op: &FileSymlink, owner: Option<Owner>) -> Result<(), FileError> {
+    let place = root.resolve(op.newpath.as_bytes(), Last::Follow)?;
+    let (parent, name) = root.parent_of(&place)?;
+    rustix::fs::symlinkat(op.oldpath.as_str(), &parent, name)
+        .map_err(|errno| FileError::io("make the link", &place, errno.into()))?;
+    settle(root, &place, owner, timespec(op.timestamp))
+}
+
+/// Gives what was made its owner and times.
+fn settle(root: &Root, place: &[u8], owner: Option<Owner>, time: Option<Timespec>) -> Result<(), FileError> {
+    if let Some(owner) = owner {
+        root.chown(place, owner)?;
+    }
+    if let Some(time) = time {
+        root.set_times(place, time, time)?;
+    }
+    Ok(())
+}
+
+fn rm(root: &Root, op: &FileRm) -> Result<(), FileError> {
+    let path = crate::base::path::clean(&format!("/{}", op.path));
+    let (before, pattern) = glob::split_wildcard(&path);
+    if op.allow_wildcard && !pattern.is_empty() {
+        for place in expand(root, before, pattern)? {
+            remove(root, &place)?;
+        }
+        return Ok(());
+    }
+    let place = root.resolve(path.as_bytes(), Last::Keep)?;
+    // Whether it is there is asked of what a link points to: a dangling link counts as missing (BuildKit, rmPath).
+    let target = root.resolve(path.as_bytes(), Last::Follow)?;
+    if !op.allow_not_found && root.stat(&target)?.is_none() {
+        return Err(FileError::NotFound { path: op.path.clone() });
+    }
+    remove(root, &place)
+}
+
+fn remove(root: &Root, place: &[u8]) -> Result<(), FileError> {
+    if place.is_empty() {
+        return Err(FileError::RemoveTop);
+    }
+    root.remove_all(place)
+}
+
+/// Places below the directory `before` whose path from there matches `pattern`, in order; what lies in a match is not
+/// looked at.
+fn expand(root: &Root, before: &str, pattern: &str) -> Result<Vec<Place>, FileError> {
+    let top = root.resolve(before.as_bytes(), Last::Follow)?;
+    let below = matches_below(root, &top, pattern)?;
+    Ok(below.into_iter().map(|below| [top.as_slice(), &below].concat()).collect())
+}
+
+/// As [`expand`], with paths below `top`, each with a leading `/`.
+fn matches_below(root: &Root, top: &[u8], pattern: &str) -> Result<Vec<Place>, FileError> {
+    let n_components = pattern.matches('/').count() + 1;
+    let mut found = Vec::new();
+    // Path below `top` and its number of components; the last pushed is taken first, so names are pushed backwards.
+    let mut todo = vec![(Place::new(), 0)];
+    while let Some((below, depth)) = todo.pop() {
+        if 0 < depth && glob::matches(pattern, &String::from_utf8_lossy(&below[1..]))? {
+            found.push(below);
+            continue;
+        }
+        let place = [top, &below].concat();
+        if depth == n_components || !root.is_dir(&place)? {
+            continue;
+        }
+        let names =
+            list(&root.open_dir(&place)?).map_err(|errno| FileError::io("list", &place, errno.into()))?;
+        todo.extend(
+            names.into_iter().rev().map(|(name, _)| (root::join(&below, name.as_bytes()), depth + 1)),
+        );
+    }
+    Ok(found)
+}

@@ -1,0 +1,270 @@
+//! What each kind of op does: the graph's vertices as the scheduler wants them.
+
+mod cache;
+mod error;
+mod exec;
+mod file;
+
+use std::sync::{Arc, OnceLock};
+
+use futures_util::future::BoxFuture;
+
+use super::content_hash::HashTree;
+use super::event::EventSink;
+use super::exec::Runner;
+use super::solver::{self, CacheMap, ExecCtx, InputRule, Slot};
+use super::source::{Progress, Resolved, Source, SourceCtx, SourceError};
+use crate::base::{Digest, Platform};
+use crate::graph::ir::{Op, Vertex};
+use crate::graph::llb::key::{self, InputKeyRule, Selector};
+use crate::session::Session;
+use crate::store::{LayerMeta, Snapshot, Store, Table};
+
+pub use cache::StoreCache;
+pub use error::OpError;
+pub use exec::ExecError;
+pub(crate) use file::root;
+pub use file::{FailedAction, FileError};
+
+/// What the ops of one build share.
+pub struct Build {
+    /// Where results are kept.
+    pub store: Arc<Store>,
+    /// Whose build it is.
+    pub session: Arc<dyn Session>,
+    /// Runs commands.
+    pub runner: Arc<dyn Runner>,
+    /// Bring trees in; the first that answers for a scheme does.
+    pub sources: Vec<Arc<dyn Source>>,
+    /// The machine's own platform.
+    pub machine: Platform,
+    /// Takes what happens.
+    pub events: EventSink,
+}
+
+/// What a source's identifier stands for, once that is known; shared with the ops that read it.
+type Answer = Arc<OnceLock<Arc<dyn Resolved>>>;
+
+/// A vertex of the graph.
+pub struct GraphOp {
+    digest: Digest,
+    vertex: Vertex,
+    ignore_cache: bool,
+    build: Arc<Build>,
+    /// Of a source.
+    answer: Answer,
+    /// For each input, the answer of the source it is, or of nothing.
+    answers: Vec<Answer>,
+    /// How the inputs take part in keys; set with the cache map.
+    rules: OnceLock<Vec<InputKeyRule>>,
+}
+
+impl solver::Output for Snapshot {
+    fn identity(&self) -> Digest {
+        Digest::of(self.layers.iter().flat_map(|layer| *layer.as_bytes()).collect::<Vec<u8>>())
+    }
+}
+
+impl GraphOp {
+    /// `inputs` are the ops the vertex works on, in order; `digest` is that of the marshalled vertex.
+    pub fn new(
+        digest: Digest,
+        vertex: Vertex,
+        ignore_cache: bool,
+        inputs: &[&GraphOp],
+        build: Arc<Build>,
+    ) -> GraphOp {
+        let answers = inputs.iter().map(|input| input.answer.clone()).collect();
+        GraphOp {
+            digest,
+            vertex,
+            ignore_cache,
+            build,
+            answer: Answer::default(),
+            answers,
+            rules: OnceLock::new(),
+        }
+    }
+
+    /// Whether it brings a tree in from outside.
+    pub fn is_source(&self) -> bool {
+        matches!(self.vertex.op, Op::Source(_))
+    }
+
+    fn source_ctx(&self, ctx: &ExecCtx) -> SourceCtx {
+        let progress = ctx.clone();
+        SourceCtx {
+            store: self.build.store.clone(),
+            session: self.build.session.clone(),
+            cancel: ctx.cancel.clone(),
+            progress: Arc::new(move |it: Progress| progress.progress(&it.id, it.current, it.total, it.unit)),
+        }
+    }
+
+    async fn define(&self, ctx: &ExecCtx) -> Result<CacheMap, OpError> {
+        if let Op::Source(op) = &self.vertex.op {
+            let scheme = op.scheme();
+            let source = self.build.sources.iter().find(|it| it.schemes().contains(&scheme));
+            let source = source.ok_or_else(|| SourceError::Scheme { scheme: scheme.to_owned() })?;
+            let ctx = self.source_ctx(ctx);
+            let answer = source.resolve(&ctx, op, self.vertex.platform.as_ref()).await?;
+            let digest = Digest::of(format!("bkl.source.v1:{}", answer.key()));
+            // A second answer of one solve would be a second question: there is none.
+            let _ = self.answer.set(answer);
+            return Ok(CacheMap { digest, inputs: Vec::new() });
+        }
+        let digest = key::cache_digest(&self.vertex, &self.build.machine).expect("only sources have none");
+        let rules = key::input_rules(&self.vertex)?;
+        let inputs = rules
+            .iter()
+            .map(|rule| match rule.content {
+                Some(_) => InputRule::Content { selector: rule.selector },
+                None => InputRule::Key { selector: rule.selector },
+            })
+            .collect();
+        let _ = self.rules.set(rules);
+        Ok(CacheMap { digest, inputs })
+    }
+
+    async fn content(&self, input: usize, tree: &Snapshot) -> Result<Digest, OpError> {
+        let rules = self.rules.get().expect("the cache map was asked for first");
+        let selectors = rules[input].content.clone().expect("only asked of inputs by content");
+        let hashes = self.answers[input].get().and_then(|answer| answer.hashes());
+        let (store, tree) = (self.build.store.clone(), tree.clone());
+        blocking(move || match hashes {
+            Some(hashes) => Ok(hashes.digest(&selectors)?),
+            None => remembered(&store, &tree, &selectors),
+        })
+        .await
+    }
+
+    async fn run(&self, ctx: &ExecCtx, inputs: Vec<Snapshot>) -> Result<Vec<Snapshot>, OpError> {
+        match &self.vertex.op {
+            Op::Source(_) => {
+                let answer = self.answer.get().expect("the cache map was asked for first");
+                Ok(vec![answer.fetch(&self.source_ctx(ctx)).await?])
+            }
+            Op::Exec(op) => {
+                let run = exec::Run {
+                    store: &self.build.store,
+                    session: &*self.build.session,
+                    runner: &*self.build.runner,
+                    op,
+                    metadata: &self.vertex.metadata,
+                    vertex: self.digest,
+                    description: self.vertex.name(),
+                    ctx,
+                };
+                Ok(run.run(inputs).await?)
+            }
+            Op::File(op) => {
+                let (store, op, ctx) = (self.build.store.clone(), op.clone(), ctx.clone());
+                let description = self.vertex.name();
+                blocking(move || {
+                    let (description, cancel) = (&description, &ctx.cancel);
+                    Ok(file::Run { store: &store, op: &op, inputs: &inputs, description, cancel }.run()?)
+                })
+                .await
+            }
+            Op::Merge(op) => {
+                Ok(vec![Snapshot::merge(op.inputs.iter().flatten().map(|&input| &inputs[input as usize]))])
+            }
+            Op::Diff(op) => {
+                let side =
+                    |input: Option<u32>| input.map(|it| inputs[it as usize].clone()).unwrap_or_default();
+                let (lower, upper) = (side(op.lower), side(op.upper));
+                if lower.is_scratch() {
+                    return Ok(vec![upper]);
+                }
+                let store = self.build.store.clone();
+                let meta = LayerMeta { description: self.vertex.name(), ..LayerMeta::default() };
+                blocking(move || Ok(vec![store.diff_snapshots(&lower, &upper, &meta)?])).await
+            }
+            Op::Passthrough(op) => {
+                Ok(op.outputs.iter().map(|&input| inputs[input as usize].clone()).collect())
+            }
+            Op::Build(_) => {
+                Err(OpError::Unsupported { what: "building a definition that another step made" })
+            }
+        }
+    }
+}
+
+impl solver::Op for GraphOp {
+    type Output = Snapshot;
+    type Error = OpError;
+
+    fn vertex(&self) -> Digest {
+        self.digest
+    }
+
+    fn name(&self) -> String {
+        self.vertex.name()
+    }
+
+    fn n_outputs(&self) -> usize {
+        self.vertex.op.n_outputs()
+    }
+
+    fn ignore_cache(&self) -> bool {
+        self.ignore_cache
+    }
+
+    fn cache_map<'a>(&'a self, ctx: &'a ExecCtx) -> BoxFuture<'a, Result<CacheMap, OpError>> {
+        Box::pin(self.define(ctx))
+    }
+
+    fn content_key<'a>(
+        &'a self,
+        _ctx: &'a ExecCtx,
+        input: usize,
+        output: &'a Snapshot,
+    ) -> BoxFuture<'a, Result<Digest, OpError>> {
+        Box::pin(self.content(input, output))
+    }
+
+    fn exec<'a>(
+        &'a self,
+        ctx: &'a ExecCtx,
+        inputs: Vec<Snapshot>,
+    ) -> BoxFuture<'a, Result<Vec<Snapshot>, OpError>> {
+        Box::pin(self.run(ctx, inputs))
+    }
+
+    fn slot(&self) -> Slot {
+        match &self.vertex.op {
+            Op::Source(op) if op.scheme() == "local" => Slot::Disk,
+            Op::Source(_) => Slot::Network,
+            Op::Exec(_) => Slot::Command,
+            Op::File(_) | Op::Diff(_) => Slot::Disk,
+            Op::Merge(_) | Op::Passthrough(_) | Op::Build(_) => Slot::Free,
+        }
+    }
+}
+
+/// Content digest of a tree in the store: the tree never changes, so it is computed once.
+fn remembered(store: &Store, tree: &Snapshot, selectors: &[Selector]) -> Result<Digest, OpError> {
+    let key = format!("{tree:?}{selectors:?}");
+    let key = Digest::of(key);
+    if let Ok(Some(known)) = store.get_value(Table::ContentDigests, key.as_bytes())
+        && let Ok(bytes) = known.try_into()
+    {
+        return Ok(Digest::from_bytes(bytes));
+    }
+    let digest = HashTree::of_view(store.view(tree)?)?.digest(selectors)?;
+    // Forgetting it only costs doing it again.
+    let _ = store.put_value(Table::ContentDigests, key.as_bytes(), digest.as_bytes());
+    Ok(digest)
+}
+
+/// Runs `work` where it may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, OpError> + Send + 'static,
+) -> Result<T, OpError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The runtime is being shut down.
+        Err(_) => Err(OpError::Cancelled),
+    }
+}

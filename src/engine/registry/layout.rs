@@ -1,0 +1,175 @@
+//! OCI layout directories (OCI image-spec image-layout.md): what is in one, and which entry a name means.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::document::{ANNOTATION_REF_NAME, Descriptor, Document, MAX_MANIFEST_BYTES};
+use super::error::RegistryError;
+use super::image_error::ImageError;
+use crate::base::{Digest, ImageRef};
+
+/// Annotation with the full name, as containerd and BuildKit write it.
+pub const ANNOTATION_IMAGE_NAME: &str = "io.containerd.image.name";
+
+/// An OCI layout directory and what is wanted of it.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    dir: PathBuf,
+    name: String,
+}
+
+impl Layout {
+    /// The layout at `dir`; `name` is a reference or the name of an entry as it was written, empty for "the only one".
+    pub fn new(dir: impl Into<PathBuf>, name: impl Into<String>) -> Layout {
+        Layout { dir: dir.into(), name: name.into() }
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// `<dir>:<name>`, for people.
+    pub(super) fn reference(&self) -> String {
+        let name = self.name.parse().map_or_else(|_| self.name.clone(), |image: ImageRef| image.familiar());
+        if name.is_empty() {
+            self.dir.display().to_string()
+        } else {
+            format!("{}:{name}", self.dir.display())
+        }
+    }
+
+    /// The entries that the wanted name means: more than one only when the layout lists an image once per platform.
+    pub fn select(&self) -> Result<Vec<Descriptor>, ImageError> {
+        let entries = self.entries()?;
+        let image: Option<ImageRef> = self.name.parse().ok();
+        if let Some(digest) = image.as_ref().and_then(|image| image.digest) {
+            return self.by_digest(&entries, digest);
+        }
+        let named = |names: &[String]| -> Vec<Descriptor> {
+            entries
+                .iter()
+                .filter(|entry| {
+                    [ANNOTATION_REF_NAME, ANNOTATION_IMAGE_NAME]
+                        .iter()
+                        .filter_map(|key| entry.annotations.get(*key))
+                        .any(|name| names.contains(name))
+                })
+                .cloned()
+                .collect()
+        };
+        if self.name.is_empty() {
+            return match entries.as_slice() {
+                [only] => Ok(vec![only.clone()]),
+                _ => Err(self.no_entry(&entries)),
+            };
+        }
+        // The whole name first; docker's and umoci's layouts have only the tag.
+        let mut ladder = vec![vec![self.name.clone()]];
+        if let Some(image) = image {
+            let tagged = image.clone().with_default_tag();
+            ladder.push(vec![image.familiar(), image.to_string(), tagged.familiar(), tagged.to_string()]);
+            ladder.push(tagged.tag.into_iter().collect());
+        }
+        if let Some(found) = ladder.iter().map(|names| named(names)).find(|found| !found.is_empty()) {
+            return Ok(found);
+        }
+        match entries.as_slice() {
+            [only] if entry_names(only).is_empty() => Ok(vec![only.clone()]),
+            _ => Err(self.no_entry(&entries)),
+        }
+    }
+
+    fn by_digest(&self, entries: &[Descriptor], digest: Digest) -> Result<Vec<Descriptor>, ImageError> {
+        if let Some(entry) = entries.iter().find(|entry| entry.digest == digest) {
+            return Ok(vec![entry.clone()]);
+        }
+        // An image of a listed index may be meant: it is a blob like any other.
+        match self.path(&digest).metadata() {
+            Ok(metadata) if metadata.is_file() => Ok(vec![Descriptor::new("", digest, metadata.len())]),
+            _ => Err(self.no_entry(entries)),
+        }
+    }
+
+    fn entries(&self) -> Result<Vec<Descriptor>, ImageError> {
+        let broken = |reason: String| ImageError::Layout { path: self.dir.clone(), reason };
+        if !self.dir.is_dir() {
+            return Err(broken("there is no such directory".to_owned()));
+        }
+        let path = self.dir.join("index.json");
+        let file = File::open(&path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => broken("it has no `index.json`".to_owned()),
+            _ => broken(format!("cannot open its `index.json`: {error}")),
+        })?;
+        let mut bytes = Vec::new();
+        file.take(MAX_MANIFEST_BYTES + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| broken(format!("cannot read its `index.json`: {error}")))?;
+        match Document::parse(&bytes, "") {
+            Ok(Document::Index(index)) => Ok(index.manifests),
+            Ok(Document::Manifest(_)) => Err(broken("its `index.json` is no index".to_owned())),
+            Err(error) => Err(broken(format!("its `index.json` is refused: {error}"))),
+        }
+    }
+
+    fn no_entry(&self, entries: &[Descriptor]) -> ImageError {
+        let shown = |entry: &Descriptor| {
+            entry_names(entry).first().map_or_else(|| entry.digest.to_string(), |name| (*name).to_owned())
+        };
+        let name = self.name.parse().map_or_else(|_| self.name.clone(), |image: ImageRef| image.familiar());
+        let mut there: Vec<String> = entries.iter().map(shown).collect();
+        there.dedup();
+        ImageError::NoEntry { path: self.dir.clone(), name, there }
+    }
+
+    fn path(&self, digest: &Digest) -> PathBuf {
+        self.dir.join("blobs/sha256").join(digest.hex())
+    }
+
+    /// Opens a blob. Its digest is not checked here.
+    pub(super) fn open(&self, descriptor: &Descriptor, what: &str) -> Result<File, RegistryError> {
+        File::open(self.path(&descriptor.digest)).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                RegistryError::NotFound { what: what.to_owned(), host: self.dir.display().to_string() }
+            }
+            _ => self.unreadable(what, &error),
+        })
+    }
+
+    /// A small blob's bytes, its size and digest checked.
+    pub(super) fn read(
+        &self,
+        descriptor: &Descriptor,
+        limit: u64,
+        what: &str,
+    ) -> Result<Vec<u8>, RegistryError> {
+        let mut bytes = Vec::new();
+        self.open(descriptor, what)?
+            .take(limit + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| self.unreadable(what, &error))?;
+        let found = Digest::of(&bytes);
+        if found != descriptor.digest {
+            let host = self.dir.display().to_string();
+            return Err(RegistryError::Digest { what: what.to_owned(), host, found });
+        }
+        Ok(bytes)
+    }
+
+    /// The error of a blob that cannot be read.
+    pub(super) fn unreadable(&self, what: &str, error: &std::io::Error) -> RegistryError {
+        RegistryError::Unreachable {
+            what: what.to_owned(),
+            host: self.dir.display().to_string(),
+            reason: error.to_string(),
+        }
+    }
+}
+
+fn entry_names(entry: &Descriptor) -> Vec<&str> {
+    [ANNOTATION_IMAGE_NAME, ANNOTATION_REF_NAME]
+        .iter()
+        .filter_map(|key| entry.annotations.get(*key).map(String::as_str))
+        .collect()
+}

@@ -1,0 +1,94 @@
+//! What an engine is asked and what it answers.
+
+use std::sync::Arc;
+
+use crate::base::Digest;
+use crate::graph::ir::{Edge, Graph, Location, VertexId};
+use crate::session::Session;
+use crate::store::Snapshot;
+
+use super::cancel::Cancel;
+use super::event::EventSink;
+use super::ops::OpError;
+
+/// A build.
+pub struct SolveRequest<'a> {
+    /// The graph; verified (`graph::verify`).
+    pub graph: &'a Graph,
+    /// The edges whose trees are wanted; scratch is not an edge, the caller knows its result.
+    pub roots: Vec<Edge>,
+    /// What the build may use of the machine it was asked for on.
+    pub session: Arc<dyn Session>,
+    /// Whether results that exist may be used.
+    pub cache: CacheMode,
+    /// Takes what happens.
+    pub events: EventSink,
+    /// Stops the build.
+    pub cancel: Cancel,
+}
+
+/// Whether results that exist may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CacheMode {
+    /// Yes, but for vertices that say otherwise.
+    #[default]
+    Use,
+    /// Only those of sources: every other op runs, and its new result is kept.
+    Ignore,
+}
+
+/// The trees of a build.
+#[derive(Debug, Clone)]
+pub struct SolveResult {
+    /// For each of the request's roots, in order.
+    pub roots: Vec<Snapshot>,
+    /// What it took.
+    pub stats: SolveStats,
+}
+
+/// What a build took. Vertices are counted once per digest; those the roots do not need are not counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SolveStats {
+    /// Vertices the roots are built from, with the roots.
+    pub n_vertices: usize,
+    /// Sources that were brought in.
+    pub n_fetched: usize,
+    /// Ops besides sources that ran.
+    pub n_executed: usize,
+    /// The others: found in the cache, or not needed because something above them was.
+    pub n_cached: usize,
+}
+
+/// Why there is no result.
+#[derive(Debug, thiserror::Error)]
+pub enum SolveError {
+    /// A vertex failed.
+    #[error("{failed}")]
+    Vertex {
+        /// The first one that did.
+        #[source]
+        failed: Box<FailedVertex>,
+        /// What failed as well before everything had stopped.
+        others: Vec<FailedVertex>,
+    },
+    /// The request's switch was turned on.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// A vertex that failed, and why.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{name}: {cause}")]
+pub struct FailedVertex {
+    /// Its first occurrence in the graph.
+    pub vertex: VertexId,
+    /// Digest of the marshalled op.
+    pub digest: Digest,
+    /// For people.
+    pub name: String,
+    /// Where it was written, of all occurrences in the graph, in order.
+    pub locations: Vec<Location>,
+    /// Why.
+    #[source]
+    pub cause: Arc<OpError>,
+}

@@ -1,0 +1,274 @@
+//! Executions, each shared by everyone in the process who wants its result.
+//!
+//! An execution is a task of its own. It ends when its op does, or is cancelled when the last one who waits for it has
+//! gone; that one waits until it has really ended, so that no command outlives the build that started it.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+use futures_util::FutureExt as _;
+use tokio::sync::watch;
+
+use super::Op;
+use crate::base::Digest;
+use crate::engine::cancel::Cancel;
+use crate::engine::event::{Event, EventSink, Stream, Unit};
+
+/// What an op may use while it works.
+#[derive(Clone)]
+pub struct ExecCtx {
+    /// Turned on when nobody wants the result any more.
+    pub cancel: Cancel,
+    audience: Audience,
+}
+
+/// Those who are told about an execution.
+type Audience = Arc<Mutex<Vec<Listener>>>;
+
+/// One build's view of an execution: its vertex may be another than the one that is executed.
+pub(super) struct Listener {
+    pub(super) vertex: Digest,
+    pub(super) name: String,
+    pub(super) inputs: Vec<Digest>,
+    pub(super) events: EventSink,
+    pub(super) started: Arc<AtomicBool>,
+}
+
+impl ExecCtx {
+    /// A context that tells `listener`.
+    pub(super) fn new(cancel: Cancel, listener: Listener) -> ExecCtx {
+        ExecCtx { cancel, audience: Arc::new(Mutex::new(vec![listener])) }
+    }
+
+    /// A context for an op that is used outside a solve: nobody is told anything.
+    pub fn detached(cancel: Cancel) -> ExecCtx {
+        ExecCtx { cancel, audience: Audience::default() }
+    }
+
+    /// Output of the op's command.
+    pub fn log(&self, stream: Stream, bytes: &[u8]) {
+        self.tell(|vertex| Event::Log { vertex, stream, bytes: bytes.to_vec() });
+    }
+
+    /// How far the part `id` is.
+    pub fn progress(&self, id: &str, current: u64, total: Option<u64>, unit: Unit) {
+        self.tell(|vertex| Event::Progress { vertex, id: id.to_owned(), current, total, unit });
+    }
+
+    /// Something that is no error.
+    pub fn warn(&self, message: &str) {
+        self.tell(|vertex| Event::Warning { vertex, message: message.to_owned() });
+    }
+
+    /// Tells everyone who was not told yet that the work began.
+    pub(super) fn started(&self) {
+        for listener in self.audience.lock().expect("no listener panics").iter() {
+            listener.start();
+        }
+    }
+
+    fn tell(&self, event: impl Fn(Digest) -> Event) {
+        for listener in self.audience.lock().expect("no listener panics").iter() {
+            (listener.events)(event(listener.vertex));
+        }
+    }
+}
+
+impl Listener {
+    pub(super) fn start(&self) {
+        if !self.started.swap(true, Ordering::Relaxed) {
+            (self.events)(Event::Started {
+                vertex: self.vertex,
+                name: self.name.clone(),
+                inputs: self.inputs.clone(),
+                at: SystemTime::now(),
+            });
+        }
+    }
+}
+
+/// How an execution ended.
+pub(super) enum Landing<O: Op> {
+    /// The op ran.
+    Ran(Vec<O::Output>),
+    /// Another process had made the result meanwhile.
+    Found(Vec<O::Output>),
+    /// The op failed.
+    Failed(Arc<O::Error>),
+    /// Nobody wanted it any more.
+    Cancelled,
+    /// The op panicked; with its message.
+    Panicked(String),
+}
+
+impl<O: Op> Clone for Landing<O> {
+    fn clone(&self) -> Landing<O> {
+        match self {
+            Landing::Ran(outputs) => Landing::Ran(outputs.clone()),
+            Landing::Found(outputs) => Landing::Found(outputs.clone()),
+            Landing::Failed(error) => Landing::Failed(error.clone()),
+            Landing::Cancelled => Landing::Cancelled,
+            Landing::Panicked(message) => Landing::Panicked(message.clone()),
+        }
+    }
+}
+
+/// A running execution.
+struct Flight<O: Op> {
+    ctx: ExecCtx,
+    landing: watch::Sender<Option<Landing<O>>>,
+    /// Changed under the map's lock only.
+    n_waiting: AtomicUsize,
+}
+
+/// All running executions of a process, by key.
+pub(super) struct Flights<O: Op> {
+    running: Mutex<HashMap<Digest, Arc<Flight<O>>>>,
+}
+
+/// How one came to an execution.
+enum Boarded<O: Op> {
+    /// Waits for its result; `first` if it was started for this one.
+    Seat { flight: Arc<Flight<O>>, first: bool },
+    /// It is being cancelled and cannot be joined.
+    Ending(Arc<Flight<O>>),
+}
+
+/// One who waits for an execution; leaving is noticed also when the waiting future is dropped.
+struct Seat<'a, O: Op> {
+    flights: &'a Flights<O>,
+    flight: Arc<Flight<O>>,
+    taken: bool,
+}
+
+impl<O: Op> Flights<O> {
+    pub(super) fn new() -> Flights<O> {
+        Flights { running: Mutex::new(HashMap::new()) }
+    }
+
+    /// The result of the execution `key`: of the one that runs, else of `start`, which is run as a task.
+    ///
+    /// The answer says [`Landing::Ran`] only to the one whose `start` it was. With `cancel` on, `listener`'s interest
+    /// ends; the call then returns at once if others wait too, else when the execution has ended.
+    pub(super) async fn join<F>(
+        self: &Arc<Self>,
+        key: Digest,
+        listener: Listener,
+        cancel: &Cancel,
+        start: impl FnOnce(ExecCtx) -> F,
+    ) -> Landing<O>
+    where
+        F: Future<Output = Landing<O>> + Send + 'static,
+    {
+        let mut boarding = Some((listener, start));
+        let (mut seat, first) = loop {
+            match self.board(key, &mut boarding) {
+                Boarded::Seat { flight, first } => {
+                    break (Seat { flights: self, flight, taken: true }, first);
+                }
+                // Its last waiter has left: its end has to be awaited before the work can be done again.
+                Boarded::Ending(flight) => drop(flight.landed().await),
+            }
+        };
+        let landing = tokio::select! {
+            biased;
+            landing = seat.flight.landed() => landing,
+            () = cancel.cancelled() => {
+                if seat.leave() { seat.flight.landed().await } else { Landing::Cancelled }
+            }
+        };
+        seat.taken = false;
+        match landing {
+            Landing::Ran(outputs) if !first => Landing::Found(outputs),
+            Landing::Panicked(message) => panic!("an op panicked: {message}"),
+            landing => landing,
+        }
+    }
+
+    /// Joins the running execution `key` or starts it; takes what is in `boarding` unless it answers
+    /// [`Boarded::Ending`].
+    fn board<S, F>(self: &Arc<Self>, key: Digest, boarding: &mut Option<(Listener, S)>) -> Boarded<O>
+    where
+        S: FnOnce(ExecCtx) -> F,
+        F: Future<Output = Landing<O>> + Send + 'static,
+    {
+        let mut running = self.running.lock().expect("never poisoned: nothing panics under it");
+        if let Some(flight) = running.get(&key)
+            && flight.ctx.cancel.is_cancelled()
+        {
+            return Boarded::Ending(flight.clone());
+        }
+        let (listener, start) = boarding.take().expect("boarding ends with the first seat");
+        if let Some(flight) = running.get(&key).cloned() {
+            flight.n_waiting.fetch_add(1, Ordering::Relaxed);
+            let mut audience = flight.ctx.audience.lock().expect("no listener panics");
+            if audience.iter().any(|it| it.started.load(Ordering::Relaxed)) {
+                listener.start();
+            }
+            audience.push(listener);
+            drop(audience);
+            return Boarded::Seat { flight, first: false };
+        }
+        let ctx = ExecCtx::new(Cancel::new(), listener);
+        let flight = Arc::new(Flight {
+            ctx: ctx.clone(),
+            landing: watch::Sender::new(None),
+            n_waiting: AtomicUsize::new(1),
+        });
+        running.insert(key, flight.clone());
+        drop(running);
+        self.launch(key, &flight, start(ctx));
+        Boarded::Seat { flight, first: true }
+    }
+
+    /// Runs `work` as the task of `flight`.
+    fn launch<F>(self: &Arc<Self>, key: Digest, flight: &Flight<O>, work: F)
+    where
+        F: Future<Output = Landing<O>> + Send + 'static,
+    {
+        let work = AssertUnwindSafe(work).catch_unwind();
+        let (flights, landing) = (self.clone(), flight.landing.clone());
+        tokio::spawn(async move {
+            let outcome = work.await.unwrap_or_else(|panic| {
+                let text = panic.downcast_ref::<&str>().map(|it| (*it).to_owned());
+                Landing::Panicked(text.or(panic.downcast_ref().cloned()).unwrap_or_default())
+            });
+            // Removed first: who comes now looks into the cache, where the result is.
+            flights.running.lock().expect("as above").remove(&key);
+            landing.send_replace(Some(outcome));
+        });
+    }
+}
+
+impl<O: Op> Flight<O> {
+    async fn landed(&self) -> Landing<O> {
+        let mut landing = self.landing.subscribe();
+        let landed = landing.wait_for(Option::is_some).await.expect("the sender lives in `self`");
+        landed.clone().expect("waited for Some")
+    }
+}
+
+impl<O: Op> Seat<'_, O> {
+    /// Gives the seat up; whether it was the last one, and the execution is told to stop.
+    fn leave(&mut self) -> bool {
+        self.taken = false;
+        let _running = self.flights.running.lock().expect("as above");
+        let is_last = self.flight.n_waiting.fetch_sub(1, Ordering::Relaxed) == 1;
+        if is_last {
+            self.flight.ctx.cancel.cancel();
+        }
+        is_last
+    }
+}
+
+impl<O: Op> Drop for Seat<'_, O> {
+    fn drop(&mut self) {
+        if self.taken {
+            self.leave();
+        }
+    }
+}

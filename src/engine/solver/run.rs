@@ -1,0 +1,382 @@
+//! One solve: the work list that turns a plan into results.
+//!
+//! A vertex is asked for the *key* of one of its edges (what its users' keys are made of) or for the *result*. It moves
+//! through [`Stage`]s as answers come in; every move is a [`Step`] on a list, so the depth of the graph is nobody's
+//! recursion, and every edge causes a bounded number of steps.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::Semaphore;
+
+use super::flight::{ExecCtx, Flights, Landing, Listener};
+use super::key::{self, Part};
+use super::steps::Step;
+use super::vertex::{Stage, Vertex};
+use super::{
+    CacheMap, CacheStore, Failure, InputRule, Limits, Op, OpError, Output, Plan, Scheduler, Slot, Solved,
+};
+use crate::base::Digest;
+use crate::engine::cancel::Cancel;
+use crate::engine::event::{Event, EventSink};
+
+/// An answer from outside of the loop.
+pub(super) enum Answer<O: Op> {
+    Content { vertex: usize, input: usize, digest: Result<Digest, O::Error> },
+    Landed { vertex: usize, landing: Landing<O>, started: bool },
+}
+
+/// A solve under way.
+pub(super) struct Run<'a, O: Op, C> {
+    pub(super) scheduler: &'a Arc<Scheduler<O>>,
+    pub(super) plan: &'a Plan<O>,
+    pub(super) cache: Arc<C>,
+    pub(super) events: EventSink,
+    /// On when this solve is over, for whatever reason.
+    pub(super) stop: Cancel,
+    pub(super) vertices: Vec<Option<Vertex<O::Output>>>,
+    pub(super) steps: VecDeque<Step>,
+    pub(super) answers: FuturesUnordered<BoxFuture<'a, Answer<O>>>,
+    pub(super) executed: Vec<usize>,
+    pub(super) failures: Vec<(usize, Arc<O::Error>)>,
+    /// The caller's switch was turned on before anything failed: what fails afterwards fails because of it.
+    pub(super) cancelled: bool,
+}
+
+impl<O: Op> Scheduler<O> {
+    /// A scheduler with nothing running.
+    pub fn new(limits: Limits) -> Scheduler<O> {
+        let permits = |n: usize| Arc::new(Semaphore::new(n.max(1)));
+        Scheduler {
+            commands: permits(limits.commands),
+            network: permits(limits.network),
+            disk: permits(limits.disk),
+            flights: Arc::new(Flights::new()),
+        }
+    }
+
+    /// Makes the results of the plan's roots, or finds them.
+    ///
+    /// Returns when nothing of this solve runs any more: after the first failure, and after `cancel` was turned on, the
+    /// rest is stopped and waited for. Executions that other solves wait for go on.
+    pub async fn solve<C: CacheStore<Output = O::Output>>(
+        self: &Arc<Self>,
+        plan: &Plan<O>,
+        cache: Arc<C>,
+        events: EventSink,
+        cancel: &Cancel,
+    ) -> Result<Solved<O::Output>, Failure<O::Error>> {
+        let mut run = Run {
+            scheduler: self,
+            plan,
+            cache,
+            events,
+            stop: cancel.child(),
+            vertices: Vec::new(),
+            steps: VecDeque::new(),
+            answers: FuturesUnordered::new(),
+            executed: Vec::new(),
+            failures: Vec::new(),
+            cancelled: false,
+        };
+        let n_reachable = run.define().await?;
+        run.drive().await;
+        run.wind_down().await;
+        run.finish(n_reachable)
+    }
+
+    pub(super) fn slot(&self, slot: Slot) -> Option<Arc<Semaphore>> {
+        match slot {
+            Slot::Command => Some(self.commands.clone()),
+            Slot::Network => Some(self.network.clone()),
+            Slot::Disk => Some(self.disk.clone()),
+            Slot::Free => None,
+        }
+    }
+}
+
+impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
+    /// Asks every vertex that a root needs for its cache map and computes the definition keys; gives their number.
+    async fn define(&mut self) -> Result<usize, Failure<O::Error>> {
+        let n_nodes = self.plan.nodes.len();
+        let mut needed = vec![false; n_nodes];
+        self.plan.roots.iter().for_each(|&(vertex, _)| needed[vertex] = true);
+        for vertex in (0..n_nodes).rev() {
+            if needed[vertex] {
+                self.plan.nodes[vertex].inputs.iter().for_each(|&(input, _)| needed[input] = true);
+            }
+        }
+        let mut maps: Vec<Option<CacheMap>> = (0..n_nodes).map(|_| None).collect();
+        let ctx = ExecCtx::detached(self.stop.clone());
+        let mut asked = FuturesUnordered::new();
+        for vertex in (0..n_nodes).filter(|&vertex| needed[vertex]) {
+            let mut asking = self.plan.nodes[vertex].op.cache_map(&ctx);
+            // All but sources answer at once.
+            match asking.as_mut().now_or_never() {
+                Some(map) => self.keep_map(&mut maps, vertex, map),
+                None => asked.push(asking.map(move |map| (vertex, map))),
+            }
+        }
+        let stop = self.stop.clone();
+        let mut stopped = std::pin::pin!(stop.cancelled().fuse());
+        while self.failures.is_empty() && !self.cancelled && !asked.is_empty() {
+            tokio::select! {
+                biased;
+                () = &mut stopped => self.cancelled = true,
+                Some((vertex, map)) = asked.next() => self.keep_map(&mut maps, vertex, map),
+            }
+        }
+        drop(asked);
+        if !self.failures.is_empty() || self.cancelled {
+            return Err(self.failure());
+        }
+        self.vertices = (0..n_nodes).map(|_| None).collect();
+        let mut n_reachable = 0;
+        for (idx, map) in maps.into_iter().enumerate() {
+            if let Some(map) = map {
+                self.vertices[idx] = Some(self.vertex(idx, map));
+                n_reachable += 1;
+            }
+        }
+        Ok(n_reachable)
+    }
+
+    fn keep_map(&mut self, maps: &mut [Option<CacheMap>], vertex: usize, map: Result<CacheMap, O::Error>) {
+        match map {
+            Ok(map) => {
+                assert_eq!(map.inputs.len(), self.plan.nodes[vertex].inputs.len(), "a rule for every input");
+                maps[vertex] = Some(map);
+            }
+            Err(error) => self.unstarted(vertex, error),
+        }
+    }
+
+    /// The state of a vertex whose inputs have theirs.
+    fn vertex(&self, idx: usize, map: CacheMap) -> Vertex<O::Output> {
+        let node = &self.plan.nodes[idx];
+        let below = |input: usize| self.vertices[input].as_ref().expect("inputs come before users");
+        let parts = node.inputs.iter().zip(&map.inputs).map(|(&(input, output), rule)| {
+            let (InputRule::Key { selector } | InputRule::Content { selector }) = *rule;
+            Part::Key { edge: key::edge(&below(input).def, output), selector }
+        });
+        let def = key::vertex(&map.digest, parts);
+        let tainted = node
+            .inputs
+            .iter()
+            .any(|&(input, _)| below(input).tainted || self.plan.nodes[input].op.ignore_cache());
+        let n_outputs = node.op.n_outputs();
+        Vertex {
+            def,
+            tainted,
+            stage: Stage::Idle,
+            n_missing: 0,
+            contents: vec![None; node.inputs.len()],
+            content: None,
+            keys: vec![None; n_outputs],
+            results: vec![None; n_outputs],
+            wanted: vec![false; n_outputs],
+            wants_result: false,
+            doomed: false,
+            doomed_inputs: Vec::new(),
+            key_waiters: Vec::new(),
+            result_waiters: Vec::new(),
+            announced: false,
+            map,
+        }
+    }
+
+    /// Works until all roots have results, something failed, or the solve is stopped.
+    async fn drive(&mut self) {
+        let stop = self.stop.clone();
+        let mut stopped = std::pin::pin!(stop.cancelled().fuse());
+        for &(vertex, output) in &self.plan.roots {
+            self.steps.push_back(Step::WantResult(vertex, output));
+        }
+        loop {
+            while let Some(step) = self.steps.pop_front() {
+                self.act(step);
+            }
+            let is_solved =
+                self.plan.roots.iter().all(|&(vertex, output)| self.at(vertex).results[output].is_some());
+            if is_solved || !self.failures.is_empty() {
+                return;
+            }
+            let answer = tokio::select! {
+                biased;
+                () = &mut stopped => {
+                    self.cancelled = true;
+                    return;
+                }
+                answer = self.answers.next() => answer,
+            };
+            self.take(answer.expect("a solve without results waits for something"));
+        }
+    }
+
+    /// Stops what still runs and waits for its end; failures on the way are kept.
+    async fn wind_down(&mut self) {
+        self.stop.cancel();
+        while let Some(answer) = self.answers.next().await {
+            match answer {
+                Answer::Content { vertex, digest: Err(error), .. } => self.unstarted(vertex, error),
+                Answer::Content { digest: Ok(_), .. } => {}
+                Answer::Landed { vertex, landing, started } => self.completed(vertex, &landing, started),
+            }
+        }
+    }
+
+    fn finish(mut self, n_reachable: usize) -> Result<Solved<O::Output>, Failure<O::Error>> {
+        let root = |&(vertex, output): &(usize, usize)| self.at(vertex).results[output].clone();
+        match self.plan.roots.iter().map(root).collect::<Option<Vec<_>>>() {
+            Some(roots) => {
+                self.executed.sort_unstable();
+                Ok(Solved { roots, executed: self.executed, n_reachable })
+            }
+            None => Err(self.failure()),
+        }
+    }
+
+    fn failure(&mut self) -> Failure<O::Error> {
+        let mut failures = std::mem::take(&mut self.failures).into_iter();
+        match failures.next() {
+            Some((vertex, error)) if !self.cancelled => {
+                Failure::Op { vertex, error, others: failures.collect() }
+            }
+            Some(_) | None => Failure::Cancelled,
+        }
+    }
+
+    // ---- answers ---------------------------------------------------------------------------------------------
+
+    fn take(&mut self, answer: Answer<O>) {
+        match answer {
+            Answer::Content { vertex, input, digest: Ok(digest) } => {
+                self.at_mut(vertex).contents[input] = Some(digest);
+                self.one_less(vertex);
+            }
+            Answer::Content { vertex, digest: Err(error), .. } => self.unstarted(vertex, error),
+            Answer::Landed { vertex, landing, started } => {
+                self.completed(vertex, &landing, started);
+                if let Landing::Ran(outputs) | Landing::Found(outputs) = landing {
+                    self.landed(vertex, outputs);
+                }
+            }
+        }
+    }
+
+    fn landed(&mut self, vertex: usize, outputs: Vec<O::Output>) {
+        let ignores = self.plan.nodes[vertex].op.ignore_cache();
+        let state = self.at_mut(vertex);
+        state.stage = Stage::Done;
+        let content = state.content.expect("a vertex that ran has a content key");
+        assert_eq!(outputs.len(), state.results.len(), "an op gives all its outputs");
+        for (output, result) in outputs.into_iter().enumerate() {
+            let state = self.at_mut(vertex);
+            let mut keys = content.of(output);
+            if ignores {
+                keys.used = key::rerun(&keys.used, &result.identity());
+            }
+            state.keys[output].get_or_insert(keys);
+            state.results[output].get_or_insert(result);
+            self.key_there(vertex, output);
+            self.result_there(vertex, output);
+        }
+    }
+
+    /// Tells how an execution ended, keeps its failure, counts it.
+    fn completed(&mut self, vertex: usize, landing: &Landing<O>, started: bool) {
+        match landing {
+            Landing::Ran(_) => {
+                self.executed.push(vertex);
+                self.tell_completed(vertex, None, false);
+            }
+            Landing::Found(_) if started => self.tell_completed(vertex, None, true),
+            Landing::Found(_) => self.tell_cached(vertex),
+            Landing::Failed(error) => {
+                self.tell_completed(vertex, Some(error.to_string()), false);
+                self.failures.push((vertex, error.clone()));
+            }
+            Landing::Cancelled if started => self.tell_completed(vertex, Some("cancelled".to_owned()), false),
+            Landing::Cancelled => {}
+            Landing::Panicked(_) => unreachable!("panics are passed on where they are seen"),
+        }
+    }
+
+    /// A vertex failed before it ran.
+    fn unstarted(&mut self, vertex: usize, error: O::Error) {
+        if !error.is_cancelled() {
+            self.listener(vertex).start();
+            self.tell_completed(vertex, Some(error.to_string()), false);
+            self.failures.push((vertex, Arc::new(error)));
+        }
+    }
+
+    // ---- helpers ---------------------------------------------------------------------------------------------
+
+    pub(super) fn at(&self, vertex: usize) -> &Vertex<O::Output> {
+        self.vertices[vertex].as_ref().expect("only vertices that a root needs are touched")
+    }
+
+    pub(super) fn at_mut(&mut self, vertex: usize) -> &mut Vertex<O::Output> {
+        self.vertices[vertex].as_mut().expect("as in `at`")
+    }
+
+    pub(super) fn key_there(&mut self, vertex: usize, output: usize) {
+        let plan = self.plan;
+        let state = self.vertices[vertex].as_mut().expect("as in `at`");
+        let steps = &mut self.steps;
+        state.key_waiters.retain(|&(user, input)| {
+            let is_met = plan.nodes[user].inputs[input].1 == output;
+            if is_met {
+                steps.push_back(Step::KeyCame(user));
+            }
+            !is_met
+        });
+    }
+
+    pub(super) fn result_there(&mut self, vertex: usize, output: usize) {
+        let plan = self.plan;
+        let state = self.vertices[vertex].as_mut().expect("as in `at`");
+        let steps = &mut self.steps;
+        state.result_waiters.retain(|&(user, input)| {
+            let is_met = plan.nodes[user].inputs[input].1 == output;
+            if is_met {
+                steps.push_back(Step::ResultCame(user, input));
+            }
+            !is_met
+        });
+    }
+
+    fn inputs(&self, vertex: usize) -> Vec<Digest> {
+        self.plan.nodes[vertex].inputs.iter().map(|&(input, _)| self.plan.nodes[input].op.vertex()).collect()
+    }
+
+    pub(super) fn listener(&self, vertex: usize) -> Listener {
+        let op = &self.plan.nodes[vertex].op;
+        Listener {
+            vertex: op.vertex(),
+            name: op.name(),
+            inputs: self.inputs(vertex),
+            events: self.events.clone(),
+            started: Arc::default(),
+        }
+    }
+
+    fn tell_completed(&self, vertex: usize, error: Option<String>, cached: bool) {
+        let vertex = self.plan.nodes[vertex].op.vertex();
+        (self.events)(Event::Completed { vertex, at: SystemTime::now(), error, cached });
+    }
+
+    /// Told once per vertex.
+    pub(super) fn tell_cached(&mut self, vertex: usize) {
+        if !std::mem::replace(&mut self.at_mut(vertex).announced, true) {
+            let op = &self.plan.nodes[vertex].op;
+            let (inputs, at) = (self.inputs(vertex), SystemTime::now());
+            (self.events)(Event::Cached { vertex: op.vertex(), name: op.name(), inputs, at });
+        }
+    }
+}

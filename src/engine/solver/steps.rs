@@ -1,0 +1,341 @@
+//! The steps of a solve: how a vertex moves from stage to stage.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::Semaphore;
+
+use super::flight::{ExecCtx, Landing};
+use super::key::{self, Part};
+use super::run::{Answer, Run};
+use super::vertex::{EdgeKeys, Stage, distinct};
+use super::{CacheStore, InputRule, Op, OpError as _, Record};
+use crate::base::Digest;
+
+/// Something that happened to a vertex and has to be acted on.
+#[derive(Clone, Copy)]
+pub(super) enum Step {
+    /// The key of an edge is needed.
+    WantKey(usize, usize),
+    /// The result of an edge is needed.
+    WantResult(usize, usize),
+    /// The key of an input of the vertex is there.
+    KeyCame(usize),
+    /// The result of input `1` of vertex `0` is there.
+    ResultCame(usize, usize),
+    /// Input `1` of vertex `0` has no result in the cache and will have to be made, if `0` is.
+    Doomed(usize, usize),
+}
+
+impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
+    pub(super) fn act(&mut self, step: Step) {
+        match step {
+            Step::WantKey(vertex, output) => {
+                if self.at(vertex).keys[output].is_some() {
+                    self.key_there(vertex, output);
+                } else {
+                    self.approach(vertex, output);
+                }
+            }
+            Step::WantResult(vertex, output) => {
+                self.approach(vertex, output);
+                if self.at(vertex).results[output].is_some() {
+                    self.result_there(vertex, output);
+                } else {
+                    self.pursue(vertex);
+                }
+            }
+            Step::KeyCame(user) => self.one_less(user),
+            Step::ResultCame(user, input) => match self.at(user).stage {
+                Stage::Keying if matches!(self.at(user).map.inputs[input], InputRule::Content { .. }) => {
+                    self.ask_content(user, input);
+                }
+                Stage::Keying | Stage::Gathering => self.one_less(user),
+                Stage::Idle | Stage::Keyed | Stage::Running | Stage::Done => {}
+            },
+            Step::Doomed(user, input) => {
+                let state = self.at_mut(user);
+                if state.stage != Stage::Keying {
+                    return;
+                }
+                state.doomed_inputs.push(input);
+                if state.wants_result {
+                    let (vertex, output) = self.plan.nodes[user].inputs[input];
+                    self.steps.push_back(Step::WantResult(vertex, output));
+                }
+                self.doom(user);
+            }
+        }
+    }
+
+    /// Looks an edge up as far as its keys allow, and starts to collect its content key if that is what it takes.
+    fn approach(&mut self, vertex: usize, output: usize) {
+        let ignores = self.plan.nodes[vertex].op.ignore_cache();
+        let state = self.at_mut(vertex);
+        if std::mem::replace(&mut state.wanted[output], true) {
+            return;
+        }
+        match state.stage {
+            Stage::Idle => {
+                if !ignores && !state.tainted {
+                    let key = key::edge(&state.def, output);
+                    if let Some(record) = self.cache.get(&key) {
+                        let keys = EdgeKeys { used: record.key, plain: record.key };
+                        return self.found(vertex, output, keys, record.output);
+                    }
+                }
+                self.begin_keying(vertex);
+            }
+            Stage::Keyed => self.look_up(vertex, output),
+            // The look-up is made when the key is there; a running op gives all outputs.
+            Stage::Keying | Stage::Gathering | Stage::Running | Stage::Done => {}
+        }
+    }
+
+    fn begin_keying(&mut self, vertex: usize) {
+        let ignores = self.plan.nodes[vertex].op.ignore_cache();
+        let inputs = &self.plan.nodes[vertex].inputs;
+        let state = self.at_mut(vertex);
+        state.stage = Stage::Keying;
+        state.n_missing = inputs.len();
+        if ignores {
+            self.doom(vertex);
+        }
+        for (idx, &(input, output)) in inputs.iter().enumerate() {
+            let by_content = matches!(self.at(vertex).map.inputs[idx], InputRule::Content { .. });
+            // The key of an op that ran again names its new result.
+            if by_content || self.plan.nodes[input].op.ignore_cache() {
+                self.at_mut(input).result_waiters.push((vertex, idx));
+                self.steps.push_back(Step::WantResult(input, output));
+            } else {
+                self.at_mut(input).key_waiters.push((vertex, idx));
+                if self.at(input).doomed {
+                    self.steps.push_back(Step::Doomed(vertex, idx));
+                }
+                self.steps.push_back(Step::WantKey(input, output));
+            }
+        }
+        if inputs.is_empty() {
+            self.keyed(vertex);
+        }
+    }
+
+    /// One of the things that the vertex's stage waits for has come.
+    pub(super) fn one_less(&mut self, vertex: usize) {
+        let state = self.at_mut(vertex);
+        state.n_missing -= 1;
+        if state.n_missing == 0 {
+            match state.stage {
+                Stage::Keying => self.keyed(vertex),
+                Stage::Gathering => self.launch(vertex),
+                Stage::Idle | Stage::Keyed | Stage::Running | Stage::Done => {
+                    unreachable!("only these stages wait")
+                }
+            }
+        }
+    }
+
+    /// The content key can be computed: looks up what is wanted.
+    fn keyed(&mut self, vertex: usize) {
+        let ignores = self.plan.nodes[vertex].op.ignore_cache();
+        let state = self.at(vertex);
+        let part = |input: usize, pick: fn(&EdgeKeys) -> Digest| match (
+            state.contents[input],
+            state.map.inputs[input],
+        ) {
+            (Some(content), _) => Part::Content(content),
+            (None, InputRule::Key { selector } | InputRule::Content { selector }) => {
+                let (from, output) = self.plan.nodes[vertex].inputs[input];
+                let keys = self.at(from).keys[output].as_ref().expect("keys of inputs are there");
+                Part::Key { edge: pick(keys), selector }
+            }
+        };
+        let n_inputs = state.map.inputs.len();
+        let with = |pick: fn(&EdgeKeys) -> Digest| {
+            key::vertex(&state.map.digest, (0..n_inputs).map(|input| part(input, pick)))
+        };
+        let content = EdgeKeys { used: with(|keys| keys.used), plain: with(|keys| keys.plain) };
+        let n_outputs = state.keys.len();
+        let state = self.at_mut(vertex);
+        state.content = Some(content);
+        state.stage = Stage::Keyed;
+        for output in 0..n_outputs {
+            if !ignores && self.at(vertex).keys[output].is_none() {
+                self.at_mut(vertex).keys[output] = Some(content.of(output));
+            }
+            if self.at(vertex).wanted[output] && self.at(vertex).results[output].is_none() {
+                self.look_up(vertex, output);
+            }
+        }
+        // Users who only need the key go on, whatever the look-up gave.
+        for output in 0..n_outputs {
+            if self.at(vertex).keys[output].is_some() {
+                self.key_there(vertex, output);
+            }
+        }
+        if self.at(vertex).wants_result {
+            self.pursue(vertex);
+        }
+    }
+
+    /// Looks for a result by content key.
+    fn look_up(&mut self, vertex: usize, output: usize) {
+        let state = self.at(vertex);
+        let content = state.content.expect("a keyed vertex has a content key").of(output);
+        if !self.plan.nodes[vertex].op.ignore_cache()
+            && let Some(record) = self.cache.get(&content.used)
+        {
+            let def = key::edge(&state.def, output);
+            let record = Record { key: content.plain, output: record.output };
+            self.cache.put(&distinct([def, content.plain], content.used), &record);
+            self.found(vertex, output, content, record.output);
+        } else {
+            self.doom(vertex);
+        }
+    }
+
+    /// The result of an edge was in the cache.
+    fn found(&mut self, vertex: usize, output: usize, keys: EdgeKeys, result: O::Output) {
+        let state = self.at_mut(vertex);
+        state.keys[output] = Some(keys);
+        state.results[output] = Some(result);
+        self.tell_cached(vertex);
+        self.key_there(vertex, output);
+        self.result_there(vertex, output);
+    }
+
+    /// Tells users that the vertex will have to run if they do.
+    fn doom(&mut self, vertex: usize) {
+        let state = self.at_mut(vertex);
+        if !std::mem::replace(&mut state.doomed, true) {
+            let told: Vec<_> =
+                state.key_waiters.iter().map(|&(user, input)| Step::Doomed(user, input)).collect();
+            self.steps.extend(told);
+        }
+    }
+
+    /// The result of some output is needed and was not found: goes on with what can be done for it now.
+    fn pursue(&mut self, vertex: usize) {
+        let state = self.at_mut(vertex);
+        let is_first = !std::mem::replace(&mut state.wants_result, true);
+        match state.stage {
+            Stage::Keying if is_first => {
+                for input in state.doomed_inputs.clone() {
+                    let (vertex, output) = self.plan.nodes[vertex].inputs[input];
+                    self.steps.push_back(Step::WantResult(vertex, output));
+                }
+            }
+            Stage::Keyed
+                if state.wanted.iter().zip(&state.results).any(|(&wanted, it)| wanted && it.is_none()) =>
+            {
+                self.gather(vertex);
+            }
+            Stage::Idle | Stage::Keying | Stage::Keyed | Stage::Gathering | Stage::Running | Stage::Done => {}
+        }
+    }
+
+    /// The vertex runs: collects the results of all inputs.
+    fn gather(&mut self, vertex: usize) {
+        self.at_mut(vertex).stage = Stage::Gathering;
+        let mut n_missing = 0;
+        for (idx, &(input, output)) in self.plan.nodes[vertex].inputs.iter().enumerate() {
+            if self.at(input).results[output].is_none() {
+                n_missing += 1;
+                self.at_mut(input).result_waiters.push((vertex, idx));
+                self.steps.push_back(Step::WantResult(input, output));
+            }
+        }
+        self.at_mut(vertex).n_missing = n_missing;
+        if n_missing == 0 {
+            self.launch(vertex);
+        }
+    }
+
+    fn launch(&mut self, vertex: usize) {
+        let node = &self.plan.nodes[vertex];
+        let state = self.at_mut(vertex);
+        state.stage = Stage::Running;
+        let (content, def) = (state.content.expect("a vertex that runs has a content key"), state.def);
+        let inputs: Vec<O::Output> = node
+            .inputs
+            .iter()
+            .map(|&(input, output)| self.at(input).results[output].clone().expect("gathered"))
+            .collect();
+        let (op, cache, permits) = (node.op.clone(), self.cache.clone(), self.scheduler.slot(node.op.slot()));
+        let execution = if op.ignore_cache() { key::fresh(&content.used) } else { content.used };
+        let work = move |ctx: ExecCtx| execute(ctx, op, cache, permits, inputs, content, def, execution);
+        let (flights, listener, stop) = (&self.scheduler.flights, self.listener(vertex), self.stop.clone());
+        let started = listener.started.clone();
+        self.answers.push(Box::pin(async move {
+            let landing = flights.join(execution, listener, &stop, work).await;
+            Answer::Landed { vertex, landing, started: started.load(Ordering::Relaxed) }
+        }));
+    }
+
+    pub(super) fn ask_content(&mut self, vertex: usize, input: usize) {
+        let node = &self.plan.nodes[vertex];
+        let (from, output) = node.inputs[input];
+        let result = self.at(from).results[output].clone().expect("the result has come");
+        let ctx = ExecCtx::new(self.stop.clone(), self.listener(vertex));
+        self.answers.push(Box::pin(async move {
+            let digest = node.op.content_key(&ctx, input, &result).await;
+            Answer::Content { vertex, input, digest }
+        }));
+    }
+}
+
+/// An execution: waits for its turn, looks whether another process was faster, runs the op and keeps what it gives.
+#[allow(clippy::too_many_arguments, reason = "what a task owns; there is one caller")]
+async fn execute<O: Op, C: CacheStore<Output = O::Output>>(
+    ctx: ExecCtx,
+    op: Arc<O>,
+    cache: Arc<C>,
+    permits: Option<Arc<Semaphore>>,
+    inputs: Vec<O::Output>,
+    content: EdgeKeys,
+    def: Digest,
+    execution: Digest,
+) -> Landing<O> {
+    let waiting = async {
+        let lease = cache.lease(&execution).await;
+        if !op.ignore_cache() {
+            let found: Option<Vec<O::Output>> = (0..op.n_outputs())
+                .map(|output| cache.get(&content.of(output).used).map(|it| it.output))
+                .collect();
+            if let Some(found) = found {
+                return Err(found);
+            }
+        }
+        let permit = match permits {
+            Some(permits) => Some(permits.acquire_owned().await.expect("never closed")),
+            None => None,
+        };
+        Ok((lease, permit))
+    };
+    // Waiting is given up at once; a running op is waited for.
+    let held = tokio::select! {
+        biased;
+        () = ctx.cancel.cancelled() => return Landing::Cancelled,
+        held = waiting => match held {
+            Ok(held) => held,
+            Err(found) => return Landing::Found(found),
+        },
+    };
+    ctx.started();
+    let landing = match op.exec(&ctx, inputs).await {
+        Ok(outputs) => {
+            for (output, result) in outputs.iter().enumerate() {
+                let keys = content.of(output);
+                let record = Record { key: keys.plain, output: result.clone() };
+                let mut all = distinct([key::edge(&def, output), keys.plain], keys.used);
+                all.push(keys.used);
+                cache.put(&all, &record);
+            }
+            Landing::Ran(outputs)
+        }
+        Err(error) if error.is_cancelled() => Landing::Cancelled,
+        Err(error) => Landing::Failed(Arc::new(error)),
+    };
+    drop(held);
+    landing
+}

@@ -1,0 +1,174 @@
+//! `docker-image://` sources: a reference to a tree, through a registry.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::future::BoxFuture;
+
+use super::{Progress, Resolved, Source, SourceCtx, SourceError};
+use crate::base::{Digest, ImageRef, Platform};
+use crate::engine::event::Unit;
+use crate::engine::registry::{
+    ImageError, LayerProgress, Registry, RegistryOptions, ResolveMode, ResolvedImage, pull, resolve_image,
+};
+use crate::graph::ir::{SourceOp, attr};
+
+/// Images of registries.
+pub struct ImageSource {
+    options: RegistryOptions,
+    /// The client of the session seen last: its connections and tokens serve all images of a build.
+    client: Mutex<Option<Registry>>,
+}
+
+impl ImageSource {
+    /// Opens nothing.
+    pub fn new(options: RegistryOptions) -> ImageSource {
+        ImageSource { options, client: Mutex::new(None) }
+    }
+
+    /// The client for a session.
+    pub fn registry(&self, session: &Arc<dyn crate::session::Session>) -> Registry {
+        let mut client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*client {
+            Some(known) if Arc::ptr_eq(known.session(), session) => known.clone(),
+            _ => client.insert(Registry::new(session.clone(), self.options.clone())).clone(),
+        }
+    }
+
+    async fn resolve_op(
+        &self,
+        ctx: &SourceCtx,
+        op: &SourceOp,
+        platform: Option<&Platform>,
+    ) -> Result<PulledImage, ImageError> {
+        let bad = |reason: String| ImageError::Identifier { identifier: op.identifier.clone(), reason };
+        let reference: ImageRef = op.locator().parse().map_err(|error| bad(format!("{error}")))?;
+        let mode = op.attrs.get(attr::IMAGE_RESOLVE_MODE).map(String::as_str);
+        let mode = ResolveMode::from_attr(mode)
+            .ok_or_else(|| bad(format!("`{}` is no resolve mode", mode.unwrap_or_default())))?;
+        let platform = platform.map_or_else(Platform::host, Platform::normalize);
+        let registry = self.registry(&ctx.session);
+        let resolving = resolve_image(&registry, &ctx.store, &reference, &platform, mode);
+        let image = tokio::select! {
+            resolved = resolving => resolved?,
+            () = ctx.cancel.cancelled() => return Err(ImageError::Cancelled),
+        };
+        if let Some(expected) = op.attrs.get(attr::IMAGE_CHECKSUM).filter(|text| !text.is_empty()) {
+            let expected: Digest = expected.parse().map_err(|error| bad(format!("{error}")))?;
+            if expected != image.root_digest {
+                let (reference, found) = (image.reference, image.root_digest);
+                return Err(ImageError::Checksum { reference, expected, found });
+            }
+        }
+        PulledImage::new(image, op, attr::IMAGE_LAYER_LIMIT, platform)
+    }
+}
+
+impl Source for ImageSource {
+    fn schemes(&self) -> &'static [&'static str] {
+        &["docker-image"]
+    }
+
+    fn resolve<'a>(
+        &'a self,
+        ctx: &'a SourceCtx,
+        op: &'a SourceOp,
+        platform: Option<&'a Platform>,
+    ) -> BoxFuture<'a, Result<Arc<dyn Resolved>, SourceError>> {
+        Box::pin(async move {
+            let image = self.resolve_op(ctx, op, platform).await.map_err(source_error)?;
+            Ok(Arc::new(image) as Arc<dyn Resolved>)
+        })
+    }
+}
+
+/// An image that is known and can be brought in.
+pub(super) struct PulledImage {
+    image: ResolvedImage,
+    /// What the op asked for, normalised.
+    platform: Platform,
+    layer_limit: Option<usize>,
+}
+
+impl PulledImage {
+    /// `image` as `op` wants it; `limit_key` is the attribute that may limit its layers.
+    pub(super) fn new(
+        mut image: ResolvedImage,
+        op: &SourceOp,
+        limit_key: &str,
+        platform: Platform,
+    ) -> Result<PulledImage, ImageError> {
+        let layer_limit = match op.attrs.get(limit_key) {
+            None => None,
+            Some(text) => Some(text.parse::<usize>().map_err(|_| ImageError::Identifier {
+                identifier: op.identifier.clone(),
+                reason: format!("`{text}` is no number of layers"),
+            })?),
+        };
+        if let Some(limit) = layer_limit {
+            image.limit_layers(limit);
+        }
+        Ok(PulledImage { image, platform, layer_limit })
+    }
+}
+
+impl Resolved for PulledImage {
+    /// The chain ID, so that equal layers from two registries are one result; of an image without layers, what
+    /// BuildKit keys its manifest by (source/containerimage/pull.go, `mainManifestKey`).
+    fn key(&self) -> Digest {
+        self.image
+            .chain_id()
+            .unwrap_or_else(|| manifest_key(&self.image.root_digest, &self.platform, self.layer_limit))
+    }
+
+    fn fetch<'a>(&'a self, ctx: &'a SourceCtx) -> BoxFuture<'a, Result<crate::store::Snapshot, SourceError>> {
+        Box::pin(async move {
+            let progress = ctx.progress.clone();
+            let on_progress = Arc::new(move |layer: LayerProgress| {
+                progress(Progress {
+                    id: layer.blob.short(),
+                    current: layer.current,
+                    total: Some(layer.total),
+                    unit: Unit::Bytes,
+                });
+            });
+            pull(&self.image, &ctx.store, &ctx.cancel, on_progress).await.map_err(source_error)
+        })
+    }
+}
+
+/// Digest of the JSON that names a root and what is chosen of it; keys in the order of BuildKit's struct.
+fn manifest_key(root: &Digest, platform: &Platform, limit: Option<usize>) -> Digest {
+    #[derive(serde::Serialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Key<'a> {
+        digest: &'a Digest,
+        #[serde(rename = "OS")]
+        os: &'a str,
+        arch: &'a str,
+        #[serde(skip_serializing_if = "str::is_empty")]
+        variant: &'a str,
+        #[serde(rename = "OSVersion", skip_serializing_if = "str::is_empty")]
+        os_version: &'a str,
+        #[serde(rename = "OSFeatures", skip_serializing_if = "<[String]>::is_empty")]
+        os_features: &'a [String],
+        #[serde(skip_serializing_if = "Option::is_none")]
+        limit: Option<usize>,
+    }
+    let key = Key {
+        digest: root,
+        os: &platform.os,
+        arch: &platform.arch,
+        variant: &platform.variant,
+        os_version: &platform.os_version,
+        os_features: &platform.os_features,
+        limit,
+    };
+    Digest::of(serde_json::to_vec(&key).expect("texts and numbers are JSON"))
+}
+
+pub(super) fn source_error(error: ImageError) -> SourceError {
+    match error {
+        ImageError::Cancelled => SourceError::Cancelled,
+        error => SourceError::Source(Box::new(error)),
+    }
+}

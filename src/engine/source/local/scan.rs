@@ -1,0 +1,387 @@
+//! What a directory holds.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Read as _;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rayon::prelude::*;
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+use sha2::Digest as _;
+
+use super::error::LocalError;
+use super::state::Known;
+use crate::base::Digest;
+use crate::base::glob::{Kind, Matched, Patterns};
+use crate::engine::cancel::Cancel;
+use crate::engine::content_hash::{FileKind, HashTree, Header, Node, xattrs};
+use crate::engine::ops::root::list;
+
+/// A file whose change time is younger than this when it is read may change again without it showing: its digest is
+/// not remembered.
+const SETTLED: Duration = Duration::from_millis(50);
+
+/// Which files are meant.
+pub(super) struct Filter {
+    pub(super) include: Patterns,
+    pub(super) exclude: Patterns,
+}
+
+/// What the patterns said of a directory.
+#[derive(Clone, Default)]
+struct Verdicts {
+    include: Matched,
+    exclude: Matched,
+}
+
+/// A file of any kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// Relative to the directory, components separated by `/`.
+    pub(super) path: Vec<u8>,
+    pub(super) kind: FileKind,
+    pub(super) mode: u32,
+    pub(super) size: u64,
+    /// Seconds and nanoseconds.
+    pub(super) mtime: (i64, u32),
+    pub(super) ctime: (i64, u32),
+    pub(super) dev: u64,
+    pub(super) ino: u64,
+    pub(super) n_links: u64,
+    pub(super) rdev: u64,
+    /// Of a symbolic link.
+    pub(super) target: Vec<u8>,
+    pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Of the record: header and content. `None` before the file was read.
+    pub(super) digest: Option<Digest>,
+    /// Whether the digest may be remembered.
+    pub(super) settled: bool,
+}
+
+/// A directory at a moment; every directory stands before what it holds, names are sorted.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    pub(super) entries: Vec<Entry>,
+}
+
+/// Opens the directory `dir`, known to the build as `name`.
+pub(super) fn open_root(dir: &Path, name: &str) -> Result<OwnedFd, LocalError> {
+    let (name, path) = (name.to_owned(), dir.to_owned());
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(dir, flags, Mode::empty()).map_err(|errno| match errno {
+        Errno::NOENT => LocalError::Missing { name, path },
+        Errno::NOTDIR => LocalError::NotADirectory { name, path },
+        errno => LocalError::Unreadable { attempt: "open", path, source: errno.into() },
+    })
+}
+
+/// Walks the directory: one `stat` per file that is meant, no file is opened.
+pub(super) fn scan(root: &OwnedFd, dir: &Path, filter: &Filter, cancel: &Cancel) -> Result<Scan, LocalError> {
+    let walk = Walk { dir, filter, cancel };
+    Ok(Scan { entries: walk.directory(root, b"", &Verdicts::default())? })
+}
+
+struct Walk<'a> {
+    dir: &'a Path,
+    filter: &'a Filter,
+    cancel: &'a Cancel,
+}
+
+/// A name on its way into the list: what comes of it, in the order of names.
+enum Found {
+    File(Entry),
+    Directory { entry: Entry, name: OsString, selected: bool, verdicts: Verdicts },
+}
+
+impl Walk<'_> {
+    fn directory(&self, fd: &OwnedFd, path: &[u8], parent: &Verdicts) -> Result<Vec<Entry>, LocalError> {
+        if self.cancel.is_cancelled() {
+            return Err(LocalError::Cancelled);
+        }
+        let names = list(fd).map_err(|errno| LocalError::read("list", &self.host(path), errno))?;
+        let mut found = Vec::with_capacity(names.len());
+        let mut n_directories = 0;
+        for (name, is_dir) in names {
+            let below = if path.is_empty() {
+                name.as_bytes().to_vec()
+            } else {
+                [path, b"/", name.as_bytes()].concat()
+            };
+            let (selected, excluded, verdicts) = self.judge(&String::from_utf8_lossy(&below), parent);
+            if !selected && (!is_dir || self.passes_by(&String::from_utf8_lossy(&below), excluded)) {
+                continue;
+            }
+            let stat = match rustix::fs::statat(fd, &name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => stat,
+                // Gone before it was ever seen.
+                Err(Errno::NOENT) => continue,
+                Err(errno) => return Err(LocalError::read("look at", &self.host(&below), errno)),
+            };
+            let entry = entry(below, &stat);
+            match entry.kind {
+                FileKind::Socket => {}
+                FileKind::Directory => {
+                    n_directories += 1;
+                    found.push(Found::Directory { entry, name, selected, verdicts });
+                }
+                _ if selected => found.push(Found::File(entry)),
+                _ => {}
+            }
+        }
+        let expand = |it: Found| -> Result<Vec<Entry>, LocalError> {
+            match it {
+                Found::File(entry) => Ok(vec![entry]),
+                Found::Directory { entry, name, selected, verdicts } => {
+                    self.below(fd, entry, &name, selected, &verdicts)
+                }
+            }
+        };
+        let parts: Vec<Vec<Entry>> = if n_directories < 2 {
+            found.into_iter().map(expand).collect::<Result<_, _>>()?
+        } else {
+            found.into_par_iter().map(expand).collect::<Result<_, _>>()?
+        };
+        Ok(parts.into_iter().flatten().collect())
+    }
+
+    /// A directory with what it holds; nothing if neither it nor anything in it is meant.
+    fn below(
+        &self,
+        fd: &OwnedFd,
+        entry: Entry,
+        name: &OsStr,
+        selected: bool,
+        verdicts: &Verdicts,
+    ) -> Result<Vec<Entry>, LocalError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let directory = match rustix::fs::openat(fd, name, flags, Mode::empty()) {
+            Ok(directory) => directory,
+            Err(Errno::ACCESS) if !selected => return Ok(Vec::new()),
+            Err(errno) => return Err(LocalError::read("open", &self.host(&entry.path), errno)),
+        };
+        let path = entry.path.clone();
+        let mut entries = vec![entry];
+        entries.extend(self.directory(&directory, &path, verdicts)?);
+        if !selected && entries.len() == 1 {
+            entries.clear();
+        }
+        Ok(entries)
+    }
+
+    /// Whether a path is meant, whether that is because it is excluded, and what is to be remembered of a directory.
+    fn judge(&self, path: &str, parent: &Verdicts) -> (bool, bool, Verdicts) {
+        let Filter { include, exclude } = self.filter;
+        let mut verdicts = Verdicts::default();
+        let (mut included, mut excluded) = (true, false);
+        if !include.is_empty() {
+            (included, verdicts.include) = include.verdict(path, &parent.include);
+        }
+        if !exclude.is_empty() {
+            (excluded, verdicts.exclude) = exclude.verdict(path, &parent.exclude);
+        }
+        (included && !excluded, excluded, verdicts)
+    }
+
+    /// Whether nothing below a directory that is not meant itself can be.
+    fn passes_by(&self, path: &str, excluded: bool) -> bool {
+        if excluded {
+            return self.filter.exclude.selects_nothing_below(path, Kind::Exceptions);
+        }
+        self.filter.include.selects_nothing_below(path, Kind::Plain)
+    }
+
+    fn host(&self, path: &[u8]) -> std::path::PathBuf {
+        self.dir.join(OsStr::from_bytes(path))
+    }
+}
+
+fn entry(path: Vec<u8>, stat: &Stat) -> Entry {
+    let kind = FileKind::of_mode(stat.st_mode);
+    let has_numbers = matches!(kind, FileKind::CharDevice | FileKind::BlockDevice);
+    Entry {
+        path,
+        kind,
+        mode: stat.st_mode & 0o7777,
+        size: if kind == FileKind::Regular { stat.st_size as u64 } else { 0 },
+        mtime: (stat.st_mtime, stat.st_mtime_nsec as u32),
+        ctime: (stat.st_ctime, stat.st_ctime_nsec as u32),
+        dev: stat.st_dev,
+        ino: stat.st_ino,
+        n_links: if kind == FileKind::Directory { 1 } else { stat.st_nlink },
+        rdev: if has_numbers { stat.st_rdev } else { 0 },
+        target: Vec::new(),
+        xattrs: Vec::new(),
+        digest: None,
+        settled: false,
+    }
+}
+
+impl Entry {
+    /// Whether the file is, by all that `stat` tells, the one that was seen then.
+    pub(super) fn is_same(&self, then: &Entry) -> bool {
+        let facts = |it: &Entry| (it.kind, it.mode, it.size, it.mtime, it.ctime, it.dev, it.ino, it.rdev);
+        facts(self) == facts(then)
+    }
+
+    fn is_still(&self, stat: &Stat) -> bool {
+        self.is_same(&entry(Vec::new(), stat))
+    }
+
+    pub(super) fn header(&self) -> Header {
+        Header {
+            kind: self.kind,
+            mode: self.mode,
+            uid: 0,
+            gid: 0,
+            size: self.size,
+            target: self.target.clone(),
+            device: (rustix::fs::major(self.rdev), rustix::fs::minor(self.rdev)),
+            xattrs: self.xattrs.clone(),
+        }
+    }
+}
+
+/// Opens a file below the directory for reading; no link is followed.
+pub(super) fn open(root: &OwnedFd, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    // The kernel refuses anything else beside PATH; a file that is read might be a FIFO by now.
+    let more =
+        if flags.contains(OFlags::PATH) { OFlags::CLOEXEC } else { OFlags::NONBLOCK | OFlags::CLOEXEC };
+    let flags = flags | OFlags::NOFOLLOW | more;
+    rustix::fs::openat2(root, path, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
+}
+
+/// Opens a regular file and makes sure that it is the one that was seen.
+pub(super) fn open_seen(root: &OwnedFd, dir: &Path, entry: &Entry) -> Result<OwnedFd, LocalError> {
+    let host = || dir.join(OsStr::from_bytes(&entry.path));
+    let fd =
+        open(root, &entry.path, OFlags::RDONLY).map_err(|errno| LocalError::read("open", &host(), errno))?;
+    still_seen(&fd, dir, entry)?;
+    Ok(fd)
+}
+
+/// Makes sure that an open file has not changed since it was seen.
+pub(super) fn still_seen(fd: &OwnedFd, dir: &Path, entry: &Entry) -> Result<(), LocalError> {
+    let host = || dir.join(OsStr::from_bytes(&entry.path));
+    let stat = rustix::fs::fstat(fd).map_err(|errno| LocalError::read("look at", &host(), errno))?;
+    if entry.is_still(&stat) { Ok(()) } else { Err(LocalError::Changed { path: host() }) }
+}
+
+impl Scan {
+    /// Takes over what is known of files that did not change; whether nothing at all did.
+    pub(super) fn take_known(&mut self, known: &Known) -> bool {
+        let mut all = self.entries.len() == known.scan.entries.len();
+        // Both are in the same order: of the same paths, one pass finds them all.
+        let mut then = known.scan.entries.iter().peekable();
+        for entry in &mut self.entries {
+            while then.next_if(|it| before(&it.path, &entry.path)).is_some() {
+                all = false;
+            }
+            match then.next_if(|it| it.path == entry.path) {
+                Some(then) if then.settled && entry.is_same(then) => {
+                    entry.digest = then.digest;
+                    entry.settled = true;
+                    entry.target.clone_from(&then.target);
+                    entry.xattrs.clone_from(&then.xattrs);
+                }
+                Some(_) | None => all = false,
+            }
+        }
+        all
+    }
+
+    /// Reads what is not known: targets of links, attributes, contents.
+    pub(super) fn read_files(
+        &mut self,
+        root: &OwnedFd,
+        dir: &Path,
+        cancel: &Cancel,
+    ) -> Result<(), LocalError> {
+        self.entries.par_iter_mut().filter(|entry| entry.digest.is_none()).try_for_each(|entry| {
+            if cancel.is_cancelled() {
+                return Err(LocalError::Cancelled);
+            }
+            read_entry(root, dir, entry)
+        })
+    }
+
+    /// The tree for content digests. All entries must have been read.
+    pub(super) fn hash_tree(&self) -> HashTree {
+        let mut entries = self.entries.iter().peekable();
+        let children = children(&mut entries, b"");
+        // The top directory itself was not selected: BuildKit gives it the digest of nothing.
+        HashTree::complete(Node::directory(Digest::of(""), children))
+    }
+}
+
+/// Whether `a` stands before `b`: by components, each by bytes.
+pub(super) fn before(a: &[u8], b: &[u8]) -> bool {
+    a.split(|&byte| byte == b'/').lt(b.split(|&byte| byte == b'/'))
+}
+
+fn read_entry(root: &OwnedFd, dir: &Path, entry: &mut Entry) -> Result<(), LocalError> {
+    let host = dir.join(OsStr::from_bytes(&entry.path));
+    let failed = |attempt| {
+        let host = host.clone();
+        move |errno: Errno| LocalError::read(attempt, &host, errno)
+    };
+    let (parent, name) = match entry.path.iter().rposition(|&byte| byte == b'/') {
+        Some(at) => (&entry.path[..at], &entry.path[at + 1..]),
+        None => (b".".as_slice(), entry.path.as_slice()),
+    };
+    let name = OsStr::from_bytes(name);
+    let directory =
+        open(root, parent, OFlags::PATH | OFlags::DIRECTORY).map_err(failed("open the parent of"))?;
+    entry.xattrs = xattrs(&directory, name).map_err(failed("read the attributes of"))?;
+    if entry.kind == FileKind::Symlink {
+        let target = rustix::fs::readlinkat(&directory, name, Vec::new()).map_err(failed("read the link"))?;
+        entry.target = target.into_bytes();
+    }
+    entry.digest = Some(match entry.kind {
+        FileKind::Regular => {
+            let fd = open_seen(root, dir, entry)?;
+            let mut file = File::from(fd);
+            let mut state = entry.header().begin();
+            let mut buffer = vec![0; 128 << 10];
+            loop {
+                match file.read(&mut buffer) {
+                    Ok(0) => break,
+                    Ok(n_read) => state.update(&buffer[..n_read]),
+                    Err(source) => return Err(LocalError::read("read", &host, source)),
+                }
+            }
+            still_seen(&file.into(), dir, entry)?;
+            Digest::from_bytes(state.finalize().into())
+        }
+        _ => entry.header().digest(),
+    });
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let changed = Duration::new(u64::try_from(entry.ctime.0).unwrap_or_default(), entry.ctime.1);
+    entry.settled = now.checked_sub(changed).is_some_and(|age| SETTLED < age);
+    Ok(())
+}
+
+/// Nodes of all entries directly in `directory`, which come next.
+fn children<'a>(
+    entries: &mut std::iter::Peekable<impl Iterator<Item = &'a Entry>>,
+    directory: &[u8],
+) -> BTreeMap<Vec<u8>, Node> {
+    let mut nodes = BTreeMap::new();
+    let skip = if directory.is_empty() { 0 } else { directory.len() + 1 };
+    while let Some(entry) = entries.next_if(|it| {
+        directory.is_empty() || it.path.strip_prefix(directory).is_some_and(|rest| rest.starts_with(b"/"))
+    }) {
+        let digest = entry.digest.expect("all entries were read");
+        let node = match entry.kind {
+            FileKind::Directory => Node::directory(digest, children(entries, &entry.path)),
+            FileKind::Symlink => Node::symlink(&entry.header(), entry.target.clone()),
+            _ => Node::file(digest),
+        };
+        nodes.insert(entry.path[skip..].to_vec(), node);
+    }
+    nodes
+}

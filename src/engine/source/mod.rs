@@ -1,0 +1,89 @@
+//! Where trees come from: one [`Source`] per kind of identifier.
+//!
+//! A source is used in two steps. [`Source::resolve`] finds out *what* an identifier stands for now (a manifest digest,
+//! the digest of what a directory holds): this is asked in every build and must be cheap. [`Resolved::fetch`] brings
+//! exactly that into the store: it is only asked when no cached result makes it unnecessary.
+
+pub mod image;
+pub mod local;
+pub mod oci_layout;
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::base::{Digest, Platform};
+use crate::graph::ir::SourceOp;
+use crate::session::Session;
+use crate::store::{Snapshot, Store};
+
+use super::cancel::Cancel;
+use super::event::Unit;
+
+/// Brings trees of some schemes in.
+pub trait Source: Send + Sync {
+    /// The schemes it answers for: `docker-image`, `local`.
+    fn schemes(&self) -> &'static [&'static str];
+
+    /// What `op` stands for now. `platform` is the vertex's, `None` is the machine's own.
+    fn resolve<'a>(
+        &'a self,
+        ctx: &'a SourceCtx,
+        op: &'a SourceOp,
+        platform: Option<&'a Platform>,
+    ) -> BoxFuture<'a, Result<Arc<dyn Resolved>, SourceError>>;
+}
+
+/// A source's answer: a tree that is known by its content but perhaps not in the store yet.
+pub trait Resolved: Send + Sync {
+    /// Digest of what will be fetched: equal keys are equal trees. Becomes part of every cache key above.
+    fn key(&self) -> Digest;
+
+    /// Brings the tree into the store. Called at most once at a time for a key, in all processes.
+    fn fetch<'a>(&'a self, ctx: &'a SourceCtx) -> BoxFuture<'a, Result<Snapshot, SourceError>>;
+
+    /// Content hashes of the tree, when they are known without looking at the fetched tree.
+    fn hashes(&self) -> Option<Arc<super::content_hash::HashTree>> {
+        None
+    }
+}
+
+/// What a source may use.
+#[derive(Clone)]
+pub struct SourceCtx {
+    /// Where it goes.
+    pub store: Arc<Store>,
+    /// Whose build it is.
+    pub session: Arc<dyn Session>,
+    /// When it is on, stop soon and return [`SourceError::Cancelled`].
+    pub cancel: Cancel,
+    /// Takes progress.
+    pub progress: Arc<dyn Fn(Progress) + Send + Sync>,
+}
+
+/// How far a part of a fetch is; see [`Event::Progress`](super::event::Event::Progress).
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "as in Event::Progress")]
+pub struct Progress {
+    pub id: String,
+    pub current: u64,
+    pub total: Option<u64>,
+    pub unit: Unit,
+}
+
+/// Why a source could not be brought in.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// No source answers for this scheme.
+    #[error("there is no source for `{scheme}://`")]
+    Scheme {
+        /// The scheme.
+        scheme: String,
+    },
+    /// A source failed in its own way; the cause is its own error type.
+    #[error(transparent)]
+    Source(Box<dyn std::error::Error + Send + Sync>),
+    /// The build was stopped.
+    #[error("cancelled")]
+    Cancelled,
+}

@@ -1,0 +1,63 @@
+//! `oci-layout://` sources: an entry of an OCI layout directory of the session to a tree.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use super::image::{PulledImage, source_error};
+use super::{Resolved, Source, SourceCtx, SourceError};
+use crate::base::{ImageRef, Platform};
+use crate::engine::registry::{ImageError, Layout, resolve_layout};
+use crate::graph::ir::{SourceOp, attr};
+
+/// Images of OCI layout directories.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OciLayoutSource;
+
+impl OciLayoutSource {
+    async fn resolve_op(
+        self,
+        ctx: &SourceCtx,
+        op: &SourceOp,
+        platform: Option<&Platform>,
+    ) -> Result<PulledImage, ImageError> {
+        let bad = |reason: String| ImageError::Identifier { identifier: op.identifier.clone(), reason };
+        // Without the attribute, the repository names the store (BuildKit source/containerimage/source.go).
+        let store_id = match op.attrs.get(attr::OCI_STORE).filter(|store| !store.is_empty()) {
+            Some(store) => store.clone(),
+            None => {
+                let image: ImageRef = op.locator().parse().map_err(|error| bad(format!("{error}")))?;
+                image.path
+            }
+        };
+        let dir = ctx
+            .session
+            .oci_layout(&store_id)
+            .ok_or_else(|| bad(format!("the build provides no OCI layout named `{store_id}`")))?;
+        let platform = platform.map_or_else(Platform::host, Platform::normalize);
+        let layout = Layout::new(dir, op.locator());
+        let image = tokio::select! {
+            resolved = resolve_layout(&layout, &ctx.store, &platform) => resolved?,
+            () = ctx.cancel.cancelled() => return Err(ImageError::Cancelled),
+        };
+        PulledImage::new(image, op, attr::OCI_LAYER_LIMIT, platform)
+    }
+}
+
+impl Source for OciLayoutSource {
+    fn schemes(&self) -> &'static [&'static str] {
+        &["oci-layout"]
+    }
+
+    fn resolve<'a>(
+        &'a self,
+        ctx: &'a SourceCtx,
+        op: &'a SourceOp,
+        platform: Option<&'a Platform>,
+    ) -> BoxFuture<'a, Result<Arc<dyn Resolved>, SourceError>> {
+        Box::pin(async move {
+            let image = self.resolve_op(ctx, op, platform).await.map_err(source_error)?;
+            Ok(Arc::new(image) as Arc<dyn Resolved>)
+        })
+    }
+}

@@ -1,0 +1,103 @@
+//! The metadata database: one SQLite file in WAL mode, shared by processes. The only file that names SQLite's pragmas.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::StoreError;
+
+/// Version of [`SCHEMA`]; a store of another version is refused.
+const VERSION: i64 = 1;
+
+/// `boot` names the boot whose page cache may still hold the bytes; NULL once they are synced.
+const SCHEMA: &str = "
+CREATE TABLE layers(
+  id BLOB PRIMARY KEY, parent BLOB, parents BLOB, chain BLOB NOT NULL, created INTEGER NOT NULL,
+  description TEXT NOT NULL, empty INTEGER NOT NULL, bytes INTEGER NOT NULL, inodes INTEGER NOT NULL,
+  stamp INTEGER NOT NULL, diff_id BLOB, pulled TEXT, boot TEXT) WITHOUT ROWID;
+CREATE INDEX layers_by_diff ON layers(diff_id) WHERE diff_id IS NOT NULL;
+CREATE INDEX layers_unsynced ON layers(boot) WHERE boot IS NOT NULL;
+CREATE TABLE compressed(
+  layer BLOB NOT NULL, compression TEXT NOT NULL, descriptor TEXT NOT NULL,
+  PRIMARY KEY(layer, compression)) WITHOUT ROWID;
+CREATE TABLE squashed(key BLOB PRIMARY KEY, layer BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE blobs(digest BLOB PRIMARY KEY, size INTEGER NOT NULL, boot TEXT) WITHOUT ROWID;
+CREATE INDEX blobs_unsynced ON blobs(boot) WHERE boot IS NOT NULL;
+CREATE TABLE records(key BLOB PRIMARY KEY, outputs BLOB NOT NULL, meta BLOB NOT NULL, created INTEGER NOT NULL);
+CREATE TABLE small(place INTEGER NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, PRIMARY KEY(place, key));
+";
+
+/// The open database; calls from several threads take turns.
+pub(super) struct Database {
+    connection: Mutex<Connection>,
+    path: PathBuf,
+}
+
+impl Database {
+    /// Opens or creates the database of the store at `root`.
+    pub(super) fn open(root: &Path) -> Result<Database, StoreError> {
+        let path = root.join("db.sqlite");
+        let fail = |source| error("open", &path, source);
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = Connection::open_with_flags(&path, flags).map_err(fail)?;
+        connection.busy_timeout(Duration::from_secs(30)).map_err(fail)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        // A checkpoint at exit would cost two fsyncs; the durability watermark does it at leisure.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(fail)?;
+        let mut version: i64 =
+            connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fail)?;
+        connection
+            .execute_batch(
+                "PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=2000; PRAGMA cache_size=-8192;",
+            )
+            .map_err(fail)?;
+        if version == 0 {
+            version = create(&mut connection).map_err(fail)?;
+        }
+        if version != VERSION {
+            return Err(StoreError::Version { path: root.to_owned(), found: version, wanted: VERSION });
+        }
+        Ok(Database { connection: Mutex::new(connection), path })
+    }
+
+    /// Runs `work` on the connection. `attempt` says what it does, for the error.
+    pub(super) fn with<T>(
+        &self,
+        attempt: &'static str,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        // A panic in another thread's closure rolled its transaction back: the connection is usable.
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        work(&mut connection).map_err(|source| error(attempt, &self.path, source))
+    }
+}
+
+/// Makes the tables, unless another process does it first; the version then in the file.
+fn create(connection: &mut Connection) -> rusqlite::Result<i64> {
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version != 0 {
+        return Ok(version);
+    }
+    transaction.execute_batch(SCHEMA)?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()?;
+    Ok(VERSION)
+}
+
+fn error(attempt: &'static str, path: &Path, source: rusqlite::Error) -> StoreError {
+    match source.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StoreError::NoSpace { attempt, path: path.to_owned() },
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Corrupt {
+            what: format!("the store's database `{}`", path.display()),
+            way_out: "remove it (with its `-wal` and `-shm` files); the cache then starts empty".to_owned(),
+        },
+        _ => StoreError::Database { attempt, path: path.to_owned(), source },
+    }
+}

@@ -1,0 +1,350 @@
+//! Layers and the trees they add up to: staging, committing, viewing, forgetting.
+
+mod diff;
+mod mount;
+mod normalise;
+pub(super) mod rows;
+mod squash;
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::SystemTime;
+
+use rustix::fs::{CWD, Mode, RenameFlags, renameat_with};
+
+pub use mount::{MountPlan, Upper};
+pub(super) use normalise::OPAQUE;
+pub(super) use normalise::REPLACED;
+pub(super) use rows::delete_rows;
+
+use super::error::Context as _;
+use super::{LayerId, Result, Snapshot, Store, StoreError, layer_dir, sweep, tree};
+use crate::base::Digest;
+
+/// What is said about a layer when it is committed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LayerMeta {
+    /// What made it, for people and for the image's history.
+    pub description: String,
+    /// The blob it was pulled as.
+    pub blob: Option<BlobDescriptor>,
+}
+
+/// What is recorded of a committed layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerInfo {
+    /// Its name.
+    pub id: LayerId,
+    /// The tree it was made on: its archive is the difference to this one.
+    pub parents: Snapshot,
+    /// When it was committed, in whole milliseconds.
+    pub created_at: SystemTime,
+    /// [`LayerMeta::description`].
+    pub description: String,
+    /// It changes nothing.
+    pub empty: bool,
+    /// What it occupies.
+    pub usage: Usage,
+    /// Digest of the archive it was unpacked from, or of the one written of it, once known.
+    pub diff_id: Option<Digest>,
+    /// The blob it was pulled as.
+    pub pulled: Option<BlobDescriptor>,
+}
+
+/// What something occupies on disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Allocated bytes; a file with several names counts once per layer.
+    pub bytes: u64,
+    /// Directory entries of all kinds.
+    pub inodes: u64,
+}
+
+/// A layer's archive as a blob.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct BlobDescriptor {
+    /// Media type (OCI, or as pulled).
+    pub media_type: String,
+    /// Digest of the blob.
+    pub digest: Digest,
+    /// Size of the blob in bytes.
+    pub size: u64,
+    /// Digest of the uncompressed archive.
+    pub diff_id: Digest,
+}
+
+/// A directory in `staging`, removed when dropped unless it was published.
+pub(super) struct Staged {
+    store: Store,
+    /// `staging/<owner>/<n>`; `None` once published.
+    dir: Option<PathBuf>,
+    /// `staging/<owner>/<n>/fs`.
+    fs: OwnedFd,
+}
+
+impl Staged {
+    /// A staged layer with an empty `fs` directory.
+    pub(super) fn new(store: &Store) -> Result<Staged> {
+        let dir = store.inner.owner.new_dir()?;
+        let open = || {
+            let path = dir.join("fs");
+            fs::create_dir(&path).at("create", &path)?;
+            let fs: OwnedFd = File::open(&path).at("open", &path)?.into();
+            rustix::fs::fchmod(&fs, Mode::from_raw_mode(0o755)).at("set the mode of", &path)?;
+            Ok(fs)
+        };
+        match open() {
+            Ok(fs) => Ok(Staged { store: store.clone(), dir: Some(dir), fs }),
+            Err(error) => {
+                sweep::remove_dir(&dir)?;
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn fs(&self) -> BorrowedFd<'_> {
+        self.fs.as_fd()
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        self.dir.as_deref().expect("only publishing takes the directory, and consumes the layer")
+    }
+
+    /// Moves the directory to its place and adds the row, last.
+    pub(super) fn publish(mut self, row: &rows::NewLayer<'_>) -> Result<LayerId> {
+        let id = LayerId::random();
+        let inner = &self.store.inner;
+        let from = self.dir.clone().expect("nothing is published twice");
+        let to = inner.root.join("layers").join(id.to_string());
+        let root = tree::stat_fd(&self.fs).at("look at", &from)?;
+        let publishing = inner.owner.announce("layer", &id.to_string())?;
+        renameat_with(CWD, &from, CWD, &to, RenameFlags::NOREPLACE).at("publish", &to)?;
+        self.dir = None;
+        if let Err(error) = rows::insert(&inner.database, id, stamp(&root), row, &inner.boot_id) {
+            // Without a row nobody can know the directory.
+            let _ = sweep::remove_dir(&to);
+            return Err(error);
+        }
+        publishing.done();
+        inner.watermark.raise();
+        Ok(id)
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if let Some(dir) = &self.dir {
+            // What stays is swept when a store is opened after this process.
+            let _ = sweep::remove_dir(dir);
+        }
+    }
+}
+
+/// What tells that a layer's root directory is the one that was committed: nothing may have been added or removed.
+fn stamp(root: &tree::Meta) -> i64 {
+    root.mtime.0.wrapping_mul(1_000_000_000).wrapping_add(root.mtime.1.into())
+}
+
+/// A layer being made. Dropped without commit, it leaves nothing.
+pub struct ActiveLayer {
+    staged: Staged,
+    parents: Snapshot,
+    /// Attributes the root began with: those of the tree below.
+    root: tree::Meta,
+    n_mounts: AtomicU32,
+}
+
+impl ActiveLayer {
+    /// The tree below.
+    pub fn parents(&self) -> &Snapshot {
+        &self.parents
+    }
+
+    /// A detached writable mount of the tree with this layer on top; closing it dissolves it.
+    ///
+    /// The descriptor is good for looking things up (`openat2(fd, ..)`) and for `move_mount`, not for listing: open `.`.
+    /// Close one mount before making the next: two at once would not see each other's changes.
+    pub fn mount(&self) -> Result<OwnedFd> {
+        let plan = self.plan()?;
+        plan.mount().map_err(|error| self.staged.store.explain_mount(&self.parents, error))
+    }
+
+    /// What [`ActiveLayer::mount`] mounts, for a process that mounts it itself. Each plan is good for one mount.
+    pub fn plan(&self) -> Result<MountPlan> {
+        let lowers = self.staged.store.lower_dirs(&self.parents)?;
+        let dir = self.staged.dir().join("fs");
+        // A volatile overlay refuses a work directory that was used before.
+        let work = self.staged.dir().join(format!("work{}", self.n_mounts.fetch_add(1, Ordering::Relaxed)));
+        fs::create_dir(&work).at("create", &work)?;
+        Ok(MountPlan { lowers, upper: Some(Upper { dir, work }) })
+    }
+
+    /// The directory that collects the changes. Write here directly only what needs no look at the parents.
+    pub fn upper_dir(&self) -> BorrowedFd<'_> {
+        self.staged.fs()
+    }
+
+    /// Publishes the layer. All mounts of it must be closed.
+    pub fn commit(self, meta: &LayerMeta) -> Result<LayerId> {
+        let ActiveLayer { staged, parents, root, n_mounts } = self;
+        for n in 0..n_mounts.into_inner() {
+            sweep::remove_dir(&staged.dir().join(format!("work{n}")))?;
+        }
+        let usage = staged.normalise(&parents)?;
+        let now = tree::stat_fd(staged.fs()).at("look at", staged.dir())?;
+        let same_root = (now.mode, now.uid, now.gid) == (root.mode, root.uid, root.gid);
+        let empty = usage.inodes == 0 && same_root;
+        staged.publish(&rows::NewLayer { parents: &parents, meta, empty, usage, diff_id: None })
+    }
+}
+
+impl Staged {
+    /// Brings `fs` into the form of committed layers; see [`normalise`].
+    pub(super) fn normalise(&self, parents: &Snapshot) -> Result<Usage> {
+        let store = &self.store;
+        let base = || if parents.is_scratch() { Ok(None) } else { store.view(parents).map(Some) };
+        normalise::normalise(self.fs(), &base, self.dir())
+    }
+
+    /// [`Staged::publish`] for a layer that was unpacked.
+    pub(super) fn publish_unpacked(
+        self,
+        parents: &Snapshot,
+        diff_id: Digest,
+        usage: Usage,
+        meta: &LayerMeta,
+    ) -> Result<LayerId> {
+        let empty = usage.inodes == 0;
+        self.publish(&rows::NewLayer { parents, meta, empty, usage, diff_id: Some(diff_id) })
+    }
+}
+
+impl Store {
+    /// Starts a new layer on top of `parents`. Dropped without commit, it leaves nothing.
+    pub fn stage(&self, parents: &Snapshot) -> Result<ActiveLayer> {
+        let staged = Staged::new(self)?;
+        self.inherit_root(&staged, parents)?;
+        let root = tree::stat_fd(staged.fs()).at("look at", staged.dir())?;
+        Ok(ActiveLayer { staged, parents: parents.clone(), root, n_mounts: AtomicU32::new(0) })
+    }
+
+    /// Gives a new layer's root the attributes of the tree below: overlayfs shows the top one's.
+    pub(super) fn inherit_root(&self, staged: &Staged, parents: &Snapshot) -> Result<()> {
+        let Some(&top) = parents.layers.last() else { return Ok(()) };
+        let path = self.layer_fs(top);
+        let dir = match File::open(&path) {
+            Ok(dir) => OwnedFd::from(dir),
+            Err(_) => return Err(self.lost(top)),
+        };
+        let meta = tree::stat_fd(&dir).at("look at", &path)?;
+        tree::copy_attributes(&dir, b".", &meta, staged.fs(), b".").at("set the attributes of", staged.dir())
+    }
+
+    /// A detached read-only mount of the tree; closing it dissolves it.
+    ///
+    /// The descriptor is good for looking things up (`openat2(fd, ..)`) and for `move_mount`, not for listing: open `.`.
+    /// `Err(NoLayer)` when a layer is missing: a cache miss for the caller.
+    pub fn view(&self, tree: &Snapshot) -> Result<OwnedFd> {
+        self.view_plan(tree)?.mount().map_err(|error| self.explain_mount(tree, error))
+    }
+
+    /// What [`Store::view`] mounts, for a process that mounts it itself.
+    pub fn view_plan(&self, tree: &Snapshot) -> Result<MountPlan> {
+        let mut lowers = self.lower_dirs(tree)?;
+        if lowers.len() < 2 {
+            // Overlayfs wants two, and a single layer must not show its whiteouts.
+            lowers.push(self.inner.root.join("empty"));
+        }
+        Ok(MountPlan { lowers, upper: None })
+    }
+
+    /// The layer directories to stack, top first: each layer once, no empty ones, few enough for the kernel.
+    fn lower_dirs(&self, tree: &Snapshot) -> Result<Vec<PathBuf>> {
+        let mut seen = HashSet::with_capacity(tree.layers.len());
+        // Of two equal layers the lower one changes nothing: whatever it did, the upper does again.
+        let distinct: Vec<LayerId> =
+            tree.layers.iter().rev().copied().filter(|it| seen.insert(*it)).collect();
+        let empty = rows::empty_flags(&self.inner.database, &distinct)?;
+        let mut wanted = Vec::with_capacity(distinct.len());
+        for (layer, empty) in distinct.into_iter().zip(empty) {
+            match empty {
+                Some(true) => {}
+                Some(false) => wanted.push(layer),
+                None => return Err(StoreError::NoLayer { layer }),
+            }
+        }
+        let stack = self.squash(wanted)?;
+        Ok(stack.into_iter().map(|it| self.layer_fs(it)).collect())
+    }
+
+    /// The error of a failed mount, a layer that lost its directory found out and forgotten.
+    fn explain_mount(&self, tree: &Snapshot, error: StoreError) -> StoreError {
+        if matches!(&error, StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+            && let Some(&layer) = tree.layers.iter().find(|it| !self.layer_fs(**it).is_dir())
+        {
+            return self.lost(layer);
+        }
+        error
+    }
+
+    fn lost(&self, layer: LayerId) -> StoreError {
+        // If the row cannot be dropped now, the next look finds it again.
+        let _ = self.forget_layer(layer);
+        StoreError::NoLayer { layer }
+    }
+
+    pub(super) fn layer_fs(&self, layer: LayerId) -> PathBuf {
+        let mut path = layer_dir(&self.inner.root, layer);
+        path.push("fs");
+        path
+    }
+
+    /// Whether every layer of the tree is there and looks whole; cheap. `false` is a cache miss.
+    pub fn check(&self, tree: &Snapshot) -> bool {
+        let Ok(stamps) = rows::stamps(&self.inner.database, &tree.layers) else { return false };
+        tree.layers.iter().zip(stamps).all(|(layer, recorded)| {
+            let found = tree::stat(CWD, self.layer_fs(*layer).as_os_str().as_encoded_bytes());
+            matches!((found, recorded), (Ok(Some(found)), Some(recorded)) if found.is_dir() && stamp(&found) == recorded)
+        })
+    }
+
+    /// What is recorded of a layer; `None` when it is not in the store.
+    pub fn layer(&self, layer: LayerId) -> Result<Option<LayerInfo>> {
+        rows::read(&self.inner.database, layer)
+    }
+
+    /// The layer that unpacking the archive `diff_id` on `parents` gave before, if it is still whole.
+    pub fn find_layer(&self, parents: &Snapshot, diff_id: &Digest) -> Result<Option<LayerId>> {
+        let found = rows::by_diff(&self.inner.database, parents, diff_id)?;
+        Ok(found.into_iter().find(|it| self.check(&Snapshot { layers: vec![*it] })))
+    }
+
+    /// Drops a layer's row and directory (damaged or unwanted). Records that name it become misses.
+    pub fn forget_layer(&self, layer: LayerId) -> Result<()> {
+        self.inner.database.with("drop a layer's row", |connection| {
+            let transaction = connection.transaction()?;
+            delete_rows(&transaction, layer.as_bytes())?;
+            transaction.commit()
+        })?;
+        sweep::remove_dir(&layer_dir(&self.inner.root, layer))
+    }
+
+    /// Bytes and inodes the tree's layers occupy, each layer once.
+    pub fn usage(&self, tree: &Snapshot) -> Result<Usage> {
+        let distinct: std::collections::BTreeSet<LayerId> = tree.layers.iter().copied().collect();
+        let mut sum = Usage::default();
+        for layer in distinct {
+            let info = self.layer(layer)?.ok_or(StoreError::NoLayer { layer })?;
+            sum.bytes += info.usage.bytes;
+            sum.inodes += info.usage.inodes;
+        }
+        Ok(sum)
+    }
+}

@@ -1,0 +1,165 @@
+//! From what overlayfs (or the applier) left in an upper directory to the form of committed layers.
+//!
+//! A committed layer can be stacked on any tree, so it says everything by entries: an opaque directory becomes
+//! explicit whiteouts for the names it hides in the tree it was made on. Overlayfs's own attributes go, except two:
+//!
+//! - [`ORIGIN`], empty, on each directory that holds whiteouts. Where such a directory is not merged with another one
+//!   (nothing of that name lies below), the kernel lists its whiteouts as entries unless this attribute says that the
+//!   directory once was copied up (`ovl_path_check_origin_xattr`, fs/overlayfs/inode.c; seen on 6.18).
+//! - [`REPLACED`] on a directory that was opaque: its archive entry is written even if it equals the one it replaced,
+//!   as BuildKit does. Overlayfs hides the attribute, as all of its prefix.
+
+use std::cell::OnceCell;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
+
+use super::super::error::Context as _;
+use super::Usage;
+use crate::store::{Result, tree};
+
+const PREFIX: &[u8] = b"trusted.overlay.";
+/// See the module's text.
+pub(in crate::store) const ORIGIN: &[u8] = b"trusted.overlay.origin";
+/// See the module's text.
+pub(in crate::store) const REPLACED: &[u8] = b"trusted.overlay.bkl_replaced";
+/// Overlayfs's mark of a directory that hides all of that name below.
+pub(in crate::store) const OPAQUE: &[u8] = b"trusted.overlay.opaque";
+const IMPURE: &[u8] = b"trusted.overlay.impure";
+
+/// Normalises the layer at `upper` in place and says what it occupies, its root not counted.
+///
+/// `base` mounts the tree below when it is first needed; `None`: there is nothing below.
+pub(super) fn normalise(
+    upper: BorrowedFd<'_>,
+    base: &dyn Fn() -> Result<Option<OwnedFd>>,
+    shown: &Path,
+) -> Result<Usage> {
+    let mut walk = Walk {
+        base,
+        mounted: OnceCell::new(),
+        shown,
+        path: Vec::new(),
+        usage: Usage::default(),
+        links: Default::default(),
+    };
+    if tree::xattr(upper, b".", OPAQUE).at("read attributes of", shown)?.as_deref() == Some(b"y") {
+        walk.spell_out(upper, b".", upper)?;
+    }
+    walk.below(upper)?;
+    walk.settle_directory(upper, b".")?;
+    Ok(walk.usage)
+}
+
+struct Walk<'a> {
+    base: &'a dyn Fn() -> Result<Option<OwnedFd>>,
+    mounted: OnceCell<Option<OwnedFd>>,
+    /// Names the layer in errors.
+    shown: &'a Path,
+    /// Path of the current directory below the root, each component followed by `/`.
+    path: Vec<u8>,
+    usage: Usage,
+    /// Inodes with several names, counted already.
+    links: std::collections::HashSet<u64>,
+}
+
+impl Walk<'_> {
+    /// Goes through the entries of `dir`.
+    fn below(&mut self, dir: BorrowedFd<'_>) -> Result<()> {
+        let mut holds_whiteouts = false;
+        // Only directories marked impure hold copied-up files, and only those carry attributes.
+        let impure = tree::xattr(dir, b".", IMPURE).at("read attributes of", self.shown)?.is_some();
+        for name in tree::names(dir).at("list", self.shown)? {
+            let Some(meta) = tree::stat(dir, &name).at("look at", self.shown)? else { continue };
+            self.usage.inodes += 1;
+            if meta.nlink == 1 || meta.is_dir() || self.links.insert(meta.ino) {
+                self.usage.bytes += meta.n_blocks * 512;
+            }
+            if meta.is_dir() {
+                let child = tree::open_dir(dir, &name).at("open", self.shown)?;
+                let n_path = self.path.len();
+                self.path.extend_from_slice(&name);
+                if tree::xattr(dir, &name, OPAQUE).at("read attributes of", self.shown)?.as_deref()
+                    == Some(b"y")
+                {
+                    self.spell_out(dir, &name, child.as_fd())?;
+                }
+                self.path.push(b'/');
+                self.below(child.as_fd())?;
+                self.path.truncate(n_path);
+                self.settle_directory(dir, &name)?;
+            } else if meta.is_whiteout() {
+                holds_whiteouts = true;
+            } else if impure {
+                self.strip(dir, &name)?;
+            }
+        }
+        if holds_whiteouts {
+            tree::set_xattr(dir, b".", ORIGIN, b"").at("mark", self.shown)?;
+        }
+        Ok(())
+    }
+
+    /// Removes overlayfs's attributes from a directory that was gone through, except those that stay.
+    fn settle_directory(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+        for (key, value) in tree::xattrs(dir, name).at("read attributes of", self.shown)? {
+            let stays = key == REPLACED || (key == ORIGIN && value.is_empty());
+            if key.starts_with(PREFIX) && !stays {
+                tree::remove_xattr(dir, name, &key).at("remove an attribute of", self.shown)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn strip(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+        for (key, _) in tree::xattrs(dir, name).at("read attributes of", self.shown)? {
+            if key.starts_with(PREFIX) {
+                tree::remove_xattr(dir, name, &key).at("remove an attribute of", self.shown)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the opaque directory `name` (open as `child`) hide by whiteouts what it hides by being opaque.
+    fn spell_out(&self, dir: BorrowedFd<'_>, name: &[u8], child: BorrowedFd<'_>) -> Result<()> {
+        let base = match self.mounted.get() {
+            Some(base) => base,
+            None => {
+                let base = (self.base)()?;
+                self.mounted.get_or_init(|| base)
+            }
+        };
+        let Some(base) = base else { return Ok(()) };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let path = if self.path.is_empty() { &b"."[..] } else { &self.path };
+        let hidden = match openat2(base, path, flags, Mode::empty(), resolve) {
+            Ok(hidden) => hidden,
+            // No directory there: nothing would shine through.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(()),
+            Err(error) => return Err(error).at("look below", self.shown),
+        };
+        hide(child, hidden.as_fd()).at("add whiteouts to", self.shown)?;
+        tree::set_xattr(dir, name, REPLACED, b"y").at("mark", self.shown)
+    }
+}
+
+/// Adds a whiteout to `over` for each name of `hidden` it lacks, and so in each directory both have.
+fn hide(over: BorrowedFd<'_>, hidden: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    let before = tree::stat_fd(over)?;
+    for name in tree::names(hidden)? {
+        match tree::stat(over, &name)? {
+            None => tree::make_whiteout(over, &name)?,
+            Some(meta) if meta.is_dir() => match tree::open_dir(hidden, &name) {
+                // A directory inside of an opaque one is all new too: nothing of its namesake may shine through.
+                Ok(below) => hide(tree::open_dir(over, &name)?.as_fd(), below.as_fd())?,
+                Err(Errno::NOTDIR | Errno::LOOP) => {}
+                Err(error) => return Err(error),
+            },
+            Some(_) => {}
+        }
+    }
+    tree::set_mtime(over, b".", before.mtime)
+}

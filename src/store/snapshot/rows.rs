@@ -1,0 +1,252 @@
+//! The rows of layers in the database.
+
+use std::time::SystemTime;
+
+use rusqlite::{Connection, OptionalExtension as _, Row};
+
+use super::super::db::Database;
+use super::super::records::{decode_layers, from_millis, to_millis};
+use super::{BlobDescriptor, LayerInfo, LayerMeta, Usage};
+use crate::base::Digest;
+use crate::store::{LayerId, Result, Snapshot};
+
+/// A layer about to get its row.
+pub(in crate::store) struct NewLayer<'a> {
+    pub(super) parents: &'a Snapshot,
+    pub(super) meta: &'a LayerMeta,
+    pub(super) empty: bool,
+    pub(super) usage: Usage,
+    pub(super) diff_id: Option<Digest>,
+}
+
+/// Adds a layer's row.
+pub(super) fn insert(
+    database: &Database,
+    id: LayerId,
+    stamp: i64,
+    new: &NewLayer<'_>,
+    boot_id: &str,
+) -> Result<()> {
+    database.with("add a layer's row", |connection| {
+        let chain = new.parents.with(id).key();
+        // In a chain the parents are "the top one's parents and itself": one id instead of the whole list, so that
+        // a chain of n steps takes n ids and not n squared.
+        let parent = match new.parents.layers.last() {
+            Some(top) => is_chain(connection, *top, new.parents)?.then_some(*top),
+            None => None,
+        };
+        let list = parent.is_none().then(|| {
+            new.parents.layers.iter().flat_map(|it| it.as_bytes().iter().copied()).collect::<Vec<u8>>()
+        });
+        let pulled = new.meta.blob.as_ref().map(to_json);
+        let sql = "INSERT INTO layers(id, parent, parents, chain, created, description, empty, bytes, inodes, stamp,
+                   diff_id, pulled, boot) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+        connection.prepare_cached(sql)?.execute((
+            id.as_bytes(),
+            parent.as_ref().map(LayerId::as_bytes),
+            list,
+            chain,
+            to_millis(SystemTime::now()),
+            &new.meta.description,
+            new.empty,
+            new.usage.bytes.cast_signed(),
+            new.usage.inodes.cast_signed(),
+            stamp,
+            new.diff_id.as_ref().map(Digest::as_bytes),
+            pulled,
+            boot_id,
+        ))?;
+        Ok(())
+    })
+}
+
+fn is_chain(connection: &Connection, top: LayerId, tree: &Snapshot) -> rusqlite::Result<bool> {
+    let mut statement = connection.prepare_cached("SELECT chain FROM layers WHERE id = ?1")?;
+    let chain: Option<Vec<u8>> = statement.query_row([top.as_bytes()], |row| row.get(0)).optional()?;
+    Ok(chain.is_some_and(|it| it == tree.key()))
+}
+
+/// Whether each layer changes nothing; `None` for one that has no row.
+pub(super) fn empty_flags(database: &Database, layers: &[LayerId]) -> Result<Vec<Option<bool>>> {
+    per_layer(database, "SELECT empty FROM layers WHERE id = ?1", layers)
+}
+
+/// Each layer's root stamp; `None` for one that has no row.
+pub(super) fn stamps(database: &Database, layers: &[LayerId]) -> Result<Vec<Option<i64>>> {
+    per_layer(database, "SELECT stamp FROM layers WHERE id = ?1", layers)
+}
+
+fn per_layer<T: rusqlite::types::FromSql>(
+    database: &Database,
+    sql: &str,
+    layers: &[LayerId],
+) -> Result<Vec<Option<T>>> {
+    database.with("read layer rows", |connection| {
+        let transaction = connection.transaction()?;
+        let mut statement = transaction.prepare_cached(sql)?;
+        layers.iter().map(|it| statement.query_row([it.as_bytes()], |row| row.get(0)).optional()).collect()
+    })
+}
+
+/// A layer's whole row.
+pub(super) fn read(database: &Database, id: LayerId) -> Result<Option<LayerInfo>> {
+    database.with("read a layer's row", |connection| {
+        let sql =
+            "SELECT created, description, empty, bytes, inodes, diff_id, pulled FROM layers WHERE id = ?1";
+        let transaction = connection.transaction()?;
+        let info =
+            transaction.prepare_cached(sql)?.query_row([id.as_bytes()], |row| info(id, row)).optional()?;
+        let Some(mut info) = info else { return Ok(None) };
+        // A layer whose parents are gone is of no use.
+        let Some(parents) = parents(&transaction, id)? else { return Ok(None) };
+        info.parents = parents;
+        Ok(Some(info))
+    })
+}
+
+fn info(id: LayerId, row: &Row<'_>) -> rusqlite::Result<LayerInfo> {
+    let diff_id: Option<[u8; 32]> = row.get(5)?;
+    let pulled: Option<String> = row.get(6)?;
+    Ok(LayerInfo {
+        id,
+        parents: Snapshot::scratch(),
+        created_at: from_millis(row.get(0)?),
+        description: row.get(1)?,
+        empty: row.get(2)?,
+        usage: Usage {
+            bytes: row.get::<_, i64>(3)?.cast_unsigned(),
+            inodes: row.get::<_, i64>(4)?.cast_unsigned(),
+        },
+        diff_id: diff_id.map(Digest::from_bytes),
+        pulled: pulled.and_then(|it| from_json(&it)),
+    })
+}
+
+/// The tree a layer was made on; `None` when a link of the chain is missing.
+fn parents(connection: &Connection, id: LayerId) -> rusqlite::Result<Option<Snapshot>> {
+    let mut statement = connection.prepare_cached("SELECT parent, parents FROM layers WHERE id = ?1")?;
+    let mut upper = Vec::new();
+    let mut at = id;
+    loop {
+        let row = statement
+            .query_row([at.as_bytes()], |row| {
+                Ok((row.get::<_, Option<[u8; 16]>>(0)?, row.get::<_, Option<Vec<u8>>>(1)?))
+            })
+            .optional()?;
+        match row {
+            Some((Some(parent), _)) => {
+                at = LayerId::from_bytes(parent);
+                upper.push(at);
+            }
+            Some((None, list)) => {
+                let Some(mut tree) = decode_layers(&list.unwrap_or_default()) else { return Ok(None) };
+                tree.layers.extend(upper.into_iter().rev());
+                return Ok(Some(tree));
+            }
+            None => return Ok(None),
+        }
+    }
+}
+
+/// The layers made on `parents` whose archive has this diff ID, newest first.
+pub(super) fn by_diff(database: &Database, parents: &Snapshot, diff_id: &Digest) -> Result<Vec<LayerId>> {
+    database.with("look for a layer", |connection| {
+        let sql = "SELECT id, chain FROM layers WHERE diff_id = ?1 ORDER BY created DESC";
+        let mut statement = connection.prepare_cached(sql)?;
+        let rows = statement.query_map([diff_id.as_bytes()], |row| {
+            Ok((LayerId::from_bytes(row.get(0)?), row.get::<_, [u8; 16]>(1)?))
+        })?;
+        let mut found = Vec::new();
+        for row in rows {
+            let (id, chain) = row?;
+            if parents.with(id).key() == chain {
+                found.push(id);
+            }
+        }
+        Ok(found)
+    })
+}
+
+/// Notes the diff ID of a layer, found when its archive was written.
+pub(in crate::store) fn set_diff_id(database: &Database, id: LayerId, diff_id: &Digest) -> Result<()> {
+    database.with("note a diff ID", |connection| {
+        let mut statement = connection.prepare_cached("UPDATE layers SET diff_id = ?2 WHERE id = ?1")?;
+        statement.execute((id.as_bytes(), diff_id.as_bytes()))?;
+        Ok(())
+    })
+}
+
+/// The blob a layer was compressed to before.
+pub(in crate::store) fn compressed(
+    database: &Database,
+    id: LayerId,
+    how: &str,
+) -> Result<Option<BlobDescriptor>> {
+    let found = database.with("look for a compressed layer", |connection| {
+        let sql = "SELECT descriptor FROM compressed WHERE layer = ?1 AND compression = ?2";
+        connection
+            .prepare_cached(sql)?
+            .query_row((id.as_bytes(), how), |row| row.get::<_, String>(0))
+            .optional()
+    })?;
+    Ok(found.and_then(|it| from_json(&it)))
+}
+
+/// The diff ID of an archive written of the layer before.
+pub(in crate::store) fn written_diff_id(database: &Database, id: LayerId) -> Result<Option<Digest>> {
+    let found = database.with("look for a compressed layer", |connection| {
+        let mut statement =
+            connection.prepare_cached("SELECT descriptor FROM compressed WHERE layer = ?1 LIMIT 1")?;
+        statement.query_row([id.as_bytes()], |row| row.get::<_, String>(0)).optional()
+    })?;
+    Ok(found.and_then(|it| from_json(&it)).map(|it| it.diff_id))
+}
+
+/// Notes the blob a layer was compressed to.
+pub(in crate::store) fn set_compressed(
+    database: &Database,
+    id: LayerId,
+    how: &str,
+    blob: &BlobDescriptor,
+) -> Result<()> {
+    database.with("note a compressed layer", |connection| {
+        let sql = "INSERT OR REPLACE INTO compressed(layer, compression, descriptor) VALUES(?1, ?2, ?3)";
+        connection.prepare_cached(sql)?.execute((id.as_bytes(), how, to_json(blob)))?;
+        Ok(())
+    })
+}
+
+/// The layer that a list of layers was squashed to before.
+pub(super) fn squashed(database: &Database, key: &[u8; 16]) -> Result<Option<LayerId>> {
+    database.with("look for a squashed layer", |connection| {
+        let mut statement = connection.prepare_cached("SELECT layer FROM squashed WHERE key = ?1")?;
+        let found: Option<[u8; 16]> = statement.query_row([key], |row| row.get(0)).optional()?;
+        Ok(found.map(LayerId::from_bytes))
+    })
+}
+
+/// Notes the layer that a list of layers was squashed to.
+pub(super) fn set_squashed(database: &Database, key: &[u8; 16], layer: LayerId) -> Result<()> {
+    database.with("note a squashed layer", |connection| {
+        let sql = "INSERT OR REPLACE INTO squashed(key, layer) VALUES(?1, ?2)";
+        connection.prepare_cached(sql)?.execute((key, layer.as_bytes()))?;
+        Ok(())
+    })
+}
+
+/// Drops all rows about a layer.
+pub(in crate::store) fn delete_rows(connection: &Connection, id: &[u8]) -> rusqlite::Result<()> {
+    connection.prepare_cached("DELETE FROM layers WHERE id = ?1")?.execute([id])?;
+    connection.prepare_cached("DELETE FROM compressed WHERE layer = ?1")?.execute([id])?;
+    connection.prepare_cached("DELETE FROM squashed WHERE layer = ?1")?.execute([id])?;
+    Ok(())
+}
+
+fn to_json(blob: &BlobDescriptor) -> String {
+    serde_json::to_string(blob).expect("a struct of strings and numbers is JSON")
+}
+
+/// What does not parse is damage: as good as absent.
+fn from_json(text: &str) -> Option<BlobDescriptor> {
+    serde_json::from_str(text).ok()
+}

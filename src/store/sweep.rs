@@ -1,0 +1,217 @@
+//! What opening a store cleans up: half-done work of processes that died, and what another boot left unsynced.
+//!
+//! Each process owns `staging/<owner>/` and the files `ingest/<owner>-*`, and holds a flock on
+//! `staging/<owner>/owner` for as long as it lives: the kernel frees it, however the process ends.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::db::Database;
+use super::error::Context as _;
+use super::id::random_name;
+use super::{LayerId, Result, layer_dir, tree};
+
+/// This process's corner of the store for work in progress.
+pub(super) struct Owner {
+    name: String,
+    /// `staging/<owner>`, removed when dropped.
+    dir: PathBuf,
+    ingest_dir: PathBuf,
+    next: AtomicU64,
+    /// Held, never read.
+    _lock: File,
+}
+
+impl Owner {
+    /// A fresh directory for something being built.
+    pub(super) fn new_dir(&self) -> Result<PathBuf> {
+        let dir = self.dir.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
+        fs::create_dir(&dir).at("create", &dir)?;
+        Ok(dir)
+    }
+
+    /// A fresh path for a blob being written.
+    pub(super) fn new_ingest(&self) -> PathBuf {
+        self.ingest_dir.join(format!("{}-{}", self.name, self.next.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// Notes that something moves to its place now and gets its row afterwards. If the process dies in between, the
+    /// next open finds the note and removes what has no row.
+    pub(super) fn announce(&self, what: &'static str, name: &str) -> Result<Publishing> {
+        let path = self.dir.join(format!("publish-{what}-{name}"));
+        File::create(&path).at("create", &path)?;
+        Ok(Publishing { path })
+    }
+}
+
+/// A note of [`Owner::announce`].
+pub(super) struct Publishing {
+    path: PathBuf,
+}
+
+impl Publishing {
+    /// The row is there.
+    pub(super) fn done(self) {
+        // A note that stays is read, checked against the rows, and changes nothing.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        // What stays behind is swept at the next open.
+        let _ = remove_dir(&self.dir);
+    }
+}
+
+/// Removes a directory and all below it; a missing one is fine.
+pub(super) fn remove_dir(dir: &Path) -> Result<()> {
+    let (parent, name) = (dir.parent().unwrap_or(Path::new("/")), dir.file_name().unwrap_or_default());
+    let parent_fd: OwnedFd = File::open(parent).at("open", parent)?.into();
+    tree::remove(&parent_fd, name.as_encoded_bytes()).at("remove", dir)
+}
+
+/// Claims a corner for this process and removes those of dead ones.
+pub(super) fn claim(root: &Path, database: &Database) -> Result<Owner> {
+    let staging = root.join("staging");
+    // Claiming and sweeping take turns: a corner not yet locked must not look dead.
+    let guard_path = staging.join("guard");
+    let guard = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&guard_path)
+        .at("open", &guard_path)?;
+    flock(&guard, FlockOperation::LockExclusive).at("lock", &guard_path)?;
+    let name = random_name();
+    let dir = staging.join(&name);
+    fs::create_dir(&dir).at("create", &dir)?;
+    let lock_path = dir.join("owner");
+    let lock = File::create(&lock_path).at("create", &lock_path)?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive).at("lock", &lock_path)?;
+    let owner = Owner { dir, ingest_dir: root.join("ingest"), next: AtomicU64::new(0), _lock: lock, name };
+    let dead = take_dead(&staging, &owner)?;
+    sweep_ingest(&owner.ingest_dir, &staging)?;
+    drop(guard);
+    for dir in dead {
+        drop_unpublished(root, &dir, database)?;
+        remove_dir(&dir)?;
+    }
+    Ok(owner)
+}
+
+/// Removes what a dead process moved to its place without adding its row.
+fn drop_unpublished(root: &Path, dead: &Path, database: &Database) -> Result<()> {
+    for entry in fs::read_dir(dead).at("list", dead)? {
+        let name = entry.at("list", dead)?.file_name();
+        let Some((what, name)) = name.to_str().and_then(|it| it.strip_prefix("publish-")?.split_once('-'))
+        else {
+            continue;
+        };
+        let has_row = |sql: &str, key: &[u8]| {
+            database.with("look for a row", |connection| connection.prepare_cached(sql)?.exists([key]))
+        };
+        match what {
+            "layer" => {
+                if let Ok(id) = name.parse::<LayerId>()
+                    && !has_row("SELECT 1 FROM layers WHERE id = ?1", id.as_bytes())?
+                {
+                    remove_dir(&layer_dir(root, id))?;
+                }
+            }
+            "blob" => {
+                if let Ok(digest) = format!("sha256:{name}").parse::<crate::base::Digest>()
+                    && !has_row("SELECT 1 FROM blobs WHERE digest = ?1", digest.as_bytes())?
+                {
+                    super::content::remove_file(&super::content::blob_path(root, &digest))?;
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Moves the corners of dead processes into our own, so that removing them needs no turn.
+fn take_dead(staging: &Path, owner: &Owner) -> Result<Vec<PathBuf>> {
+    let mut dead = Vec::new();
+    for entry in fs::read_dir(staging).at("list", staging)? {
+        let entry = entry.at("list", staging)?;
+        let path = entry.path();
+        if entry.file_name() == "guard" || entry.file_name() == owner.name.as_str() {
+            continue;
+        }
+        let is_alive = File::open(path.join("owner"))
+            .is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err());
+        if !is_alive {
+            let taken = owner.dir.join(format!("dead-{}", owner.next.fetch_add(1, Ordering::Relaxed)));
+            fs::rename(&path, &taken).at("move", &path)?;
+            dead.push(taken);
+        }
+    }
+    Ok(dead)
+}
+
+fn sweep_ingest(ingest: &Path, staging: &Path) -> Result<()> {
+    for entry in fs::read_dir(ingest).at("list", ingest)? {
+        let entry = entry.at("list", ingest)?;
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|it| it.split_once('-')).map(|(owner, _)| owner);
+        if !owner.is_some_and(|it| staging.join(it).is_dir()) {
+            fs::remove_file(entry.path()).at("remove", entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Drops the layers and blobs that another boot wrote and nobody synced.
+pub(super) fn drop_unsynced(root: &Path, database: &Database, boot_id: &str) -> Result<()> {
+    let (layers, blobs) = database.with("read the unsynced rows", |connection| {
+        let read = |sql: &str| {
+            let mut statement = connection.prepare(sql)?;
+            let rows = statement.query_map([boot_id], |row| row.get::<_, Vec<u8>>(0))?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        Ok((
+            read("SELECT id FROM layers WHERE boot IS NOT NULL AND boot <> ?1")?,
+            read("SELECT digest FROM blobs WHERE boot IS NOT NULL AND boot <> ?1")?,
+        ))
+    })?;
+    if layers.is_empty() && blobs.is_empty() {
+        return Ok(());
+    }
+    // Files first: a row without its files is found out by `check`, files without a row would stay for ever.
+    for id in &layers {
+        if let Ok(id) = <[u8; 16]>::try_from(id.as_slice()) {
+            remove_dir(&layer_dir(root, LayerId::from_bytes(id)))?;
+        }
+    }
+    for digest in &blobs {
+        if let Ok(digest) = <[u8; 32]>::try_from(digest.as_slice()) {
+            let path = super::content::blob_path(root, &crate::base::Digest::from_bytes(digest));
+            super::content::remove_file(&path)?;
+        }
+    }
+    database.with("drop the unsynced rows", |connection| {
+        let transaction = connection.transaction()?;
+        for id in &layers {
+            super::snapshot::delete_rows(&transaction, id)?;
+        }
+        for digest in &blobs {
+            transaction.execute("DELETE FROM blobs WHERE digest = ?1", [digest])?;
+        }
+        transaction.commit()
+    })
+}
+
+/// Takes the store's shared lock, held for life.
+pub(super) fn lock_shared(root: &Path) -> Result<File> {
+    let path = root.join("lock");
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path).at("open", &path)?;
+    flock(lock.as_fd(), FlockOperation::LockShared).at("lock", &path)?;
+    Ok(lock)
+}

@@ -1,0 +1,151 @@
+//! Tests of the store. Those named `.._as_root` mount overlays and make devices: they need root and a real file system.
+
+mod archives;
+mod faults;
+mod hostile;
+mod shared;
+mod trees;
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::SystemTime;
+
+use super::{Durability, LayerId, LayerMeta, Options, Record, Snapshot, Store, Table};
+use crate::base::Digest;
+
+/// A store of its own, gone with the returned directory.
+pub(super) fn store() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    (dir, store)
+}
+
+pub(super) fn open(dir: &Path) -> Store {
+    let options = Options { durability: Durability::Manual, ..Options::default() };
+    Store::open(&dir.join("store"), &options).unwrap()
+}
+
+pub(super) fn meta(description: &str) -> LayerMeta {
+    LayerMeta { description: description.to_owned(), blob: None }
+}
+
+/// A path by which std's file functions reach into a detached mount.
+pub(super) fn path_of(fd: &OwnedFd) -> std::path::PathBuf {
+    use std::os::fd::AsRawFd as _;
+    // Not `self`: children use it too.
+    format!("/proc/{}/fd/{}", std::process::id(), fd.as_raw_fd()).into()
+}
+
+/// A layer on `parents` made by `change`, which gets the mounted tree.
+pub(super) fn layer(store: &Store, parents: &Snapshot, change: impl FnOnce(&Path)) -> LayerId {
+    let active = store.stage(parents).unwrap();
+    let mount = active.mount().unwrap();
+    change(&path_of(&mount));
+    drop(mount);
+    active.commit(&meta("test")).unwrap()
+}
+
+pub(super) fn tree(store: &Store, parents: &Snapshot, change: impl FnOnce(&Path)) -> Snapshot {
+    parents.with(layer(store, parents, change))
+}
+
+/// Path to content of every entry of a tree: `/` for directories, `-> x` for symlinks, kinds for the rest.
+pub(super) fn list(store: &Store, tree: &Snapshot) -> BTreeMap<String, String> {
+    let view = store.view(tree).unwrap();
+    let mut found = BTreeMap::new();
+    list_below(view.as_fd(), "", &mut found);
+    found
+}
+
+fn list_below(dir: std::os::fd::BorrowedFd<'_>, prefix: &str, found: &mut BTreeMap<String, String>) {
+    use super::tree::{self, Kind};
+    for name in tree::names(dir).unwrap() {
+        let path = format!("{prefix}{}", String::from_utf8_lossy(&name));
+        let Some(meta) = tree::stat(dir, &name).unwrap() else {
+            found.insert(path, "listed but not there".to_owned());
+            continue;
+        };
+        let shown = match meta.kind {
+            Kind::Dir => {
+                list_below(tree::open_dir(dir, &name).unwrap().as_fd(), &format!("{path}/"), found);
+                "/".to_owned()
+            }
+            Kind::File => {
+                let mut text = Vec::new();
+                std::fs::File::from(tree::open_file(dir, &name).unwrap()).read_to_end(&mut text).unwrap();
+                String::from_utf8_lossy(&text).into_owned()
+            }
+            Kind::Symlink => {
+                let target = rustix::fs::readlinkat(dir, name.as_slice(), Vec::new()).unwrap();
+                format!("-> {}", target.to_string_lossy())
+            }
+            other => format!("{other:?}"),
+        };
+        found.insert(path, shown);
+    }
+}
+
+pub(super) fn entries(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(path, shown)| ((*path).to_owned(), (*shown).to_owned())).collect()
+}
+
+#[test]
+fn content_is_published_by_digest() {
+    let (_dir, store) = store();
+    let content = store.content();
+    let digest = content.put(b"hello").unwrap();
+    assert_eq!(digest, Digest::of(b"hello"));
+    assert_eq!(content.read(&digest).unwrap(), b"hello");
+    assert_eq!(content.size(&digest).unwrap(), Some(5));
+
+    let mut ingest = content.ingest().unwrap();
+    ingest.write_all(b"other").unwrap();
+    let error = ingest.commit(Some(&digest)).unwrap_err();
+    assert!(matches!(error, super::StoreError::Mismatch { .. }), "{error}");
+    drop(content.ingest().unwrap());
+    assert_eq!(std::fs::read_dir(store.root().join("ingest")).unwrap().count(), 0);
+}
+
+#[test]
+fn damaged_content_is_found_and_removed() {
+    let (_dir, store) = store();
+    let content = store.content();
+    let digest = content.put(b"hello").unwrap();
+    std::fs::write(content.path(&digest), b"jello").unwrap();
+    assert!(matches!(content.read(&digest), Err(super::StoreError::Corrupt { .. })));
+    assert!(!content.has(&digest));
+    let digest = content.put(b"hello").unwrap();
+    std::fs::write(content.path(&digest), b"hell").unwrap();
+    assert!(!content.has(&digest));
+}
+
+#[test]
+fn records_and_values_are_kept() {
+    let (dir, store) = store();
+    let key = Digest::of(b"key");
+    let tree: Snapshot = [LayerId::random(), LayerId::random()].into_iter().collect();
+    let created_at = super::records::from_millis(super::records::to_millis(SystemTime::now()));
+    let record = Record { outputs: vec![tree, Snapshot::scratch()], meta: b"meta".to_vec(), created_at };
+    store.put_record(&key, &record).unwrap();
+    store.put_value(Table::ImageRefs, b"alpine", b"sha256:1").unwrap();
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!(store.get_record(&key).unwrap(), Some(record.clone()));
+    assert_eq!(store.get_records(&[Digest::of(b"no"), key]).unwrap(), [None, Some(record)]);
+    assert_eq!(store.get_value(Table::ImageRefs, b"alpine").unwrap().unwrap(), b"sha256:1");
+    assert_eq!(store.get_value(Table::Sources, b"alpine").unwrap(), None);
+    store.forget_record(&key).unwrap();
+    assert_eq!(store.get_record(&key).unwrap(), None);
+}
+
+#[test]
+fn a_store_of_another_version_is_refused() {
+    let (dir, store) = store();
+    store.inner.database.with("test", |it| it.pragma_update(None, "user_version", 99)).unwrap();
+    drop(store);
+    let options = Options::default();
+    let error = Store::open(&dir.path().join("store"), &options).err().unwrap();
+    assert!(matches!(error, super::StoreError::Version { found: 99, .. }), "{error}");
+}

@@ -1,0 +1,284 @@
+//! Archives made to escape, to poison, or to be read differently: a canary outside must not change.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use super::{entries, list, meta, store, tree};
+use crate::store::layer::{ArchiveError, ArchiveReader, ArchiveWriter, Entry, EntryKind, Limits};
+use crate::store::{Options, Snapshot, Store, StoreError};
+
+fn entry(kind: EntryKind, name: &str, link: &str) -> Entry {
+    let mut entry = Entry::new(kind, name);
+    entry.link = link.as_bytes().to_vec();
+    entry.mode = 0o777;
+    entry
+}
+
+fn file(name: &str) -> Entry {
+    entry(EntryKind::File, name, "")
+}
+
+fn archive(entries: &[Entry]) -> Vec<u8> {
+    let mut writer = ArchiveWriter::new(Vec::new());
+    for entry in entries {
+        let mut entry = entry.clone();
+        if entry.kind == EntryKind::File {
+            entry.size = 4;
+            writer.write_file(&entry, &mut &b"evil"[..]).unwrap();
+        } else {
+            writer.write(&entry).unwrap();
+        }
+    }
+    writer.finish().unwrap()
+}
+
+fn unpack(store: &Store, parents: &Snapshot, archive: &[u8]) -> Result<Snapshot, StoreError> {
+    let mut reader = archive;
+    Ok(parents.with(store.unpack(&mut reader)?.commit(parents, None, &meta("evil"))?))
+}
+
+/// What must not change: bytes, mode, number of names, number of neighbours.
+fn canary(dir: &Path) -> (Vec<u8>, u32, u64, u32, usize) {
+    let file = fs::metadata(dir.join("canary/file")).unwrap();
+    let there = fs::metadata(dir.join("canary")).unwrap();
+    let n_entries = fs::read_dir(dir.join("canary")).unwrap().count();
+    (fs::read(dir.join("canary/file")).unwrap(), file.mode(), file.nlink(), there.mode(), n_entries)
+}
+
+enum Wanted {
+    /// Unpacked, inside of the tree.
+    Contained,
+    Refused,
+}
+
+fn check(name: &str, make: impl Fn(&str) -> Vec<Entry>, wanted: &Wanted) {
+    let (dir, store) = store();
+    let outside = dir.path().join("canary");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("file"), "alive").unwrap();
+    fs::set_permissions(&outside, fs::Permissions::from_mode(0o711)).unwrap();
+    let before = canary(dir.path());
+    let base = tree(&store, &Snapshot::scratch(), |root| fs::write(root.join("base"), "base").unwrap());
+    let entries = make(outside.to_str().unwrap());
+    let result = unpack(&store, &base, &archive(&entries));
+    assert_eq!(canary(dir.path()), before, "{name}: the canary changed");
+    match (wanted, result) {
+        (Wanted::Contained, Ok(tree)) => drop(list(&store, &tree)),
+        (Wanted::Refused, Err(StoreError::Archive(_))) => {}
+        (_, result) => panic!("{name}: {result:?}"),
+    }
+    assert_eq!(canary(dir.path()), before, "{name}: the canary changed by looking");
+}
+
+#[test]
+fn nothing_leaves_the_tree_as_root() {
+    use EntryKind::{Dir, HardLink, Symlink};
+    use Wanted::{Contained, Refused};
+    let up = |rest: &str| format!("{}{rest}", "../".repeat(20));
+    let below = |outside: &str| outside.trim_start_matches('/').to_owned();
+    check("dotdot", |out| vec![file(&up(&format!("{}/new", below(out))))], &Contained);
+    check("absolute", |out| vec![file(&format!("{out}/file"))], &Contained);
+    check("symlink_abs_write", |out| vec![entry(Symlink, "l", out), file("l/file")], &Contained);
+    check("symlink_rel_write", |out| vec![entry(Symlink, "l", &up(&below(out))), file("l/file")], &Contained);
+    check(
+        "symlink_chain",
+        |out| vec![entry(Symlink, "a", "b"), entry(Symlink, "b", out), file("a/file"), file("a/../a/new")],
+        &Contained,
+    );
+    check(
+        "symlink_loop",
+        |_| vec![entry(Symlink, "a", "b"), entry(Symlink, "b", "a"), file("a/x")],
+        &Refused,
+    );
+    check(
+        "file_over_symlink",
+        |out| vec![entry(Symlink, "l", &format!("{out}/file")), file("l")],
+        &Contained,
+    );
+    check("dir_over_symlink_chmod", |out| vec![entry(Symlink, "l", out), entry(Dir, "l/", "")], &Contained);
+    check("dir_dot_over_symlink", |out| vec![entry(Symlink, "l", out), entry(Dir, "l/.", "")], &Contained);
+    check(
+        "dir_time_through_symlink",
+        |out| {
+            vec![
+                entry(Dir, "d/canary/", ""),
+                entry(Symlink, "d", Path::new(out).parent().unwrap().to_str().unwrap()),
+            ]
+        },
+        &Contained,
+    );
+    check("hardlink_abs", |out| vec![entry(HardLink, "h", &format!("{out}/file"))], &Refused);
+    check(
+        "hardlink_rel_out",
+        |out| vec![entry(HardLink, "h", &up(&format!("{}/file", below(out))))],
+        &Refused,
+    );
+    check(
+        "hardlink_through_symlink",
+        |out| vec![entry(Symlink, "l", out), entry(HardLink, "h", "l/file"), file("h")],
+        &Refused,
+    );
+    check(
+        "hardlink_to_symlink_write",
+        |out| vec![entry(Symlink, "l", &format!("{out}/file")), entry(HardLink, "h", "l"), file("h")],
+        &Contained,
+    );
+    check("hardlink_itself", |_| vec![file("h"), entry(HardLink, "h", "h")], &Refused);
+    check("hardlink_dir", |_| vec![entry(Dir, "d", ""), entry(HardLink, "h", "d")], &Refused);
+    check("through_a_file", |_| vec![file("f"), file("f/x")], &Refused);
+    for name in ["wh_empty", "wh_dot", "wh_dotdot"] {
+        let mark =
+            name.replace("wh_", ".wh.").replace("empty", "").replace("dotdot", "..").replace("dot", ".");
+        check(name, |_| vec![file(&format!("d/{mark}"))], &Refused);
+    }
+    check("wh_through_symlink", |out| vec![entry(Symlink, "l", out), file("l/.wh.file")], &Contained);
+    check("opq_through_symlink", |out| vec![entry(Symlink, "l", out), file("l/.wh..wh..opq")], &Contained);
+    check("name_256", |_| vec![file(&"n".repeat(256))], &Refused);
+    check("deep_path", |_| vec![file(&"d/".repeat(2500))], &Refused);
+    check(
+        "the_root",
+        |_| vec![entry(Dir, "./", ""), entry(Symlink, "..", "x"), entry(Dir, "/", "")],
+        &Contained,
+    );
+    check("aufs", |_| vec![entry(Dir, ".wh..wh.plnk/", ""), file(".wh..wh.aufs")], &Contained);
+}
+
+#[test]
+fn overlay_attributes_in_archives_are_dropped_as_root() {
+    let (_dir, store) = store();
+    let base = tree(&store, &Snapshot::scratch(), |root| {
+        fs::create_dir(root.join("bin")).unwrap();
+        fs::write(root.join("bin/sh"), "sh").unwrap();
+    });
+    let mut dir = entry(EntryKind::Dir, "bin/", "");
+    for (key, value) in [("opaque", "y"), ("redirect", "/etc"), ("metacopy", "")] {
+        dir.xattrs.push((format!("trusted.overlay.{key}").into_bytes(), value.into()));
+        dir.xattrs.push((format!("user.overlay.{key}").into_bytes(), value.into()));
+    }
+    let top = unpack(&store, &base, &archive(&[dir, file("bin/new")])).unwrap();
+    let wanted = entries(&[("bin", "/"), ("bin/sh", "sh"), ("bin/new", "evil")]);
+    assert_eq!(list(&store, &top), wanted);
+}
+
+/// One header block of a file named `name`, with a right checksum.
+fn header(name: &str, flag: u8, size: usize) -> Vec<u8> {
+    let mut block = vec![0; 512];
+    block[..name.len()].copy_from_slice(name.as_bytes());
+    block[100..108].copy_from_slice(b"0000644\0");
+    block[108..116].copy_from_slice(b"0000000\0");
+    block[116..124].copy_from_slice(b"0000000\0");
+    block[124..136].copy_from_slice(format!("{size:011o}\0").as_bytes());
+    block[136..148].copy_from_slice(b"00000000000\0");
+    block[156] = flag;
+    block[257..265].copy_from_slice(b"ustar\x0000");
+    block[148..156].fill(b' ');
+    let sum: u32 = block.iter().map(|it| u32::from(*it)).sum();
+    block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    block
+}
+
+fn padded(content: &[u8]) -> Vec<u8> {
+    let mut bytes = content.to_vec();
+    bytes.resize(content.len().next_multiple_of(512), 0);
+    bytes
+}
+
+fn pax(records: &str) -> Vec<u8> {
+    [header("x", b'x', records.len()), padded(records.as_bytes())].concat()
+}
+
+fn read(bytes: &[u8]) -> Result<Vec<(String, u64)>, ArchiveError> {
+    let mut reader = ArchiveReader::new(bytes, Limits::default());
+    let mut found = Vec::new();
+    while let Some(entry) = reader.next_entry()? {
+        found.push((entry.shown(), entry.size));
+    }
+    Ok(found)
+}
+
+#[test]
+fn archives_are_read_in_one_way_only() {
+    let smuggled = [header("smuggled", b'0', 0), vec![0; 512]].concat();
+    let end = vec![0; 1024];
+    // The PAX size wins over the header's, whatever that says.
+    for size in [0, 512] {
+        let bytes = [pax("13 size=1024\n"), header("f", b'0', size), smuggled.clone(), end.clone()].concat();
+        assert_eq!(read(&bytes).unwrap(), [("f".to_owned(), 1024)]);
+    }
+    // It is about the entry, not about a long name between.
+    let long = [header("././@LongLink", b'L', 5), padded(b"long\0")].concat();
+    let bytes = [pax("13 size=1024\n"), long, header("f", b'0', 0), smuggled.clone(), end.clone()].concat();
+    assert_eq!(read(&bytes).unwrap(), [("long".to_owned(), 1024)]);
+    // Kinds without content have none, whatever their size says.
+    let bytes = [header("l", b'2', 512), header("f", b'0', 0), end.clone()].concat();
+    assert_eq!(read(&bytes).unwrap().len(), 2);
+    // A global header names nothing.
+    let global = [header("g", b'g', 15), padded(b"15 path=global\n")].concat();
+    let bytes = [global, header("f", b'0', 0), end.clone()].concat();
+    assert_eq!(read(&bytes).unwrap(), [("f".to_owned(), 0)]);
+    for malformed in [
+        "99 size=1\n",
+        "x size=1\n",
+        "8 size=1\n",
+        "10 size=1x\n",
+        "8 =abcd\n",
+        "7 a b\n\n",
+        "11 size=-1\n\n",
+    ] {
+        let bytes = [pax(malformed), header("f", b'0', 0), end.clone()].concat();
+        assert!(matches!(read(&bytes), Err(ArchiveError::Pax { .. })), "{malformed:?}: {:?}", read(&bytes));
+    }
+    let mut bad = header("f", b'0', 0);
+    bad[0] = b'g';
+    assert!(matches!(read(&bad), Err(ArchiveError::Header { .. })));
+    assert!(matches!(
+        read(&[header("f", b'0', 600), vec![1; 512]].concat()),
+        Err(ArchiveError::Truncated { .. })
+    ));
+    assert!(matches!(read(&header("f", b'0', 0)[..100]), Err(ArchiveError::Truncated { .. })));
+    let inside = [vec![0; 512], header("f", b'0', 0), end].concat();
+    assert!(matches!(read(&inside), Err(ArchiveError::Header { .. })));
+}
+
+#[test]
+fn limits_stop_bombs_as_root() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits { entries: 10, bytes: 100, xattr_bytes: 64 };
+    let store = Store::open(&dir.path().join("store"), &Options { limits, ..Options::default() }).unwrap();
+    let many: Vec<Entry> = (0..11).map(|it| entry(EntryKind::Dir, &format!("d{it}"), "")).collect();
+    let mut big = file("big");
+    big.size = 101;
+    let mut writer = ArchiveWriter::new(Vec::new());
+    writer.write_file(&big, &mut &[0; 101][..]).unwrap();
+    let mut wordy = entry(EntryKind::Dir, "d", "");
+    wordy.xattrs.push((b"user.x".to_vec(), vec![1; 64]));
+    for bytes in [archive(&many), writer.finish().unwrap(), archive(&[wordy])] {
+        let error = unpack(&store, &Snapshot::scratch(), &bytes).unwrap_err();
+        assert!(matches!(error, StoreError::Archive(ArchiveError::TooLarge { .. })), "{error}");
+    }
+    assert_eq!(fs::read_dir(store.root().join("layers")).unwrap().count(), 0);
+}
+
+/// Any bytes at all: an answer or an error, never a panic, and nothing outside.
+#[test]
+fn noise_is_an_error_as_root() {
+    let (_dir, store) = store();
+    let whole = archive(&[
+        file("a"),
+        entry(EntryKind::Dir, "d", ""),
+        file("d/b"),
+        entry(EntryKind::Symlink, "s", "a"),
+    ]);
+    let mut state = 7_u64;
+    for _ in 0..300 {
+        let mut bytes = whole.clone();
+        for _ in 0..3 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let at = (state >> 33) as usize % bytes.len();
+            bytes[at] ^= 1 << (state >> 61);
+        }
+        bytes.truncate(bytes.len() - (state >> 50) as usize % 600);
+        drop(unpack(&store, &Snapshot::scratch(), &bytes));
+    }
+}

@@ -1,0 +1,198 @@
+//! Commands that are cancelled, killed, orphaned or many.
+
+use super::*;
+
+pub(super) fn trials() -> Vec<Trial> {
+    vec![
+        trial("cancelling_leaves_nothing", cancelling_leaves_nothing),
+        trial("dropping_leaves_nothing", dropping_leaves_nothing),
+        trial("a_dead_helper_takes_its_command_along", a_dead_helper_takes_its_command_along),
+        trial("a_killed_engine_takes_its_commands_along", a_killed_engine_takes_its_commands_along),
+        trial("many_at_once", many_at_once),
+    ]
+}
+
+/// What a killed engine leaves: this binary again, killed while its command runs.
+fn a_killed_engine_takes_its_commands_along() {
+    const PLACE: &str = "BKL_TEST_KILLED_ENGINE";
+    let marker = |place: &Path| place.file_name().unwrap().to_str().unwrap().to_owned();
+    if let Some(place) = std::env::var_os(PLACE) {
+        let place = Path::new(&place);
+        run(sleeping(&Tree::new_in(place), &marker(place)));
+        return;
+    }
+    let place = TempDir::new_in("/var/tmp").unwrap();
+    let marker = &marker(place.path());
+    let mut engine = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "exec::needs_root::a_killed_engine_takes_its_commands_along"])
+        .env(PLACE, place.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let cgroup = loop {
+        std::thread::sleep(Duration::from_millis(10));
+        if let Some((_, name)) = leftovers(marker).join("\n").split_once("/bkl.") {
+            break name.lines().next().unwrap().to_owned();
+        }
+    };
+    engine.kill().unwrap();
+    engine.wait().unwrap();
+    assert_nothing_left(marker);
+    // Its helper lives a moment longer, to clean up.
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while own_cgroups().iter().any(|it| it.ends_with(format!("bkl.{cgroup}"))) {
+        assert!(Instant::now() < deadline, "{cgroup} is left");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Fails if anything of ours is left on the machine.
+fn assert_nothing_left(marker: &str) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        let left = leftovers(marker);
+        if left.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "left: {left:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn leftovers(marker: &str) -> Vec<String> {
+    let mut left = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap() {
+        let path = entry.unwrap().path();
+        let command = fs::read_to_string(path.join("cmdline")).unwrap_or_default();
+        if command.contains(marker) {
+            let cgroups = fs::read_to_string(path.join("cgroup")).unwrap_or_default();
+            left.push(format!("{} {command} {cgroups}", path.display()));
+        }
+    }
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    left.extend(mounts.lines().filter(|it| it.contains(marker)).map(str::to_owned));
+    left
+}
+
+/// Cgroups of the helpers that this process started; tests run side by side.
+fn own_cgroups() -> Vec<PathBuf> {
+    let hierarchies = fs::read_dir("/sys/fs/cgroup").unwrap().map(|it| it.unwrap().path());
+    let groups =
+        hierarchies.flat_map(|it| fs::read_dir(it).into_iter().flatten()).map(|it| it.unwrap().path());
+    groups.filter(|it| it.file_name().unwrap().to_str().is_some_and(|it| it.starts_with("bkl."))).collect()
+}
+
+fn sleeping(tree: &Tree, marker: &str) -> ExecSpec {
+    script(
+        tree,
+        &format!("(sleep 1000; : {marker}) & (exec sh -c 'sleep 1000; : {marker}') & sleep 1001; : {marker}"),
+    )
+}
+
+fn cancelling_leaves_nothing() {
+    let tree = Tree::new();
+    let marker = tree.path().file_name().unwrap().to_str().unwrap().to_owned();
+    runtime().block_on(async {
+        let (runner, cancel) = (runner(), Cancel::new());
+        let switch = cancel.child();
+        for delay_ms in [0, 3, 8, 15, 200] {
+            let cancel = switch.child();
+            let later = cancel.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+                later.cancel();
+            });
+            let started = Instant::now();
+            let result = run_in(&runner, sleeping(&tree, &marker), &cancel).await;
+            assert!(matches!(result, Err(RunError::Cancelled)));
+            assert!(started.elapsed() < Duration::from_secs(3));
+        }
+    });
+    assert_nothing_left(&marker);
+}
+
+fn dropping_leaves_nothing() {
+    let tree = Tree::new();
+    let marker = tree.path().file_name().unwrap().to_str().unwrap().to_owned();
+    runtime().block_on(async {
+        let (runner, cancel) = (runner(), Cancel::new());
+        for delay_ms in [1, 6, 200] {
+            let run = run_in(&runner, sleeping(&tree, &marker), &cancel);
+            assert!(tokio::time::timeout(Duration::from_millis(delay_ms), run).await.is_err());
+        }
+    });
+    assert_nothing_left(&marker);
+}
+
+/// Also what a killed engine comes to: its helpers see their socket close, as after a drop; here a helper itself is killed.
+fn a_dead_helper_takes_its_command_along() {
+    let tree = Tree::new();
+    let marker = tree.path().file_name().unwrap().to_str().unwrap().to_owned();
+    let cgroup: Arc<Mutex<Option<String>>> = Arc::default();
+    let seen = Arc::clone(&cgroup);
+    runtime().block_on(async {
+        let (runner, cancel) = (runner(), Cancel::new());
+        let search = marker.clone();
+        tokio::spawn(async move {
+            // The cgroup is named after the helper.
+            let helper = loop {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                let left = leftovers(&search).join("\n");
+                if let Some((_, name)) = left.split_once("/bkl.") {
+                    break name.lines().next().unwrap().to_owned();
+                }
+            };
+            let pid = helper.split('.').next().unwrap().parse().unwrap();
+            *seen.lock().unwrap() = Some(helper);
+            let pid = rustix::process::Pid::from_raw(pid).unwrap();
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        });
+        let result = run_in(&runner, sleeping(&tree, &marker), &cancel).await;
+        assert!(matches!(result, Err(RunError::Bug { .. })));
+    });
+    assert_nothing_left(&marker);
+    let helper = cgroup.lock().unwrap().clone().unwrap();
+    bkl::engine::exec::sweep();
+    let left: Vec<_> = own_cgroups().into_iter().filter(|it| it.ends_with(format!("bkl.{helper}"))).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// libcontainer called from a process with threads hangs on the allocator's locks; the helper must not.
+fn many_at_once() {
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let allocators: Vec<_> = (0..8)
+        .map(|_| {
+            let stop = Arc::clone(&stop);
+            std::thread::spawn(move || {
+                let mut kept = Vec::new();
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    kept.push(vec![0u8; 1000 + kept.len() % 5000]);
+                    if kept.len() > 200 {
+                        kept.clear();
+                        std::thread::sleep(Duration::from_micros(200));
+                    }
+                }
+            })
+        })
+        .collect();
+    let trees: Vec<_> = (0..40).map(|_| Tree::new()).collect();
+    let cwd = std::env::current_dir().unwrap();
+    runtime().block_on(async {
+        let (runner, cancel) = (Arc::new(runner()), Cancel::new());
+        let runs = trees.iter().enumerate().map(|(index, tree)| {
+            let (runner, cancel) = (Arc::clone(&runner), cancel.clone());
+            let mut spec = script(tree, &format!("echo {index}; seq 20000 | wc -l"));
+            spec.network = if index % 4 == 0 { Network::None } else { Network::Host };
+            async move { (index, run_in(&runner, spec, &cancel).await) }
+        });
+        for (index, result) in futures_util::future::join_all(runs).await {
+            let ran = result.unwrap_or_else(|err| panic!("{err}"));
+            assert_eq!((ran.out, ran.status.code), (format!("{index}\n20000\n"), 0));
+        }
+    });
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    for it in allocators {
+        it.join().unwrap();
+    }
+    assert_eq!(std::env::current_dir().unwrap(), cwd);
+}

@@ -1,0 +1,167 @@
+//! Commands in containers. All of these need root, overlayfs or bind mounts, and /bin/busybox (static).
+
+mod confinement;
+mod lifetime;
+mod mounts;
+mod process;
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bkl::engine::cancel::Cancel;
+use bkl::engine::exec::{
+    Access, ExecMount, ExecSpec, ExitStatus, HelperRunner, HostLine, Limits, MountSource, Network, RunError,
+    Runner, Stream, StubParents, Ulimit,
+};
+use libtest_mimic::Trial;
+use rustix::mount::{OpenTreeFlags, open_tree};
+use tempfile::TempDir;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let parts = [process::trials(), confinement::trials(), mounts::trials(), lifetime::trials()];
+    parts.into_iter().flatten().collect()
+}
+
+fn trial(name: &str, run: fn()) -> Trial {
+    crate::trial(format!("exec::needs_root::{name}"), run)
+}
+
+/// A tree with busybox in it, removed at the end.
+struct Tree {
+    dir: TempDir,
+}
+
+impl Tree {
+    fn new() -> Tree {
+        Tree::new_in(Path::new("/var/tmp"))
+    }
+
+    fn new_in(parent: &Path) -> Tree {
+        let dir = TempDir::new_in(parent).unwrap();
+        let tree = Tree { dir };
+        fs::set_permissions(tree.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        for it in ["bin", "etc", "tmp"] {
+            fs::create_dir(tree.join(it)).unwrap();
+        }
+        fs::hard_link("/bin/busybox", tree.join("bin/busybox"))
+            .or_else(|_| fs::copy("/bin/busybox", tree.join("bin/busybox")).map(|_| ()))
+            .unwrap();
+        let tools = "sh cat echo env id ls sleep true false stat mount grep touch mkdir rm ln hostname ip kill tr wc \
+            dd seq ps chmod mknod test sort head mv ulimit pwd cut nproc";
+        for tool in tools.split_whitespace() {
+            symlink("busybox", tree.join("bin").join(tool)).unwrap();
+        }
+        tree
+    }
+
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn join(&self, path: &str) -> PathBuf {
+        self.path().join(path.trim_start_matches('/'))
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        fs::create_dir_all(self.join(path).parent().unwrap()).unwrap();
+        fs::write(self.join(path), text).unwrap();
+    }
+
+    fn mount(&self) -> OwnedFd {
+        detached(self.path())
+    }
+
+    fn exists(&self, path: &str) -> bool {
+        fs::symlink_metadata(self.join(path)).is_ok()
+    }
+}
+
+fn detached(path: &Path) -> OwnedFd {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    open_tree(rustix::fs::CWD, path, flags).unwrap()
+}
+
+fn words(text: &[&str]) -> Vec<String> {
+    text.iter().map(|it| (*it).to_owned()).collect()
+}
+
+fn spec(tree: &Tree, args: &[&str]) -> ExecSpec {
+    ExecSpec {
+        args: words(args),
+        env: Vec::new(),
+        cwd: "/".into(),
+        user: String::new(),
+        hostname: String::new(),
+        extra_hosts: Vec::new(),
+        network: Network::Host,
+        root: tree.mount(),
+        root_access: Access::ReadWrite,
+        mounts: Vec::new(),
+        ulimits: Vec::new(),
+        limits: Limits::default(),
+        stub_parents: StubParents::Keep,
+    }
+}
+
+fn script(tree: &Tree, text: &str) -> ExecSpec {
+    spec(tree, &["/bin/sh", "-c", text])
+}
+
+fn runner() -> HelperRunner {
+    HelperRunner::with_program(Path::new(env!("CARGO_BIN_EXE_bkl"))).unwrap()
+}
+
+/// What a command wrote and how it ended.
+struct Ran {
+    out: String,
+    err: String,
+    status: ExitStatus,
+}
+
+fn try_run(spec: ExecSpec) -> Result<Ran, RunError> {
+    runtime().block_on(run_in(&runner(), spec, &Cancel::new()))
+}
+
+async fn run_in(runner: &HelperRunner, spec: ExecSpec, cancel: &Cancel) -> Result<Ran, RunError> {
+    let logs: Mutex<[Vec<u8>; 2]> = Mutex::default();
+    let sink = |stream: Stream, bytes: &[u8]| {
+        logs.lock().unwrap()[stream as usize].extend_from_slice(bytes);
+    };
+    let status = Runner::run(runner, spec, &sink, cancel).await?;
+    let [out, err] = logs.into_inner().unwrap().map(|it| String::from_utf8_lossy(&it).into_owned());
+    Ok(Ran { out, err, status })
+}
+
+fn run(spec: ExecSpec) -> Ran {
+    try_run(spec).unwrap_or_else(|err| panic!("{err}"))
+}
+
+/// Standard output of a script that must succeed.
+fn output(spec: ExecSpec) -> String {
+    let ran = run(spec);
+    assert_eq!(ran.status.code, 0, "{:?} {}{}", ran.status.reason, ran.out, ran.err);
+    ran.out
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap()
+}
+
+fn mount(dest: &str, source: MountSource, access: Access) -> ExecMount {
+    ExecMount { dest: dest.into(), source, access }
+}
+
+/// A time long ago, to be found again.
+fn age(path: &Path) {
+    let then = fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1_000_000_000));
+    fs::File::open(path).unwrap().set_times(then).unwrap();
+}
+
+fn mtime(path: &Path) -> (i64, i64) {
+    let metadata = fs::metadata(path).unwrap();
+    (metadata.mtime(), metadata.mtime_nsec())
+}

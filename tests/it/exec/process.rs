@@ -1,0 +1,174 @@
+//! What a command sees of itself: arguments, environment, user, directory, limits, and how it ends.
+
+use super::*;
+
+pub(super) fn trials() -> Vec<Trial> {
+    vec![
+        trial("output_and_exit_codes", output_and_exit_codes),
+        trial("environment_keeps_its_order", environment_keeps_its_order),
+        trial("programs_that_cannot_run_are_named", programs_that_cannot_run_are_named),
+        trial("users_are_looked_up_in_the_tree", users_are_looked_up_in_the_tree),
+        trial("a_fifo_for_passwd_does_not_hang", a_fifo_for_passwd_does_not_hang),
+        trial("working_directory_is_made", working_directory_is_made),
+        trial("working_directory_cannot_be_a_descriptor", working_directory_cannot_be_a_descriptor),
+        trial("limits_apply", limits_apply),
+        trial("running_out_of_memory_is_said", running_out_of_memory_is_said),
+    ]
+}
+
+fn output_and_exit_codes() {
+    let tree = Tree::new();
+    let ran = run(script(&tree, "echo out; echo err >&2; cat; exit 7"));
+    assert_eq!((ran.out.as_str(), ran.err.as_str()), ("out\n", "err\n"));
+    assert_eq!(ran.status, ExitStatus { code: 7, reason: None });
+    let ran = run(script(&tree, "kill -TERM $$"));
+    assert_eq!(ran.status.code, 0, "signals without handler do not reach the first process of a namespace");
+    let ran = run(script(&tree, "(kill -9 $(exec sh -c 'echo $PPID')); exit $?"));
+    assert_eq!(ran.status.code, 137);
+}
+
+fn environment_keeps_its_order() {
+    let tree = Tree::new();
+    let mut spec = spec(&tree, &["env"]);
+    spec.env = words(&["Z=1", "A=2", "PATH=/bin", "M=a=b", "Z=3", "nothing", "HOME=/h"]);
+    assert_eq!(output(spec), "A=2\nPATH=/bin\nM=a=b\nZ=3\nHOME=/h\n");
+}
+
+fn programs_that_cannot_run_are_named() {
+    let tree = Tree::new();
+    tree.write("bin/plain", "no program");
+    tree.write("bin/script", "#!/no/such/shell\n");
+    tree.write("bin/text", "just text\n");
+    for it in ["bin/script", "bin/text"] {
+        fs::set_permissions(tree.join(it), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let check = |program: &str, code: i32, reason: &str| {
+        let status = run(spec(&tree, &[program])).status;
+        assert_eq!(status, ExitStatus { code, reason: Some(reason.into()) }, "{program}");
+    };
+    check("nope", 127, "`nope` was not found in the image's PATH");
+    check("/bin/nope", 127, "`/bin/nope` was not found in the image");
+    check("plain", 126, "`plain` cannot be run: Permission denied (os error 13)");
+    check("/etc", 126, "`/etc` cannot be run: Permission denied (os error 13)");
+    check(
+        "script",
+        127,
+        "`script` is in the image, but what runs it is not: the loader of a dynamically linked program, or the program \
+         that the first line of a script names",
+    );
+    check(
+        "text",
+        126,
+        "`text` is no program for this machine: it is for another architecture, or a script without `#!` line",
+    );
+    let none = try_run(spec(&tree, &[])).err().unwrap().to_string();
+    assert_eq!(none, "cannot set up the command: there is no command");
+}
+
+fn users_are_looked_up_in_the_tree() {
+    let tree = Tree::new();
+    tree.write("etc/passwd", "root:x:0:0::/root:/bin/sh\napp:x:1000:1001::/home/app:/bin/sh\n");
+    tree.write("etc/group", "root:x:0:\nadm:x:4:app\napp:x:1001:\n");
+    let check = |user: &str, expected: &str| {
+        let mut spec = script(&tree, "echo $(id -u):$(id -g):$(id -G):$HOME");
+        spec.user = user.into();
+        let found = try_run(spec).map_or_else(|err| err.to_string(), |it| it.out);
+        assert_eq!(found.trim_end(), expected, "user `{user}`");
+    };
+    check("", "0:0:0:/root");
+    check("app", "1000:1001:1001 4:/home/app");
+    check("1000:5", "1000:5:5:/home/app");
+    check("77", "77:0:0:/");
+    let setup = "cannot set up the command: ";
+    check("nope", &format!("{setup}there is no user `nope` in the tree's /etc/passwd"));
+    check(
+        "4294967296",
+        &format!("{setup}`4294967296` in the user `4294967296` is above 2147483647, the largest id"),
+    );
+    // Links are followed inside the tree only.
+    fs::remove_file(tree.join("etc/passwd")).unwrap();
+    symlink("/etc/shadow", tree.join("etc/passwd")).unwrap();
+    tree.write("etc/shadow", "in:x:55:56::/in:/bin/sh\n");
+    check("in", "55:56:56:/in");
+}
+
+fn a_fifo_for_passwd_does_not_hang() {
+    let tree = Tree::new();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        tree.join("etc/passwd"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o644),
+        0,
+    )
+    .unwrap();
+    let mut named = script(&tree, "true");
+    named.user = "app".into();
+    let err = try_run(named).err().unwrap().to_string();
+    let why = "cannot read `/etc/passwd` of the tree to find the user `app`: it is no regular file";
+    assert_eq!(err, format!("cannot set up the command: {why}"));
+    output(script(&tree, "true"));
+}
+
+fn working_directory_is_made() {
+    let tree = Tree::new();
+    symlink("/real", tree.join("link")).unwrap();
+    fs::create_dir(tree.join("real")).unwrap();
+    let mut spec = script(&tree, "pwd; touch here");
+    spec.cwd = "/link/a/../b".into();
+    spec.user = "7:8".into();
+    assert_eq!(output(spec), "/real/b\n");
+    assert!(tree.exists("real/b/here"));
+    let made = fs::metadata(tree.join("real/b")).unwrap();
+    assert_eq!((made.uid(), made.gid(), made.mode() & 0o7777), (7, 8, 0o755));
+}
+
+fn working_directory_cannot_be_a_descriptor() {
+    let tree = Tree::new();
+    symlink("/proc/self/fd", tree.join("fds")).unwrap();
+    tree.write("etc/file", "");
+    let check = |cwd: &str| {
+        let mut spec = script(&tree, "pwd -P; ls");
+        spec.cwd = cwd.into();
+        match try_run(spec) {
+            Ok(ran) => assert!(!ran.out.contains("root") && !ran.out.contains("usr"), "{}", ran.out),
+            Err(err) => return err.to_string(),
+        }
+        String::new()
+    };
+    for fd in 3..12 {
+        let refused =
+            format!("cannot set up the command: the working directory `/proc/self/fd/{fd}` is below `/proc`");
+        assert_eq!(check(&format!("/proc/self/fd/{fd}")), refused);
+        check(&format!("/fds/{fd}"));
+    }
+    let file = "cannot set up the command: cannot make the working directory `/etc/file`: Not a directory (os error 20)";
+    assert_eq!(check("/etc/file"), file);
+}
+
+fn limits_apply() {
+    let tree = Tree::new();
+    assert_eq!(output(script(&tree, "ulimit -Sn")), "1024\n");
+    let mut spec = script(&tree, "ulimit -Sn; ulimit -Hn; ulimit -Sc");
+    let limit = |name: &str, soft, hard| Ulimit { name: name.into(), soft, hard };
+    spec.ulimits = vec![limit("nofile", 99, 100), limit("core", 0, 0)];
+    assert_eq!(output(spec), "99\n100\n0\n");
+    let mut spec =
+        script(&tree, "for i in 1 2 3 4 5 6; do sleep 1 & done; echo $(grep -c bkl /proc/self/cgroup)");
+    spec.limits = Limits { pids: Some(4), cpu_shares: Some(512), ..Limits::default() };
+    let ran = run(spec);
+    assert!(ran.err.contains("can't fork"), "{}", ran.err);
+    let mut spec = script(&tree, "true");
+    spec.ulimits = vec![limit("nope", 1, 1)];
+    assert!(matches!(try_run(spec), Err(RunError::Step { .. })));
+}
+
+fn running_out_of_memory_is_said() {
+    let tree = Tree::new();
+    let mut spec = script(&tree, "dd if=/dev/zero of=/dev/null bs=200M count=1");
+    spec.limits.memory = Some(32 << 20);
+    spec.limits.memory_swap = Some(32 << 20);
+    let status = run(spec).status;
+    assert_eq!(status.reason.as_deref(), Some("its memory ran out: the limit of its cgroup was reached"));
+    assert_ne!(status.code, 0);
+}
