@@ -22,6 +22,7 @@ use crate::engine::solver::Limits;
 use crate::engine::{CacheMode, Engine, SolveError, SolveRequest, SolveStats};
 use crate::graph::ir::outputs::ImageOutput;
 use crate::graph::ir::{Edge, Graph, ImageConfig, Output, OutputKind, Tree};
+use crate::graph::passes;
 use crate::lang::eval::list_targets;
 use crate::session::Session;
 use crate::store::Snapshot;
@@ -59,7 +60,7 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
     };
 
     let engine = resolver.engine()?;
-    let (graph, roots) = (ready.evaluated.graph, trees(&outputs));
+    let (graph, roots, _) = passes::optimize(&ready.evaluated.graph, &trees(&outputs));
     let build = Build { engine, session, graph: &graph, roots: &roots };
     let ui = Ui::start(args.progress);
     let cache = if args.no_cache { CacheMode::Ignore } else { CacheMode::Use };
@@ -269,7 +270,6 @@ impl ExportPlan {
         let store = engine.store();
         let mut stdout = io::stdout().lock();
         if let Some(spec) = &self.all {
-            make_folder(spec)?;
             let report =
                 export::export(store, items, spec, &mut stdout).map_err(|error| export_report(&error))?;
             let dest = match &spec.dest {
@@ -333,18 +333,6 @@ fn refuse_unfit(outputs: &[Output], spec: &OutputSpec) -> Result<(), Report> {
         }
     }
     Ok(())
-}
-
-/// Makes the folder that an archive is written into.
-fn make_folder(spec: &OutputSpec) -> Result<(), Report> {
-    let Dest::Path(path) = &spec.dest else { return Ok(()) };
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir());
-    let Some(folder) = folder else { return Ok(()) };
-    std::fs::create_dir_all(folder).map_err(|error| {
-        let reason = program::io_reason(&error);
-        Report::error("bkl::export", format!("cannot make the folder `{}`: {reason}", folder.display()))
-            .help("`dest` names a file; its folder is made when it is missing")
-    })
 }
 
 /// An image that is written as files is its tree.
