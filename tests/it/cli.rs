@@ -42,11 +42,7 @@ fn check(case: &Path) -> Result<(), Failed> {
     }
     let mut printed = String::new();
     for line in session.lines() {
-<<<<<<< HEAD
         if line.starts_with("# ") {
-=======
-        if line.starts_with("# ") || (line.is_empty() && printed.ends_with("#\n")) {
->>>>>>> front
             printed += &format!("{line}\n");
         } else if let Some(command) = line.strip_prefix("$ ") {
             printed += &format!("{line}\n{}", run(command, &root, temp.path()));
