@@ -91,10 +91,11 @@ impl FromStr for ImageRef {
             {
                 (first, rest.to_owned())
             }
-            _ if name.contains('/') => ("docker.io", name.to_owned()),
-            _ => ("docker.io", format!("library/{name}")),
+            _ => ("docker.io", name.to_owned()),
         };
         let domain = if domain == "index.docker.io" { "docker.io" } else { domain };
+        let path =
+            if domain == "docker.io" && !path.contains('/') { format!("library/{path}") } else { path };
         if !is_domain(domain) {
             return fail(format!("`{domain}` is not a registry host"));
         }
@@ -104,7 +105,7 @@ impl FromStr for ImageRef {
         if path.len() > 255 || !path.split('/').all(is_path_component) {
             return fail(format!("`{path}` is not a repository name"));
         }
-        if path.len() == 64 && path.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return fail("64 hex digits are an image id, not a name".to_owned());
         }
         Ok(ImageRef { domain: domain.to_owned(), path, tag: tag.map(str::to_owned), digest })

@@ -6,3 +6,4 @@
 
 pub mod ir;
 pub mod llb;
+pub mod passes;

@@ -7,7 +7,9 @@ mod export;
 mod images;
 mod registry;
 mod solver;
+mod passes;
 mod tidy;
+mod vecprog;
 mod vectors;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -19,6 +21,7 @@ fn main() {
     trials.extend(export::trials());
     trials.extend(registry::trials());
     trials.extend(solver::trials());
+    trials.extend(passes::trials());
     trials.extend(tidy::trials());
     trials.extend(vectors::trials());
     libtest_mimic::run(&args, trials).exit();

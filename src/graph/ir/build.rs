@@ -2,11 +2,16 @@
 //! bytes: mount order, input order, output indexes, capabilities.
 
 use super::{
-    Chown, DiffOp, Edge, ExecOp, FileAction, FileActionOp, FileCopy, FileInput, FileMkdir, FileMkfile,
-    FileOp, FileRm, FileSecret, FileSymlink, Graph, InputIdx, LinuxResources, MergeOp, Mount, MountKind,
-    NetMode, Op, PassthroughOp, SecretEnv, SecurityMode, Sharing, SourceOp, Tree, Vertex, attr,
+    BuildOp, Chown, DiffOp, Edge, ExecOp, FileAction, FileActionOp, FileCopy, FileInput, FileMkdir,
+    FileMkfile, FileOp, FileRm, FileSecret, FileSymlink, Graph, InputIdx, LinuxResources, MergeOp, Mount,
+    MountKind, NetMode, Op, PassthroughOp, SecretEnv, SecurityMode, Sharing, Tree, Vertex,
 };
-use crate::base::{ImageRef, Platform};
+use crate::base::Platform;
+
+mod git_url;
+mod source;
+
+pub use source::*;
 
 /// A mount to be made by [`ExecBuilder`]. Targets must differ from each other.
 #[derive(Debug, Clone, PartialEq)]
@@ -131,60 +136,41 @@ pub fn chown(text: &str, input: FileInput) -> Chown {
     }
 }
 
+/// A file op whose actions need not be one chain: a copy may read what other actions of the same op made.
+#[derive(Debug, Clone, Default)]
+pub struct FileBuilder {
+    inputs: Vec<Edge>,
+    places: std::collections::HashMap<Edge, InputIdx>,
+    actions: Vec<FileAction>,
+}
+
+impl FileBuilder {
+    /// `tree` as something an action works on or reads.
+    pub fn input(&mut self, tree: Tree) -> FileInput {
+        let Some(edge) = tree else { return FileInput::Scratch };
+        FileInput::Input(*self.places.entry(edge).or_insert_with(|| {
+            self.inputs.push(edge);
+            self.inputs.len() as InputIdx - 1
+        }))
+    }
+
+    /// Adds an action that changes `input` and reads `secondary`; gives its result.
+    pub fn push(&mut self, input: FileInput, secondary: FileInput, op: FileActionOp) -> FileInput {
+        self.actions.push(FileAction { input, secondary, output: None, op });
+        FileInput::Action(self.actions.len() as u32 - 1)
+    }
+}
+
 impl Graph {
-    /// An image of a registry. `caps` and attributes follow the options (BuildKit client/llb/source.go, Image).
-    pub fn image(&mut self, reference: &ImageRef, mode: ResolveMode, platform: Option<Platform>) -> Edge {
-        let mut attrs = std::collections::BTreeMap::new();
-        match mode {
-            ResolveMode::Default => {}
-            ResolveMode::Pull => drop(attrs.insert(attr::IMAGE_RESOLVE_MODE.to_owned(), "pull".to_owned())),
-            ResolveMode::Local => drop(attrs.insert(attr::IMAGE_RESOLVE_MODE.to_owned(), "local".to_owned())),
-        }
-        let identifier = format!("docker-image://{}", reference.clone().with_default_tag());
-        let caps: &[&str] = if mode == ResolveMode::Pull {
-            &["source.image", "source.image.resolvemode"]
-        } else {
-            &["source.image"]
-        };
-        self.source(SourceOp { identifier, attrs }, caps, platform)
-    }
-
-    /// A directory of the client, by its name. Empty pattern lists are not written.
-    pub fn local(&mut self, name: &str, include: &[String], exclude: &[String], follow: &[String]) -> Edge {
-        let mut attrs = std::collections::BTreeMap::new();
-        let mut caps = vec!["source.local"];
-        let lists = [
-            (attr::LOCAL_INCLUDE, include, "source.local.includepatterns"),
-            (attr::LOCAL_EXCLUDE, exclude, "source.local.excludepatterns"),
-            (attr::LOCAL_FOLLOW, follow, "source.local.followpaths"),
-        ];
-        for (key, patterns, cap) in lists {
-            if !patterns.is_empty() {
-                attrs.insert(key.to_owned(), go_json_strings(patterns));
-                caps.push(cap);
-            }
-        }
-        self.source(SourceOp { identifier: format!("local://{name}"), attrs }, &caps, None)
-    }
-
-    /// An image of an OCI layout that the client holds under the name `store`.
-    pub fn oci_layout(&mut self, reference: &str, store: &str, platform: Option<Platform>) -> Edge {
-        let attrs = [(attr::OCI_STORE.to_owned(), store.to_owned())].into();
-        let identifier = format!("oci-layout://{reference}");
-        self.source(SourceOp { identifier, attrs }, &["source.ocilayout"], platform)
-    }
-
-    /// A source op as given.
-    pub fn source(&mut self, op: SourceOp, caps: &[&str], platform: Option<Platform>) -> Edge {
-        let mut vertex = Vertex::new(Op::Source(op), Vec::new(), platform);
-        vertex.metadata.caps = caps.iter().map(|&cap| cap.to_owned()).collect();
-        Edge { vertex: self.add(vertex), output: 0 }
-    }
-
     /// A command (BuildKit client/llb/exec.go, ExecOp.Marshal).
     pub fn exec(&mut self, builder: ExecBuilder) -> ExecEdges {
         let ExecBuilder { mut op, base, readonly_root, mounts, secrets, agents, platform, .. } = builder;
         let root = MountSpec { readonly: readonly_root, ..MountSpec::bind("/", base) };
+        // A cache without a name is no cache.
+        let mounts = mounts.into_iter().map(|mount| match &mount.kind {
+            MountKind::Cache { id, .. } if id.is_empty() => MountSpec { kind: MountKind::Bind, ..mount },
+            _ => mount,
+        });
         // Slot 0 is the root, slot i + 1 is mounts[i]; the wire order is by target.
         let all: Vec<MountSpec> = std::iter::once(root).chain(mounts).collect();
         let mut order: Vec<usize> = (0..all.len()).collect();
@@ -282,28 +268,28 @@ impl Graph {
     /// # Panics
     /// When `chain` is empty.
     pub fn file(&mut self, base: Tree, chain: FileChain) -> Edge {
-        assert!(!chain.is_empty(), "a file op has at least one action");
-        let mut inputs = Vec::new();
-        let base = base.map_or(FileInput::Scratch, |edge| FileInput::Input(input_index(&mut inputs, edge)));
-        let last = chain.len() - 1;
-        let mut actions = Vec::new();
-        for (idx, step) in chain.into_iter().enumerate() {
-            let mut secondary = FileInput::Scratch;
-            let op = match step {
-                FileStep::Copy { from, copy } => {
-                    if let Some(edge) = from {
-                        secondary = FileInput::Input(input_index(&mut inputs, edge));
-                    }
-                    FileActionOp::Copy(copy)
-                }
-                FileStep::Mkfile(mkfile) => FileActionOp::Mkfile(mkfile),
-                FileStep::Mkdir(mkdir) => FileActionOp::Mkdir(mkdir),
-                FileStep::Rm(rm) => FileActionOp::Rm(rm),
-                FileStep::Symlink(symlink) => FileActionOp::Symlink(symlink),
+        let mut file = FileBuilder::default();
+        let mut last = file.input(base);
+        for step in chain {
+            let (secondary, op) = match step {
+                FileStep::Copy { from, copy } => (file.input(from), FileActionOp::Copy(copy)),
+                FileStep::Mkfile(mkfile) => (FileInput::Scratch, FileActionOp::Mkfile(mkfile)),
+                FileStep::Mkdir(mkdir) => (FileInput::Scratch, FileActionOp::Mkdir(mkdir)),
+                FileStep::Rm(rm) => (FileInput::Scratch, FileActionOp::Rm(rm)),
+                FileStep::Symlink(symlink) => (FileInput::Scratch, FileActionOp::Symlink(symlink)),
             };
-            let input = if idx == 0 { base } else { FileInput::Action(idx as u32 - 1) };
-            actions.push(FileAction { input, secondary, output: (idx == last).then_some(0), op });
+            last = file.push(last, secondary, op);
         }
+        self.file_of(file)
+    }
+
+    /// The file op of `file`; its result is that of the last action.
+    ///
+    /// # Panics
+    /// When there is no action.
+    pub fn file_of(&mut self, file: FileBuilder) -> Edge {
+        let FileBuilder { inputs, mut actions, .. } = file;
+        actions.last_mut().expect("a file op has at least one action").output = Some(0);
         let mut vertex = Vertex::new(Op::File(FileOp { actions }), inputs, None);
         // The Go client only ever sets this one, whatever the actions use.
         vertex.metadata.caps.insert("file.base".to_owned());
@@ -335,25 +321,40 @@ impl Graph {
 
     /// `tree`, but only when all of `needs` succeed (BuildKit client/llb/passthrough.go).
     pub fn require(&mut self, id: &str, tree: Edge, needs: &[Edge]) -> Edge {
-        let inputs = std::iter::once(tree).chain(needs.iter().copied()).collect();
-        let op = PassthroughOp { id: id.to_owned(), outputs: vec![0] };
+        let inputs: Vec<Edge> = std::iter::once(tree).chain(needs.iter().copied()).collect();
+        self.passthrough(id, inputs, vec![0])
+    }
+
+    /// `inputs`, of which those that `outputs` names are results; all must succeed. Gives the first result.
+    pub fn passthrough(&mut self, id: &str, inputs: Vec<Edge>, outputs: Vec<InputIdx>) -> Edge {
+        let op = PassthroughOp { id: id.to_owned(), outputs };
         let mut vertex = Vertex::new(Op::Passthrough(op), inputs, None);
         vertex.metadata.caps.insert("passthroughop".to_owned());
         Edge { vertex: self.add(vertex), output: 0 }
     }
+
+    /// What the definition in a file of `tree` builds; empty `filename` is `buildkit.llb.definition` (BuildKit
+    /// client/llb/llbbuild).
+    pub fn build(&mut self, tree: Edge, filename: &str, platform: Option<Platform>) -> Edge {
+        let attrs = if filename.is_empty() { None } else { Some((FILENAME.to_owned(), filename.to_owned())) };
+        let op = BuildOp {
+            inputs: [(DEFINITION_INPUT.to_owned(), 0)].into(),
+            attrs: attrs.into_iter().collect(),
+            definition: None,
+            builder: LLB_BUILDER,
+        };
+        let mut vertex = Vertex::new(Op::Build(op), vec![tree], platform);
+        vertex.metadata.caps.insert("source.buildop.llbfilename".to_owned());
+        Edge { vertex: self.add(vertex), output: 0 }
+    }
 }
 
-/// `image.resolvemode`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum ResolveMode {
-    /// Not written.
-    #[default]
-    Default,
-    /// Ask the registry.
-    Pull,
-    /// Prefer what the engine has.
-    Local,
-}
+/// Attribute of a build op: the file with the definition.
+const FILENAME: &str = "llbbuild.filename";
+/// Input of a build op that holds the definition.
+const DEFINITION_INPUT: &str = "buildkit.llb.definition";
+/// Number of the builder that reads definitions.
+const LLB_BUILDER: i64 = -1;
 
 impl Mount {
     /// A secret or agent mount: no input, and output 0 on the wire without having one.

@@ -6,9 +6,15 @@
 
 pub mod build;
 pub mod config;
+pub mod dot;
 pub mod op;
 pub mod outputs;
+pub mod parse;
+pub mod print;
+pub mod state;
 pub mod verify;
+
+use serde::{Deserialize, Serialize};
 
 use crate::base::Platform;
 
@@ -16,6 +22,7 @@ pub use build::{ExecBuilder, FileChain, MountSpec};
 pub use config::{Healthcheck, ImageConfig};
 pub use op::*;
 pub use outputs::{Output, OutputKind, Outputs};
+pub use state::State;
 
 /// Index of a vertex in its [`Graph`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,7 +62,8 @@ pub struct Vertex {
 }
 
 /// What is said about an op without being part of its identity (`pb.OpMetadata`).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Metadata {
     /// Run even when a result is cached.
     pub ignore_cache: bool,
@@ -94,7 +102,8 @@ impl Metadata {
 pub const CUSTOM_NAME: &str = "llb.customname";
 
 /// Ops shown as one line of progress (`pb.ProgressGroup`).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct ProgressGroup {
     /// Groups with equal ids are one.
     pub id: String,
@@ -105,7 +114,8 @@ pub struct ProgressGroup {
 }
 
 /// Limits of a command (`pb.LinuxResources`); zero and empty mean "not limited".
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct LinuxResources {
     /// Bytes.
     pub memory: i64,
@@ -205,6 +215,19 @@ impl Graph {
     /// Whether there is no op at all.
     pub fn is_empty(&self) -> bool {
         self.vertices.is_empty()
+    }
+
+    /// Adds all of `other`, whose vertices and texts get new places; gives the way from the old edges to the new.
+    pub fn absorb(&mut self, other: Graph) -> impl Fn(Edge) -> Edge + use<> {
+        let (n_vertices, n_sources) = (self.vertices.len() as u32, self.sources.len() as u32);
+        let moved = move |edge: Edge| Edge { vertex: VertexId(edge.vertex.0 + n_vertices), ..edge };
+        self.sources.extend(other.sources);
+        self.vertices.extend(other.vertices.into_iter().map(|mut vertex| {
+            vertex.inputs.iter_mut().for_each(|input| *input = moved(*input));
+            vertex.locations.iter_mut().for_each(|location| location.source += n_sources);
+            vertex
+        }));
+        moved
     }
 
     /// Index of `info` among the sources; an equal one is used again.

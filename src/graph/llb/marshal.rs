@@ -354,3 +354,6 @@ fn file_visiting_order(file: &FileOp, inputs: &[Edge]) -> Vec<VertexId> {
     order.extend(0..inputs.len() as InputIdx);
     order.into_iter().map(|input| inputs[input as usize].vertex).collect()
 }
+
+#[cfg(test)]
+mod tests;

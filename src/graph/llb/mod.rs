@@ -1,5 +1,6 @@
 //! LLB, the wire form of build graphs: `pb.Definition` both ways, byte for byte what BuildKit's Go client writes.
 
+pub mod caps;
 mod decode;
 pub mod dump;
 mod encode;

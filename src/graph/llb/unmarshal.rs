@@ -251,3 +251,6 @@ fn sources(definition: &pb::Definition) -> Vec<SourceInfo> {
     };
     definition.source.iter().flat_map(|source| &source.infos).map(info).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,12 @@
 //! Commands.
 
+use serde::{Deserialize, Serialize};
+
 use super::InputIdx;
 
 /// Runs a command in a tree (`pb.ExecOp` with its `Meta`).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct ExecOp {
     /// The words of the command; never empty in a valid graph.
     pub args: Vec<String>,
@@ -40,8 +43,9 @@ pub struct ExecOp {
 }
 
 /// Proxy variables (`pb.ProxyEnv`).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "each field is the environment variable of its name")]
+#[serde(default, deny_unknown_fields)]
 pub struct ProxyEnv {
     pub http_proxy: String,
     pub https_proxy: String,
@@ -51,7 +55,8 @@ pub struct ProxyEnv {
 }
 
 /// A line of /etc/hosts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct HostIp {
     /// Name.
     pub host: String,
@@ -60,8 +65,9 @@ pub struct HostIp {
 }
 
 /// A resource limit, `nofile` with its soft and hard value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "see the type")]
+#[serde(default, deny_unknown_fields)]
 pub struct Ulimit {
     pub name: String,
     pub soft: i64,
@@ -69,7 +75,8 @@ pub struct Ulimit {
 }
 
 /// A secret in the environment of a command (`pb.SecretEnv`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct SecretEnv {
     /// Which secret.
     pub id: String,
@@ -80,16 +87,18 @@ pub struct SecretEnv {
 }
 
 /// A device by its CDI name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "see the type")]
+#[serde(default, deny_unknown_fields)]
 pub struct CdiDevice {
     pub name: String,
     pub optional: bool,
 }
 
 /// `pb.NetMode`. UNSET on the wire is the sandbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "named as in pb")]
+#[serde(rename_all = "snake_case")]
 pub enum NetMode {
     #[default]
     Sandbox,
@@ -98,8 +107,9 @@ pub enum NetMode {
 }
 
 /// `pb.SecurityMode`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "named as in pb")]
+#[serde(rename_all = "snake_case")]
 pub enum SecurityMode {
     #[default]
     Sandbox,
@@ -107,7 +117,8 @@ pub enum SecurityMode {
 }
 
 /// `pb.CacheSharingOpt`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Sharing {
     /// Any number of commands at once.
     #[default]
@@ -119,8 +130,9 @@ pub enum Sharing {
 }
 
 /// `pb.MountContentCache`: whether a content digest of the input may be the cache key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "named as in pb")]
+#[serde(rename_all = "snake_case")]
 pub enum ContentCache {
     #[default]
     Default,
@@ -129,7 +141,8 @@ pub enum ContentCache {
 }
 
 /// One mount (`pb.Mount`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Mount {
     /// What is mounted; `None` is nothing (-1): an empty tree for binds.
     pub input: Option<InputIdx>,
@@ -151,9 +164,11 @@ pub struct Mount {
 }
 
 /// `pb.MountType` with its options.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum MountKind {
     /// A tree.
+    #[default]
     Bind,
     /// A directory that outlives the build.
     Cache {
@@ -174,8 +189,9 @@ pub enum MountKind {
 }
 
 /// Options of a secret file or an agent socket (`pb.SecretOpt`, `pb.SSHOpt`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "see the type")]
+#[serde(default, deny_unknown_fields)]
 pub struct FileSecret {
     pub id: String,
     pub uid: u32,

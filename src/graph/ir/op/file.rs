@@ -1,18 +1,23 @@
 //! File actions.
 
+use serde::{Deserialize, Serialize};
+
 use super::InputIdx;
 
 /// Changes trees by a list of actions (`pb.FileOp`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FileOp {
     /// In order; never empty in a valid graph.
     pub actions: Vec<FileAction>,
 }
 
 /// What an action works on. On the wire: -1, the input's index, or the number of inputs plus the action's index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub enum FileInput {
     /// The empty tree.
+    #[default]
     Scratch,
     /// An input of the op.
     Input(InputIdx),
@@ -20,12 +25,39 @@ pub enum FileInput {
     Action(u32),
 }
 
+/// Written `-`, `input 0` and `action 0` in the text form of graphs.
+impl From<FileInput> for String {
+    fn from(input: FileInput) -> String {
+        match input {
+            FileInput::Scratch => "-".to_owned(),
+            FileInput::Input(input) => format!("input {input}"),
+            FileInput::Action(action) => format!("action {action}"),
+        }
+    }
+}
+
+impl TryFrom<String> for FileInput {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<FileInput, String> {
+        let number = |text: &str| text.parse().map_err(|_| format!("`{text}` is no index"));
+        match text.split_once(' ') {
+            None if text == "-" => Ok(FileInput::Scratch),
+            Some(("input", index)) => Ok(FileInput::Input(number(index)?)),
+            Some(("action", index)) => Ok(FileInput::Action(number(index)?)),
+            _ => Err(format!("`{text}` is neither `-`, `input N` nor `action N`")),
+        }
+    }
+}
+
 /// One action (`pb.FileAction`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FileAction {
     /// The tree that is changed.
     pub input: FileInput,
     /// The tree that is read: the source of a copy; `Scratch` (-1) elsewhere.
+    #[serde(default)]
     pub secondary: FileInput,
     /// Output index of the result; `None` (-1) when only other actions use it.
     pub output: Option<u32>,
@@ -34,8 +66,9 @@ pub struct FileAction {
 }
 
 /// The five actions.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "named as in pb")]
+#[serde(rename_all = "snake_case")]
 pub enum FileActionOp {
     Copy(FileCopy),
     Mkfile(FileMkfile),
@@ -45,7 +78,8 @@ pub enum FileActionOp {
 }
 
 /// `pb.FileActionCopy`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct FileCopy {
     /// Absolute path in the secondary input; may hold wildcards.
     pub src: String,
@@ -106,19 +140,22 @@ impl Default for FileCopy {
 }
 
 /// `pb.FileActionMkFile`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "as in FileCopy")]
+#[serde(default, deny_unknown_fields)]
 pub struct FileMkfile {
     pub path: String,
     pub mode: i32,
+    #[serde(with = "super::bytes_text")]
     pub data: Vec<u8>,
     pub owner: Option<Chown>,
     pub timestamp: i64,
 }
 
 /// `pb.FileActionMkDir`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "as in FileCopy")]
+#[serde(default, deny_unknown_fields)]
 pub struct FileMkdir {
     pub path: String,
     pub mode: i32,
@@ -128,8 +165,9 @@ pub struct FileMkdir {
 }
 
 /// `pb.FileActionRm`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "as in FileCopy")]
+#[serde(default, deny_unknown_fields)]
 pub struct FileRm {
     pub path: String,
     pub allow_not_found: bool,
@@ -137,8 +175,9 @@ pub struct FileRm {
 }
 
 /// `pb.FileActionSymlink`: `newpath` is made and points to `oldpath`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "as in FileCopy")]
+#[serde(default, deny_unknown_fields)]
 pub struct FileSymlink {
     pub oldpath: String,
     pub newpath: String,
@@ -146,16 +185,39 @@ pub struct FileSymlink {
     pub timestamp: i64,
 }
 
+impl Default for FileMkfile {
+    /// No time is given.
+    fn default() -> FileMkfile {
+        FileMkfile { path: String::new(), mode: 0, data: Vec::new(), owner: None, timestamp: -1 }
+    }
+}
+
+impl Default for FileMkdir {
+    /// No time is given.
+    fn default() -> FileMkdir {
+        FileMkdir { path: String::new(), mode: 0, make_parents: false, owner: None, timestamp: -1 }
+    }
+}
+
+impl Default for FileSymlink {
+    /// No time is given.
+    fn default() -> FileSymlink {
+        FileSymlink { oldpath: String::new(), newpath: String::new(), owner: None, timestamp: -1 }
+    }
+}
+
 /// `pb.ChownOpt`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "see the type")]
+#[serde(default, deny_unknown_fields)]
 pub struct Chown {
     pub user: Option<User>,
     pub group: Option<User>,
 }
 
 /// `pb.UserOpt`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum User {
     /// A name, looked up in /etc/passwd or /etc/group of `input`.
     Name {

@@ -1,5 +1,8 @@
 //! The ops of LLB as closed types: unknown enum values and dangling indexes do not exist here.
 
+use serde::{Deserialize, Serialize};
+
+mod bytes_text;
 mod exec;
 mod file;
 mod source;
@@ -31,14 +34,16 @@ pub enum Op {
 }
 
 /// Stacks the inputs, the first at the bottom (`pb.MergeOp`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct MergeOp {
     /// One per merged tree; `None` is scratch (never written by us, accepted on the wire).
     pub inputs: Vec<Option<InputIdx>>,
 }
 
 /// The changes that lead from `lower` to `upper` (`pb.DiffOp`); `None` is scratch.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct DiffOp {
     /// Tree to start from.
     pub lower: Option<InputIdx>,
@@ -47,7 +52,8 @@ pub struct DiffOp {
 }
 
 /// Forwards some of its inputs; all of them must succeed (`pb.PassthroughOp`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct PassthroughOp {
     /// Part of the identity; not empty.
     pub id: String,
@@ -56,13 +62,15 @@ pub struct PassthroughOp {
 }
 
 /// Builds the definition found in a file of an input (`pb.BuildOp` with the LLB builder).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct BuildOp {
     /// Named inputs, sorted by name; `buildkit.llb.definition` holds the definition.
     pub inputs: std::collections::BTreeMap<String, i64>,
     /// `llbbuild.filename` and others, sorted by key.
     pub attrs: std::collections::BTreeMap<String, String>,
     /// A definition given inline, marshalled; kept verbatim.
+    #[serde(with = "bytes_text::optional")]
     pub definition: Option<Vec<u8>>,
     /// -1 is the LLB builder.
     pub builder: i64,

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 /// Brings a tree in from outside (`pb.SourceOp`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct SourceOp {
     /// `<scheme>://<rest>`.
     pub identifier: String,
@@ -33,6 +36,28 @@ pub mod attr {
     pub const OCI_SESSION: &str = "oci.session";
     pub const OCI_STORE: &str = "oci.store";
     pub const OCI_LAYER_LIMIT: &str = "oci.layerlimit";
+    pub const HTTP_CHECKSUM: &str = "http.checksum";
+    pub const HTTP_FILENAME: &str = "http.filename";
+    pub const HTTP_PERM: &str = "http.perm";
+    pub const HTTP_UID: &str = "http.uid";
+    pub const HTTP_GID: &str = "http.gid";
+    pub const HTTP_AUTH_HEADER_SECRET: &str = "http.authheadersecret";
+    pub const HTTP_HEADER_ACCEPT: &str = "http.header.accept";
+    pub const HTTP_HEADER_USER_AGENT: &str = "http.header.user-agent";
+    pub const HTTP_SIG_PUBKEY: &str = "http.sig.pubkey";
+    pub const HTTP_SIG_SIGNATURE: &str = "http.sig.signature";
+    pub const GIT_FULL_URL: &str = "git.fullurl";
+    pub const GIT_KEEP_GIT_DIR: &str = "git.keepgitdir";
+    pub const GIT_SKIP_SUBMODULES: &str = "git.skipsubmodules";
+    pub const GIT_FETCH_BY_COMMIT: &str = "git.fetchbycommit";
+    pub const GIT_CHECKOUT_BUNDLE: &str = "git.checkoutbundle";
+    pub const GIT_AUTH_TOKEN_SECRET: &str = "git.authtokensecret";
+    pub const GIT_AUTH_HEADER_SECRET: &str = "git.authheadersecret";
+    pub const GIT_KNOWN_SSH_HOSTS: &str = "git.knownsshhosts";
+    pub const GIT_MOUNT_SSH_SOCK: &str = "git.mountsshsock";
+    pub const GIT_CHECKSUM: &str = "git.checksum";
+    pub const GIT_MTIME: &str = "git.mtime";
+    pub const GIT_BUNDLE: &str = "git.bundle";
 }
 
 impl SourceOp {

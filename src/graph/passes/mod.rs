@@ -1,0 +1,79 @@
+//! Passes: what makes a graph smaller without changing what is built.
+//!
+//! Every pass keeps, for each tree asked for, the same files, and shows no file in a layer that was not visible before.
+//! A pass says beside its code under which condition that holds. Vertices that were read from a definition are sealed:
+//! passes may drop or unite them but not rewrite them.
+
+pub mod dead;
+pub mod dedup;
+pub mod diff_self;
+pub mod fuse;
+pub mod merge;
+mod rewrite;
+
+use super::ir::{Graph, Tree};
+
+/// A rewriting of graphs.
+pub struct Pass {
+    /// Name in reports and of the folder with its golden cases.
+    pub name: &'static str,
+    /// What it does, in one line.
+    pub summary: &'static str,
+    run: fn(&Graph, &[Tree]) -> Rewritten,
+}
+
+/// A rewritten graph.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rewritten {
+    /// The graph, without vertices that nothing needs.
+    pub graph: Graph,
+    /// The trees asked for, in the order they were given.
+    pub roots: Vec<Tree>,
+    /// How often the pass found its pattern.
+    pub n_changes: usize,
+}
+
+/// All passes, in the order in which they run.
+pub const PASSES: &[Pass] = &[
+    Pass { name: "dead", summary: "drop what no output needs", run: dead::run },
+    Pass { name: "dedup", summary: "unite equal ops", run: dedup::run },
+    Pass { name: "diff_self", summary: "the diff of a tree and itself is scratch", run: diff_self::run },
+    Pass { name: "merge", summary: "a merge of a merge is one merge", run: merge::run },
+    Pass { name: "fuse", summary: "file ops that follow each other are one op", run: fuse::run },
+];
+
+impl Pass {
+    /// Runs the pass and drops what it left without use.
+    pub fn run(&self, graph: &Graph, roots: &[Tree]) -> Rewritten {
+        let rewritten = (self.run)(graph, roots);
+        let swept = dead::run(&rewritten.graph, &rewritten.roots);
+        Rewritten { n_changes: rewritten.n_changes, ..swept }
+    }
+}
+
+/// What [`optimize`] did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PassReport {
+    /// Name of each pass and how often it found its pattern, in the order they ran.
+    pub counts: Vec<(&'static str, usize)>,
+    /// Vertices before.
+    pub n_before: usize,
+    /// Vertices after.
+    pub n_after: usize,
+}
+
+/// Runs all passes: the graph that builds the same trees with less, and where they are in it.
+pub fn optimize(graph: &Graph, roots: &[Tree]) -> (Graph, Vec<Tree>, PassReport) {
+    let n_before = graph.len();
+    let mut counts = Vec::with_capacity(PASSES.len());
+    let mut state: Option<Rewritten> = None;
+    for pass in PASSES {
+        let (graph, roots) = state.as_ref().map_or((graph, roots), |it| (&it.graph, it.roots.as_slice()));
+        let rewritten = pass.run(graph, roots);
+        counts.push((pass.name, rewritten.n_changes));
+        state = Some(rewritten);
+    }
+    let Rewritten { graph, roots, .. } = state.expect("there are passes");
+    let report = PassReport { counts, n_before, n_after: graph.len() };
+    (graph, roots, report)
+}
