@@ -5,9 +5,9 @@
 mod exec;
 mod export;
 mod images;
+mod passes;
 mod registry;
 mod solver;
-mod passes;
 mod tidy;
 mod vecprog;
 mod vectors;
