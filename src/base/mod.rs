@@ -3,6 +3,7 @@
 
 pub mod digest;
 pub mod glob;
+pub mod ignore;
 pub mod path;
 pub mod platform;
 pub mod reference;

@@ -1,9 +1,13 @@
 //! The one integration-test binary: every test is registered here by name and run by libtest-mimic.
-
 #![allow(unreachable_pub, reason = "trials() is public by custom, though this binary exports nothing")]
 
+mod build;
+mod cli;
+mod eval;
 mod exec;
 mod export;
+mod fuzz;
+mod golden;
 mod images;
 mod passes;
 mod registry;
@@ -17,11 +21,16 @@ use libtest_mimic::{Arguments, Failed, Trial};
 fn main() {
     let args = Arguments::from_args();
     let mut trials = Vec::new();
+    trials.extend(build::trials());
+    trials.extend(cli::trials());
+    trials.extend(eval::trials());
     trials.extend(exec::trials());
     trials.extend(export::trials());
+    trials.extend(fuzz::trials());
+    trials.extend(golden::trials());
+    trials.extend(passes::trials());
     trials.extend(registry::trials());
     trials.extend(solver::trials());
-    trials.extend(passes::trials());
     trials.extend(tidy::trials());
     trials.extend(vectors::trials());
     libtest_mimic::run(&args, trials).exit();

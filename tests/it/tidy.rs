@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use libtest_mimic::Trial;
 
-pub fn trials() -> Vec<Trial> {
+pub(crate) fn trials() -> Vec<Trial> {
     vec![
         crate::trial("tidy::imports_point_inwards", imports_point_inwards),
         crate::trial("tidy::every_file_says_what_it_holds", every_file_says_what_it_holds),

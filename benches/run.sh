@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# The figures of the README: whole-process wall times of the release binary on this machine.
+# Conditions: warm page cache, seccomp on, host network, a growing snapshot chain, a store on the disk of TMPDIR.
+# usage: benches/run.sh [work folder]
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+"$root/.ci/deps" busybox-static
+cd "$root"
+cargo build --release --locked -q
+bkl=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release/bkl
+work=${1:-$(mktemp -d)}
+export BKL_STORE=$work/store
+mkdir -p "$work/steps/rootfs/bin" "$work/stages/rootfs/bin"
+for program in steps stages; do
+  cp /bin/busybox "$work/$program/rootfs/bin/busybox"
+  for name in sh true cp mkdir; do ln -sf busybox "$work/$program/rootfs/bin/$name"; done
+done
+
+# Wall milliseconds of a command, median of $1 runs; its output is thrown away.
+median() {
+  local runs=$1; shift
+  for _ in $(seq "$runs"); do
+    local start end
+    start=$(date +%s%N); "$@" >/dev/null 2>&1; end=$(date +%s%N)
+    echo $(((end - start) / 1000))
+  done | sort -n | awk '{ all[NR] = $1 } END { printf "%.1f", all[int((NR + 1) / 2)] / 1000 }'
+}
+
+cat > "$work/steps/build.bkl" <<'BKL'
+param salt: str
+param steps: int
+let base = scratch.copy(local("rootfs"), ".", "/").image().with(env: { PATH: "/bin" })
+target chain = fold tree = base for i in range(steps) { tree.exec(["true", "#{salt}", "#{i}"]) }
+BKL
+# Twelve stages, each one command, and a copy out of every one of them.
+{
+  echo 'let base = scratch.copy(local("rootfs"), ".", "/").image().with(env: { PATH: "/bin" })'
+  for i in $(seq 12); do echo "let s$i = base.run(\"echo $i > /out-$i\")"; done
+  echo 'target app = base'
+  for i in $(seq 12); do echo "  .copy(s$i, \"/out-$i\", \"/all/\")"; done
+} > "$work/stages/build.bkl"
+
+echo "bkl --version: $(median 21 "$bkl" --version) ms"
+(cd "$work/steps" && "$bkl" build --progress quiet -p salt=warm -p steps=1)
+one=$(cd "$work/steps" && median 5 sh -c "exec '$bkl' build --progress quiet -p salt=\$\$ -p steps=1")
+many=$(cd "$work/steps" && median 3 sh -c "exec '$bkl' build --progress quiet -p salt=\$\$ -p steps=200")
+echo "200 sequential true steps: $many ms, $(awk "BEGIN { printf \"%.1f\", ($many - $one) / 199 }") ms a step"
+(cd "$work/stages" && "$bkl" build --progress quiet)
+echo "cached 12-stage build, new process: $(cd "$work/stages" && median 21 "$bkl" build --progress quiet) ms"
+[ $# -gt 0 ] || rm -rf "$work"

@@ -1,0 +1,191 @@
+//! The command line: what is accepted, and what each word means.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A typed, declarative language for container builds, with its own solver.
+#[derive(Debug, Parser)]
+#[command(name = "bkl", version, propagate_version = true, disable_help_subcommand = true)]
+#[command(after_help = "Start with `bkl build --list`, which shows what the program in build.bkl can build.")]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build targets of a program, on this machine and without a daemon
+    Build(Build),
+    /// Parse and type-check a program; nothing is built and nothing is fetched
+    Check(Check),
+    /// Show what would be built: LLB for buildctl, JSON, or a graph for Graphviz
+    Lower(Lower),
+}
+
+/// What names a program and its targets; shared by the verbs.
+#[derive(Debug, Args)]
+pub(crate) struct Selection {
+    /// The program (an argument that ends in .bkl or names a file; default build.bkl) and the targets to take:
+    /// `bkl build app`, `bkl build ci.bkl images.api`
+    #[arg(value_name = "PROGRAM | TARGET")]
+    pub(crate) words: Vec<String>,
+
+    /// The program, when its name is no .bkl file
+    #[arg(short = 'f', long = "file", value_name = "PROGRAM")]
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// What decides the values of a program; shared by the verbs that evaluate.
+#[derive(Debug, Args)]
+pub(crate) struct Inputs {
+    /// Set a parameter: `-p version=1.2.0`; lists by comma or repeated; `@file` reads the value from a file
+    #[arg(short = 'p', long = "param", value_name = "NAME=VALUE")]
+    pub(crate) params: Vec<String>,
+
+    /// Platform to build for, instead of this machine's: linux/arm64
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',')]
+    pub(crate) platform: Vec<String>,
+
+    /// The lock file, instead of bkl.lock beside the program
+    #[arg(long, value_name = "FILE")]
+    pub(crate) lock: Option<PathBuf>,
+
+    /// Refuse to change the lock file: everything must be pinned already
+    #[arg(long)]
+    pub(crate) locked: bool,
+
+    /// Where images, results and caches are kept
+    #[arg(long, value_name = "DIR", env = "BKL_STORE", default_value = "/var/lib/bkl")]
+    pub(crate) store: PathBuf,
+}
+
+/// How errors are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Human,
+    /// One line each
+    Short,
+    /// A JSON array, for tools
+    Json,
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Progress {
+    /// tty on a terminal, plain elsewhere
+    Auto,
+    /// Live and collapsed
+    Tty,
+    /// Every line of every step
+    Plain,
+    /// BuildKit's status messages as JSON lines
+    Rawjson,
+    /// Nothing but errors
+    Quiet,
+}
+
+/// `bkl build`
+#[derive(Debug, Args)]
+pub(crate) struct Build {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub(crate) selection: Selection,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub(crate) inputs: Inputs,
+
+    /// Where results go: `dir`, `type=oci|docker|tar|local,dest=PATH`; `-` is stdout. Without it, targets declared
+    /// with `-> "dir"` go there and the others stay in the store
+    #[arg(short = 'o', long = "output", value_name = "SPEC")]
+    pub(crate) output: Option<String>,
+
+    /// How progress is shown
+    #[arg(long, value_enum, env = "BUILDKIT_PROGRESS", default_value = "auto", hide_env_values = true)]
+    pub(crate) progress: Progress,
+
+    /// Show the targets of the program with their types and docs, and build nothing
+    #[arg(long)]
+    pub(crate) list: bool,
+
+    /// Run every step, even when its result is cached
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+
+    /// Commands at once; the number of processors when not given
+    #[arg(long, value_name = "N")]
+    pub(crate) jobs: Option<usize>,
+
+    /// Write the digests of what was built to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metadata_file: Option<PathBuf>,
+
+    /// How errors and lists are printed
+    #[arg(long, value_enum, default_value = "human")]
+    pub(crate) format: Format,
+}
+
+/// `bkl check`
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub(crate) selection: Selection,
+
+    /// How errors are printed
+    #[arg(long, value_enum, default_value = "human")]
+    pub(crate) format: Format,
+}
+
+/// What `bkl lower` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Emit {
+    /// A pb.Definition, for `buildctl build`
+    Llb,
+    /// The definition as JSON, in the shape of protobuf's JSON mapping
+    Json,
+    /// The graph, for Graphviz
+    Dot,
+    /// The image config, for the exporter attribute containerimage.config
+    Config,
+}
+
+/// `bkl lower`
+#[derive(Debug, Args)]
+pub(crate) struct Lower {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub(crate) selection: Selection,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub(crate) inputs: Inputs,
+
+    /// What to print
+    #[arg(long, value_enum, default_value = "llb")]
+    pub(crate) emit: Emit,
+
+    /// 0: op for op what BuildKit's Go client writes; 1: after the passes
+    #[arg(short = 'O', value_name = "LEVEL", default_value = "1", value_parser = clap::value_parser!(u8).range(0..=1))]
+    pub(crate) level: u8,
+
+    /// The value of local.unique, instead of a random one
+    #[arg(long, value_name = "ID")]
+    pub(crate) unique: Option<String>,
+
+    /// Print what the passes did to stderr
+    #[arg(long)]
+    pub(crate) stats: bool,
+
+    /// Write here instead of stdout
+    #[arg(short = 'o', long = "output", value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// How errors are printed
+    #[arg(long, value_enum, default_value = "human")]
+    pub(crate) format: Format,
+}

@@ -1,0 +1,373 @@
+//! `bkl build`: evaluates, solves, exports.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::json;
+
+use crate::base::{Platform, Report, SourceMap};
+use crate::cli::args::{self, Format};
+use crate::cli::failure::{self, Context};
+use crate::cli::program::{self, Program};
+use crate::cli::resolver::Resolver;
+use crate::cli::session::LocalSession;
+use crate::cli::ui::Ui;
+use crate::cli::{Failure, print_reports};
+use crate::engine::cancel::Cancel;
+use crate::engine::export::{
+    self, Dest, ExportImage, ExportItem, ExportKind, ExportedImage, ImageOptions, OutputSpec,
+};
+use crate::engine::solver::Limits;
+use crate::engine::{CacheMode, Engine, SolveError, SolveRequest, SolveStats};
+use crate::graph::ir::outputs::ImageOutput;
+use crate::graph::ir::{Edge, Graph, ImageConfig, Output, OutputKind, Tree};
+use crate::lang::eval::list_targets;
+use crate::session::Session;
+use crate::store::Snapshot;
+
+/// Exit codes of a build that a signal stopped, as shells give them.
+const INTERRUPTED: u8 = 130;
+const TERMINATED: u8 = 143;
+
+/// Runs the verb.
+pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
+    let spec = args.output.as_deref().map(output_spec).transpose()?;
+    let program = Program::find(&args.selection)?;
+    let mut checked = program.check();
+    let Some(hir) = checked.program.take() else {
+        return Err(Failure::new(checked.sources, checked.reports));
+    };
+    print_reports(&checked.reports, &checked.sources, args.format);
+    if args.list {
+        return list(&list_targets(&hir), args.format);
+    }
+    let runtime = runtime()?;
+    let session: Arc<dyn Session> = Arc::new(LocalSession::new(&program.root));
+    let limits = args.jobs.map(|jobs| Limits { commands: jobs.max(1), ..default_limits() });
+    let resolver =
+        Resolver::new(args.inputs.store.clone(), limits, session.clone(), runtime.handle().clone());
+    let ready = match program::evaluate(&program, &mut checked, &hir, &args.inputs, &resolver) {
+        Ok(ready) => ready,
+        Err(reports) => return Err(Failure::new(checked.sources, reports)),
+    };
+    print_reports(&ready.notes, &checked.sources, args.format);
+    let outputs = ready.evaluated.outputs;
+    let plan = ExportPlan::new(&program, &outputs, spec)?;
+
+    let engine = resolver.engine()?;
+    let (graph, roots) = (ready.evaluated.graph, trees(&outputs));
+    let build = Build { engine, session, graph: &graph, roots: &roots };
+    let ui = Ui::start(args.progress);
+    let cache = if args.no_cache { CacheMode::Ignore } else { CacheMode::Use };
+    let solved = runtime.block_on(build.solve(cache, &ui));
+    ui.finish();
+    let solved = match solved {
+        Ok(solved) => solved,
+        Err(Stopped::Signal(code)) => {
+            return Err(Failure { sources: SourceMap::default(), reports: vec![stopped()], code });
+        }
+        Err(Stopped::Error(error)) => {
+            let log_path = |failed: &crate::engine::FailedVertex| engine.store().log_path(&failed.digest);
+            let context = Context { sources: &checked.sources, graph: &graph, log_path: &log_path };
+            let reports = failure::reports(&error, &context);
+            return Err(Failure::new(checked.sources, reports));
+        }
+    };
+    let items = items(outputs, &solved.trees);
+    let exported = plan.run(engine, &items)?;
+    if let Some(path) = &args.metadata_file {
+        write_metadata(path, &exported)?;
+    }
+    if args.progress != args::Progress::Quiet {
+        summary(&exported, &solved.stats);
+    }
+    Ok(())
+}
+
+/// The runtime of a verb: two threads, for a build waits far more than it computes; heavy work has threads of its own.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.map_err(|error| {
+        let reason = program::io_reason(&error);
+        Report::error("bkl::environment", format!("cannot start threads: {reason}")).into()
+    })
+}
+
+fn default_limits() -> Limits {
+    Limits::for_cpus(std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+/// Reads `-o` and refuses a terminal for bytes that are not text.
+fn output_spec(text: &str) -> Result<OutputSpec, Failure> {
+    let spec = export::parse(text).map_err(|error| error.report())?;
+    if spec.writes_stdout() && io::stdout().is_terminal() {
+        return Err(Report::error("bkl::terminal", "an archive is not text, and stdout is a terminal")
+            .help("write it to a file with `dest=FILE`, or pipe it into another program")
+            .into());
+    }
+    if let Dest::Path(path) = &spec.dest {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let is_archive = spec.format != export::Format::Local && !spec.as_dir;
+        if let Some(folder) = folder.filter(|folder| is_archive && !folder.is_dir()) {
+            std::fs::create_dir_all(folder).map_err(|error| {
+                let reason = program::io_reason(&error);
+                Report::error("bkl::export", format!("cannot make the folder `{}`: {reason}", folder.display()))
+                    .help("`dest` names a file; its folder is made when it is missing")
+            })?;
+        }
+    }
+    Ok(spec)
+}
+
+/// The trees of all outputs in order; an index has several, scratch is `None`.
+pub(super) fn trees(outputs: &[Output]) -> Vec<Tree> {
+    let of = |output: &Output| match &output.kind {
+        OutputKind::Fs(tree) => vec![*tree],
+        OutputKind::Image(image) => vec![image.tree],
+        OutputKind::Index { images, .. } => images.iter().map(|image| image.tree).collect(),
+        OutputKind::Check(edge) => vec![Some(*edge)],
+    };
+    outputs.iter().flat_map(of).collect()
+}
+
+/// What is to be solved.
+struct Build<'a> {
+    engine: &'a Engine,
+    session: Arc<dyn Session>,
+    graph: &'a Graph,
+    roots: &'a [Tree],
+}
+
+/// The trees of a build, one per root.
+struct SolvedTrees {
+    trees: Vec<Snapshot>,
+    stats: SolveStats,
+}
+
+/// Why there are none.
+enum Stopped {
+    Error(SolveError),
+    /// By a signal; the exit code.
+    Signal(u8),
+}
+
+impl Build<'_> {
+    /// Solves, until a signal says stop: then everything that runs is stopped and waited for.
+    async fn solve(&self, cache: CacheMode, ui: &Ui) -> Result<SolvedTrees, Stopped> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let cancel = Cancel::new();
+        let edges: Vec<Edge> = self.roots.iter().copied().flatten().collect();
+        let request = SolveRequest {
+            graph: self.graph,
+            roots: edges,
+            session: self.session.clone(),
+            cache,
+            events: ui.sink(),
+            cancel: cancel.clone(),
+        };
+        let solving = self.engine.solve(request);
+        tokio::pin!(solving);
+        let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+        let mut code = None;
+        let solved = match (interrupt, terminate) {
+            (Ok(mut interrupt), Ok(mut terminate)) => loop {
+                tokio::select! {
+                    solved = &mut solving => break solved,
+                    _ = interrupt.recv() => code = Some(INTERRUPTED),
+                    _ = terminate.recv() => code = Some(TERMINATED),
+                }
+                cancel.cancel();
+            },
+            // Without handlers a signal ends the process at once; helpers and commands die with it.
+            _ => solving.await,
+        };
+        match (solved, code) {
+            (Ok(result), _) => {
+                let mut made = result.roots.into_iter();
+                let tree = |root: &Tree| match root {
+                    Some(_) => made.next().expect("the engine gives a tree per root"),
+                    None => Snapshot::scratch(),
+                };
+                Ok(SolvedTrees { trees: self.roots.iter().map(tree).collect(), stats: result.stats })
+            }
+            (Err(_), Some(code)) => Err(Stopped::Signal(code)),
+            (Err(error), None) => Err(Stopped::Error(error)),
+        }
+    }
+}
+
+fn stopped() -> Report {
+    Report::error("bkl::stopped", "stopped; everything that was finished is kept")
+}
+
+/// The outputs with their trees.
+fn items(outputs: Vec<Output>, trees: &[Snapshot]) -> Vec<ExportItem> {
+    let mut trees = trees.iter().cloned();
+    let mut next = || trees.next().expect("there is a tree per root, in the same order");
+    let mut image = |image: ImageOutput| ExportImage { snapshot: next(), config: image.config, tags: image.tags };
+    outputs
+        .into_iter()
+        .map(|output| {
+            let kind = match output.kind {
+                OutputKind::Image(it) => ExportKind::Image(Box::new(image(*it))),
+                OutputKind::Index { images, tags } => {
+                    ExportKind::Index { images: images.into_iter().map(&mut image).collect(), tags }
+                }
+                OutputKind::Fs(_) | OutputKind::Check(_) => ExportKind::Fs(image(ImageOutput { tree: None, config: ImageConfig::scratch(Platform::host()), tags: Vec::new() }).snapshot),
+            };
+            ExportItem { name: output.name, kind }
+        })
+        .collect()
+}
+
+/// Where each output goes.
+struct ExportPlan {
+    /// All of them, as `-o` says.
+    all: Option<OutputSpec>,
+    /// Per output, the folder that its declaration names.
+    folders: Vec<Option<PathBuf>>,
+}
+
+/// What became of an output.
+struct Exported {
+    name: String,
+    /// Where it was written; `None`: it is in the store.
+    dest: Option<String>,
+    /// Its digests, when it is an image.
+    image: Option<ExportedImage>,
+}
+
+impl ExportPlan {
+    fn new(program: &Program, outputs: &[Output], spec: Option<OutputSpec>) -> Result<ExportPlan, Failure> {
+        let mut folders = Vec::new();
+        for output in outputs {
+            let Some(dest) = output.dest.as_ref().filter(|_| spec.is_none()) else {
+                folders.push(None);
+                continue;
+            };
+            let inside = Path::new(dest).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+            if !inside {
+                return Err(Report::error("bkl::bad_dest", format!("`{dest}` of `{}` leaves the program's folder", output.name))
+                    .help("write elsewhere with `-o DIR`")
+                    .into());
+            }
+            folders.push(Some(program.root.join(dest)));
+        }
+        Ok(ExportPlan { all: spec, folders })
+    }
+
+    fn run(self, engine: &Engine, items: &[ExportItem]) -> Result<Vec<Exported>, Report> {
+        let store = engine.store();
+        let mut stdout = io::stdout().lock();
+        if let Some(spec) = &self.all {
+            let report = export::export(store, items, spec, &mut stdout).map_err(|error| export_report(&error))?;
+            let dest = match &spec.dest {
+                Dest::Stdout => "stdout".to_owned(),
+                Dest::Path(path) => path.display().to_string(),
+            };
+            let exported = items.iter().map(|item| {
+                let image = report.images.iter().find(|image| image.name == item.name).cloned();
+                Exported { name: item.name.clone(), dest: Some(dest.clone()), image }
+            });
+            return Ok(exported.collect());
+        }
+        let mut done = Vec::new();
+        for (item, folder) in items.iter().zip(self.folders) {
+            let dest = match folder {
+                Some(folder) => {
+                    let spec = OutputSpec {
+                        format: export::Format::Local,
+                        dest: Dest::Path(folder.clone()),
+                        as_dir: false,
+                        image: ImageOptions::default(),
+                    };
+                    let files = ExportItem { name: item.name.clone(), kind: files_of(&item.kind) };
+                    export::export(store, &[files], &spec, &mut stdout).map_err(|error| export_report(&error))?;
+                    Some(folder.display().to_string())
+                }
+                None => None,
+            };
+            let image = None;
+            done.push(Exported { name: item.name.clone(), dest, image });
+        }
+        Ok(done)
+    }
+}
+
+/// An image that is written as files is its tree.
+fn files_of(kind: &ExportKind) -> ExportKind {
+    match kind {
+        ExportKind::Image(image) => ExportKind::Fs(image.snapshot.clone()),
+        ExportKind::Fs(_) | ExportKind::Index { .. } => kind.clone(),
+    }
+}
+
+fn export_report(error: &export::ExportError) -> Report {
+    match error {
+        export::ExportError::Store { source, .. } if source.is_no_space() => failure::store(source),
+        _ => error.report(),
+    }
+}
+
+/// One line per output, and what it took.
+fn summary(exported: &[Exported], stats: &SolveStats) {
+    let mut err = io::stderr().lock();
+    let mut print = || {
+        for it in exported {
+            let digest = it.image.as_ref().map(|image| format!("  {}", image.digest)).unwrap_or_default();
+            let dest = it.dest.as_ref().map(|dest| format!("  -> {dest}")).unwrap_or_default();
+            writeln!(err, "{}{digest}{dest}", it.name)?;
+        }
+        writeln!(err, "{} steps: {} run, {} cached", stats.n_vertices, stats.n_executed + stats.n_fetched, stats.n_cached)
+    };
+    // There is nowhere left to say that stderr is closed.
+    let _ = print();
+}
+
+/// The digests of what was built, in the shape of buildx's metadata file.
+fn write_metadata(path: &Path, exported: &[Exported]) -> Result<(), Report> {
+    let targets: serde_json::Map<String, serde_json::Value> = exported
+        .iter()
+        .map(|it| {
+            let image = it.image.as_ref().map(|image| {
+                json!({
+                    "containerimage.digest": image.digest,
+                    "containerimage.config.digest": image.platforms.first().map(|(_, _, config)| config),
+                    "image.name": image.tags.join(","),
+                })
+            });
+            (it.name.clone(), image.unwrap_or_else(|| json!({})))
+        })
+        .collect();
+    std::fs::write(path, format!("{:#}\n", serde_json::Value::Object(targets))).map_err(|error| {
+        let reason = program::io_reason(&error);
+        Report::error("bkl::export", format!("cannot write `{}`: {reason}", path.display()))
+    })
+}
+
+/// `--list`: names, types and the first lines of docs; results, so on stdout.
+fn list(targets: &[crate::lang::eval::TargetInfo], format: Format) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    let printed = if format == Format::Json {
+        let list: Vec<_> = targets
+            .iter()
+            .map(|it| json!({ "name": it.name, "type": it.ty, "doc": it.doc, "dest": it.dest, "public": it.public }))
+            .collect();
+        writeln!(out, "{:#}", serde_json::Value::Array(list))
+    } else {
+        let width = |of: fn(&crate::lang::eval::TargetInfo) -> &str| targets.iter().map(|it| of(it).len()).max().unwrap_or(0);
+        let (names, types) = (width(|it| &it.name), width(|it| &it.ty));
+        targets.iter().try_for_each(|it| {
+            let doc = it.doc.as_deref().and_then(|doc| doc.lines().next()).unwrap_or_default();
+            let line = format!("{:names$}  {:types$}  {doc}", it.name, it.ty);
+            writeln!(out, "{}", line.trim_end())
+        })
+    };
+    match printed {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Report::error("bkl::output", format!("cannot write to stdout: {}", program::io_reason(&error))).into())
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,177 @@
+//! What to tell people about a build that failed: the step, its line in the program, the last lines of its output.
+
+use crate::base::{FileId, Report, SourceMap, Span};
+use crate::engine::content_hash::HashError;
+use crate::engine::exec::RunError;
+use crate::engine::ops::{ExecError, FileError, OpError};
+use crate::engine::registry::ImageError;
+use crate::engine::source::SourceError;
+use crate::engine::source::local::LocalError;
+use crate::engine::{FailedVertex, SolveError};
+use crate::graph::ir::{Graph, Location, Range};
+use crate::store::StoreError;
+
+/// Lines of a failed step's output that a report shows.
+const TAIL_LINES: usize = 20;
+
+/// What a report can point to.
+pub(super) struct Context<'a> {
+    /// Texts of the program.
+    pub(super) sources: &'a SourceMap,
+    /// The graph that was solved.
+    pub(super) graph: &'a Graph,
+    /// Where whole logs are kept, for a vertex.
+    pub(super) log_path: &'a dyn Fn(&FailedVertex) -> std::path::PathBuf,
+}
+
+/// One report per failed vertex, the first failure first. A cancelled build has nothing to report.
+pub(super) fn reports(error: &SolveError, context: &Context<'_>) -> Vec<Report> {
+    match error {
+        SolveError::Cancelled => Vec::new(),
+        SolveError::Vertex { failed, others } => {
+            std::iter::once(&**failed).chain(others).map(|failed| report(failed, context)).collect()
+        }
+    }
+}
+
+fn report(failed: &FailedVertex, context: &Context<'_>) -> Report {
+    let (mut report, what) = explain(failed, context);
+    for location in &failed.locations {
+        if let Some(span) = span(location, context) {
+            report = report.label(span, what);
+        }
+    }
+    report
+}
+
+/// The report without places, and what to say at the step's place.
+fn explain(failed: &FailedVertex, context: &Context<'_>) -> (Report, &'static str) {
+    match &*failed.cause {
+        OpError::Exec(ExecError::Exit { code, reason, tail, .. }) => {
+            let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            let message = format!("`{}` ended with {code}{reason}", one_line(&failed.name));
+            let mut report = Report::error("bkl::step_failed", message);
+            let lines: Vec<&str> = tail.trim_end().lines().collect();
+            if !lines.is_empty() {
+                let last = &lines[lines.len().saturating_sub(TAIL_LINES)..];
+                let shown: String = last.iter().map(|line| format!("  │ {line}\n")).collect();
+                report = report.details(format!("  the last lines of its output:\n{shown}"));
+            }
+            let log = (context.log_path)(failed);
+            if log.exists() {
+                report = report.help(format!("the whole output is in {}", log.display()));
+            }
+            (report, "this step failed")
+        }
+        OpError::Exec(ExecError::Run(error)) => {
+            let message = format!("`{}` could not be run: {}", one_line(&failed.name), with_causes(error));
+            let code = if matches!(error, RunError::Environment { .. }) { "bkl::environment" } else { "bkl::run" };
+            (Report::error(code, message).maybe_help(error.help().map(str::to_owned)), "needed by this step")
+        }
+        OpError::Exec(ExecError::Store(error)) | OpError::Store(error) => (store(error), "needed by this step"),
+        OpError::Source(SourceError::Source(error)) => (source(&**error), "this source cannot be used"),
+        OpError::File(failed) => match &failed.error {
+            FileError::NoSpace { .. } => (no_space(&failed.error.to_string()), "needed by this step"),
+            FileError::NotFound { path } => (
+                Report::error("bkl::not_found", format!("`{path}` does not exist in the tree it is taken from"))
+                    .help("check the path; a copy that may find nothing says `optional: true`"),
+                "this file action failed",
+            ),
+            error => (
+                Report::error("bkl::file_failed", format!("{}: {error}", failed.name)),
+                "this file action failed",
+            ),
+        },
+        OpError::Hash(HashError::NotFound { path }) => (
+            Report::error("bkl::not_found", format!("`{path}` does not exist in the tree it is taken from"))
+                .help("check the path; a copy that may find nothing says `optional: true`"),
+            "this step reads it",
+        ),
+        cause => {
+            let message = format!("{}: {}", one_line(&failed.name), with_causes(cause));
+            (Report::error("bkl::build_failed", message), "this step failed")
+        }
+    }
+}
+
+fn source(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Report {
+    if let Some(error) = error.downcast_ref::<ImageError>() {
+        return match error {
+            ImageError::Store { source, .. } | ImageError::Unpack { source, .. } if source.is_no_space() => store(source),
+            _ => error.report(),
+        };
+    }
+    match error.downcast_ref::<LocalError>() {
+        Some(LocalError::Store(error)) => store(error),
+        Some(error) => {
+            let code = match error {
+                LocalError::Missing { .. } | LocalError::NotADirectory { .. } | LocalError::NotGiven { .. } => {
+                    "bkl::no_directory"
+                }
+                LocalError::Pattern { .. } => "bkl::bad_pattern",
+                LocalError::Vanished { .. } | LocalError::Changed { .. } => "bkl::context_changed",
+                LocalError::Unreadable { .. } | LocalError::Store(_) | LocalError::Cancelled => "bkl::unreadable",
+            };
+            Report::error(code, error.to_string()).maybe_help(error.help())
+        }
+        None => Report::error("bkl::source_failed", with_causes(error)),
+    }
+}
+
+/// What to say when the store cannot be used.
+pub(super) fn store(error: &StoreError) -> Report {
+    match error {
+        StoreError::NoSpace { .. } => no_space(&error.to_string()),
+        StoreError::Io { source, .. } if is_refused(source) => Report::error("bkl::store", error.to_string()).help(
+            "the store is in /var/lib/bkl and needs root; another place is chosen with `--store DIR` or BKL_STORE",
+        ),
+        _ => Report::error("bkl::store", error.to_string()),
+    }
+}
+
+fn is_refused(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
+    matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | NotFound)
+}
+
+fn no_space(message: &str) -> Report {
+    Report::error("bkl::no_space", message)
+        .help("nothing half-written was kept; free some space, or use a store on another disk: `--store DIR` or BKL_STORE")
+}
+
+/// The message with those of its causes that say something it does not.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+fn one_line(name: &str) -> String {
+    name.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The place of a location in the program's texts.
+fn span(location: &Location, context: &Context<'_>) -> Option<Span> {
+    let info = context.graph.sources.get(location.source as usize)?;
+    let file = context.sources.files().iter().find(|file| *file.name == *info.filename)?;
+    let range = location.ranges.first()?;
+    let Range { start, end } = range;
+    Some(Span::new(file.id, offset(context.sources, file.id, *start)?, offset(context.sources, file.id, *end)?))
+}
+
+/// Byte offset of a line (from 1) and a character (from 0).
+fn offset(sources: &SourceMap, file: FileId, (line, character): (i32, i32)) -> Option<u32> {
+    let text = &sources.file(file).text;
+    let line = usize::try_from(line).ok()?.checked_sub(1)?;
+    let start: usize = text.split_inclusive('\n').take(line).map(str::len).sum();
+    let rest = text.get(start..)?;
+    let within = rest.char_indices().nth(usize::try_from(character).ok()?).map_or(rest.len(), |(at, _)| at);
+    u32::try_from(start + within).ok()
+}

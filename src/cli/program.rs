@@ -1,0 +1,254 @@
+//! From the words of a command line to a checked and evaluated program: reads files, answers what evaluation needs to
+//! know, keeps the lock file.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::base::ignore::ignore_patterns as ignore_patterns_of;
+use crate::base::{Platform, Report, SourceMap, Span};
+use crate::cli::args;
+use crate::cli::lock::Lock;
+use crate::cli::resolver::Resolver;
+use crate::lang::eval::{self, Evaluated, Inputs, Outcome, Params, PlatformChoice, Request};
+use crate::lang::resolve::{Entry, ModuleSource, ModuleText};
+use crate::lang::{self, hir};
+
+/// The program that is taken when none is named.
+const DEFAULT_PROGRAM: &str = "build.bkl";
+/// Files with patterns that keep things out of `local(".")`; the first that exists counts.
+const IGNORE_FILES: [&str; 2] = [".bklignore", ".dockerignore"];
+/// How often evaluation may come back with something new to know: chains of images whose names depend on configs.
+const MAX_ROUNDS: usize = 100;
+
+/// A program on disk, as named on the command line.
+pub(crate) struct Program {
+    /// Folder of the program, absolute: what `local` and imports are relative to.
+    pub(crate) root: PathBuf,
+    /// Name of the program's file in `root`.
+    pub(crate) entry: String,
+    /// The targets that were named.
+    pub(crate) targets: Vec<String>,
+    /// The folder as people wrote it, for messages: empty or ending in `/`.
+    shown: String,
+}
+
+/// A checked program, ready to be evaluated any number of times.
+pub(crate) struct Checked {
+    /// Texts of all modules.
+    pub(crate) sources: SourceMap,
+    /// The program, when there is no error.
+    pub(crate) program: Option<hir::Program>,
+    /// Errors and warnings, in the order of their places.
+    pub(crate) reports: Vec<Report>,
+}
+
+impl Program {
+    /// Tells program and targets apart: an argument that ends in `.bkl` or names an existing file is the program.
+    pub(crate) fn find(selection: &args::Selection) -> Result<Program, Report> {
+        let mut file = selection.file.clone();
+        let mut targets = Vec::new();
+        for word in &selection.words {
+            let is_file = word.ends_with(".bkl") || (word.contains(['/', '.']) && Path::new(word).is_file());
+            if is_file && file.is_none() {
+                file = Some(PathBuf::from(word));
+            } else if is_file {
+                return Err(Report::error("bkl::usage", format!("`{word}` is a second program"))
+                    .help("one program is built at a time"));
+            } else {
+                targets.push(word.clone());
+            }
+        }
+        let named = file.is_some();
+        let file = file.unwrap_or_else(|| PathBuf::from(DEFAULT_PROGRAM));
+        let missing = |why: String| {
+            let report = Report::error("bkl::no_program", format!("cannot read `{}`: {why}", file.display()));
+            report.help(if named {
+                "check the path, or name another program with `-f`"
+            } else {
+                "run this in the folder of a build.bkl, or name a program: `bkl build path/to/program.bkl`"
+            })
+        };
+        match fs::metadata(&file) {
+            Ok(meta) if meta.is_dir() => return Err(missing("it is a directory".to_owned())),
+            Ok(_) => {}
+            Err(error) => return Err(missing(io_reason(&error))),
+        }
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let root = folder.canonicalize().map_err(|error| missing(io_reason(&error)))?;
+        let entry = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let shown = match folder.to_string_lossy() {
+            shown if shown == "." => String::new(),
+            shown => format!("{}/", shown.trim_end_matches('/')),
+        };
+        Ok(Program { root, entry, targets, shown })
+    }
+
+    /// Loads and checks the program with everything it imports.
+    pub(crate) fn check(&self) -> Checked {
+        let mut sources = SourceMap::default();
+        let entry = Entry { path: &self.entry, origin: hir::Origin::Root };
+        let texts = Files { root: &self.root, shown: &self.shown };
+        let lang::Checked { program, reports, .. } = lang::load_and_check(&mut sources, entry, &texts);
+        Checked { sources, program, reports }
+    }
+}
+
+/// Module texts from the folder of the program.
+struct Files<'a> {
+    root: &'a Path,
+    shown: &'a str,
+}
+
+impl ModuleSource for Files<'_> {
+    fn module(&self, path: &str) -> ModuleText {
+        match fs::read(self.root.join(path)) {
+            Ok(bytes) => match String::from_utf8(bytes) {
+                Ok(text) => ModuleText::Text { name: format!("{}{path}", self.shown).into(), text: text.into() },
+                Err(error) => {
+                    let at = error.utf8_error().valid_up_to();
+                    ModuleText::Unreadable(format!("byte {at} is not UTF-8"))
+                }
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => ModuleText::Missing,
+            Err(error) => ModuleText::Unreadable(io_reason(&error)),
+        }
+    }
+}
+
+/// A program with its values.
+pub(crate) struct Ready {
+    /// The graph and the targets.
+    pub(crate) evaluated: Evaluated,
+    /// What should be said although nothing is wrong.
+    pub(crate) notes: Vec<Report>,
+}
+
+/// Evaluates the targets of `program`, asking for image configs as they turn out to be needed, and writes the lock
+/// file when something was pinned.
+pub(crate) fn evaluate(
+    program: &Program,
+    checked: &mut Checked,
+    hir: &hir::Program,
+    args: &args::Inputs,
+    resolver: &Resolver,
+) -> Result<Ready, Vec<Report>> {
+    let platforms = platforms(args).map_err(|report| vec![report])?;
+    let params = params(args).map_err(|report| vec![report])?;
+    let reports = |errors: Vec<eval::EvalError>| errors.iter().map(eval::EvalError::report).collect::<Vec<_>>();
+    let params = Params::read(hir, &mut checked.sources, &params).map_err(reports)?;
+    let lock_path = args.lock.clone().unwrap_or_else(|| program.root.join("bkl.lock"));
+    let mut lock = Lock::read(&lock_path).map_err(|error| vec![error.report()])?;
+    let as_read = lock.clone();
+    let mut inputs = Inputs {
+        targets: program.targets.clone(),
+        params,
+        platform_choice: if args.platform.is_empty() { PlatformChoice::Default } else { PlatformChoice::Explicit },
+        platforms,
+        build_platform: Platform::host(),
+        ignore: ignore_patterns(&program.root).map_err(|report| vec![report])?,
+        answers: BTreeMap::new(),
+    };
+    let mut notes = Vec::new();
+    for _ in 0..MAX_ROUNDS {
+        let needs = match eval::evaluate(hir, &checked.sources, &inputs).map_err(reports)? {
+            Outcome::Needs(needs) => needs,
+            Outcome::Done(evaluated) => {
+                if args.locked {
+                    refuse_unpinned(&evaluated)?;
+                } else if lock != as_read {
+                    lock.write(&lock_path).map_err(|error| vec![error.report()])?;
+                }
+                return Ok(Ready { evaluated: *evaluated, notes });
+            }
+        };
+        for need in &needs {
+            if let Request::Image { reference, pull: eval::Pull::Always, .. } = &need.request {
+                let note = format!("`{}` is taken from the registry: `pull: .always` ignores the lock", reference.familiar());
+                notes.push(Report::warning("bkl::lock_ignored", note).label(need.span, "said here"));
+            }
+        }
+        let answers = resolver.answer(&needs, &mut lock, args.locked);
+        let mut failed = Vec::new();
+        for (need, answer) in needs.into_iter().zip(answers) {
+            match answer {
+                Ok(answer) => drop(inputs.answers.insert(need.request, answer)),
+                Err(report) => failed.push(at_need(report, need.span)),
+            }
+        }
+        if !failed.is_empty() {
+            return Err(failed);
+        }
+    }
+    Err(vec![Report::error("bkl::too_many_rounds", "the names of this program's images depend on too long a chain of images")])
+}
+
+/// Puts the place that asked for an image in front of what is wrong with it.
+fn at_need(mut report: Report, span: Span) -> Report {
+    report.labels.insert(0, crate::base::Label { span, text: "needed here".to_owned() });
+    report
+}
+
+fn refuse_unpinned(evaluated: &Evaluated) -> Result<(), Vec<Report>> {
+    let reports: Vec<Report> = evaluated
+        .unpinned
+        .iter()
+        .map(|(reference, span)| {
+            Report::error("bkl::not_locked", format!("`{}` has no digest", reference.familiar()))
+                .label(*span, "taken without its config, so nothing pins it")
+                .help("give it a digest, `name:tag@sha256:…`, or build without `--locked`")
+        })
+        .collect();
+    if reports.is_empty() { Ok(()) } else { Err(reports) }
+}
+
+fn platforms(args: &args::Inputs) -> Result<Vec<Platform>, Report> {
+    if args.platform.is_empty() {
+        return Ok(vec![Platform::host()]);
+    }
+    let parse = |text: &String| {
+        text.parse::<Platform>().map_err(|error| {
+            Report::error("bkl::usage", format!("`--platform {text}` is not a platform: {error}"))
+                .help("write it as in `--platform linux/arm64`")
+        })
+    };
+    args.platform.iter().map(parse).collect()
+}
+
+/// The texts of `-p`, `@file` replaced by what the file holds (one trailing newline removed).
+fn params(args: &args::Inputs) -> Result<Vec<String>, Report> {
+    let read = |text: &String| match text.split_once("=@") {
+        Some((name, file)) if !name.contains('=') => {
+            let value = fs::read_to_string(file).map_err(|error| {
+                Report::error("bkl::param_value", format!("cannot read `{file}` for `-p {name}`: {}", io_reason(&error)))
+                    .help("`@` reads the value from a file; check the path")
+            })?;
+            Ok(format!("{name}={}", value.strip_suffix('\n').unwrap_or(&value)))
+        }
+        _ => Ok(text.clone()),
+    };
+    args.params.iter().map(read).collect()
+}
+
+fn ignore_patterns(root: &Path) -> Result<Vec<String>, Report> {
+    for name in IGNORE_FILES {
+        match fs::read_to_string(root.join(name)) {
+            Ok(text) => return Ok(ignore_patterns_of(&text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let path = root.join(name).display().to_string();
+                return Err(Report::error("bkl::ignore_file", format!("cannot read `{path}`: {}", io_reason(&error))));
+            }
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// What the system says, without its number.
+pub(crate) fn io_reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or(&text);
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
+}

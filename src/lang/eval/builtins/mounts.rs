@@ -1,0 +1,68 @@
+//! `ro`, `rw`, `cache`, `tmpfs`, `out`: what a command sees. Paths are bound to the command's directory when it runs.
+
+use std::sync::Arc;
+
+use super::Args;
+use crate::graph::ir::{MountSpec, Sharing};
+use crate::lang::eval::error::Cause;
+use crate::lang::eval::interp::{Eval, Evaluator};
+use crate::lang::eval::value::{Files, Mount, Out, Value};
+
+impl Evaluator<'_> {
+    /// A directory of a tree is mounted by its path: such a mount has no output.
+    pub(super) fn ro(&mut self, args: &Args<'_>) -> Value {
+        let mut files = args.files("src");
+        if files.tree.is_none() {
+            // There is nothing to select from: the copy is what fails, and says so.
+            files = Files::all(self.materialise(&files, args.span));
+        }
+        let mut spec = MountSpec::readonly(&**args.text("at"), files.tree);
+        spec.selector = files.dir.as_deref().unwrap_or_default().to_owned();
+        mount(spec, args)
+    }
+
+    /// A directory of a tree becomes a tree first: what is left in the mount is an output.
+    pub(super) fn rw(&mut self, args: &Args<'_>) -> Value {
+        let source = self.materialise(&args.files("src"), args.span);
+        mount(MountSpec::bind(&**args.text("at"), source), args)
+    }
+
+    /// Without `id` the cache is named by its path, as in Dockerfile; [`Evaluator::run`] does that.
+    pub(super) fn cache(&mut self, args: &Args<'_>) -> Value {
+        let seed = match args.get("seed") {
+            Some(_) => self.materialise(&args.files("seed"), args.span),
+            None => None,
+        };
+        let sharing = match args.variant("sharing") {
+            1 => Sharing::Private,
+            2 => Sharing::Locked,
+            _ => Sharing::Shared,
+        };
+        let id = args.maybe_text("id").map(|id| id.to_string()).unwrap_or_default();
+        mount(MountSpec::cache(&**args.text("at"), id, sharing, seed), args)
+    }
+
+    pub(super) fn tmpfs(&mut self, args: &Args<'_>) -> Eval {
+        let size = match args.get("size") {
+            Some(Value::Size(bytes)) => *bytes,
+            _ => 0,
+        };
+        match i64::try_from(size) {
+            Ok(size) => Ok(mount(MountSpec::tmpfs(&**args.text("at"), size), args)),
+            Err(_) => self.error(args.span_of("size"), Cause::Overflow),
+        }
+    }
+}
+
+fn mount(spec: MountSpec, args: &Args<'_>) -> Value {
+    Value::Mount(Arc::new(Mount { spec, span: args.span }))
+}
+
+/// A result directory.
+pub(super) fn out(args: &Args<'_>) -> Value {
+    let init = match args.get("init") {
+        Some(_) => args.files("init"),
+        None => Files::all(None),
+    };
+    Value::Out(Arc::new(Out { at: args.text("at").clone(), init, span: args.span }))
+}

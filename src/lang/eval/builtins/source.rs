@@ -1,0 +1,161 @@
+//! `image`, `local`, `oci_layout`.
+
+use std::sync::Arc;
+
+use super::Args;
+use crate::base::{ImageRef, Platform, path};
+use crate::graph::ir::ImageConfig;
+use crate::graph::ir::build::ResolveMode;
+use crate::lang::eval::error::Cause;
+use crate::lang::eval::interp::{Eval, Evaluator};
+use crate::lang::eval::value::{BaseConfig, Cmd, Files, Image, Value};
+use crate::lang::eval::{ImageAnswer, Pull, Request};
+use crate::lang::hir::{LiteralKind, Program};
+
+impl Evaluator<'_> {
+    /// An image of a registry. Its platform stands on the source as it was given; the answer's digest is written behind
+    /// the tag, unless the program gave one.
+    pub(super) fn image(&mut self, args: &Args<'_>) -> Eval {
+        let mut reference = self.reference(args)?;
+        if let Some(digest) = args.maybe_text("digest") {
+            match digest.parse() {
+                Ok(digest) => reference.digest = Some(digest),
+                Err(why) => {
+                    let (kind, text, why) = (LiteralKind::Digest, digest.to_string(), format!("{why}"));
+                    return self.error(args.span_of("digest"), Cause::BadLiteral { kind, text, why });
+                }
+            }
+        }
+        let reference = reference.with_default_tag();
+        let platform = self.platform_arg(args, "platform");
+        let (pull, mode) = match args.variant("pull") {
+            1 => (Pull::Always, ResolveMode::Pull),
+            2 => (Pull::Local, ResolveMode::Local),
+            _ => (Pull::Auto, ResolveMode::Default),
+        };
+        let span = args.span;
+        if !args.flag("config", true) {
+            if reference.digest.is_none() && !self.unpinned.iter().any(|(known, _)| *known == reference) {
+                self.unpinned.push((reference.clone(), span));
+            }
+            let source = Some(Platform::clone(&platform));
+            let edge = self.add_edge(span, |graph| graph.image(&reference, mode, source));
+            return Ok(Value::Image(Arc::new(Image {
+                tree: Some(edge),
+                config: ImageConfig::scratch(Platform::clone(&platform)),
+                tags: Vec::new(),
+                base: BaseConfig::Unknown,
+                cmd: Cmd::Inherited,
+            })));
+        }
+        let request =
+            Request::Image { reference: reference.clone(), platform: Platform::clone(&platform), pull };
+        let answer = self.answer(request, args)?;
+        let mut pinned = reference;
+        pinned.digest.get_or_insert(answer.digest);
+        let source = Some(Platform::clone(&platform));
+        let edge = self.add_edge(span, |graph| graph.image(&pinned, mode, source));
+        Ok(known_image(edge, &answer, &platform))
+    }
+
+    /// An image of an OCI layout below the root directory: `oci-layout://<reference>@<digest>`, the store's name is the
+    /// folder's, relative to the root directory.
+    pub(super) fn oci_layout(&mut self, args: &Args<'_>) -> Eval {
+        let reference = self.reference(args)?.with_default_tag();
+        let dir = self.below_root(args, "dir")?;
+        let platform = self.platform_arg(args, "platform");
+        let request = Request::OciLayout {
+            dir: dir.clone(),
+            reference: reference.clone(),
+            platform: Platform::clone(&platform),
+        };
+        let answer = self.answer(request, args)?;
+        let mut pinned = reference;
+        pinned.digest.get_or_insert(answer.digest);
+        let source = Some(Platform::clone(&platform));
+        let edge = self.add_edge(args.span, |graph| graph.oci_layout(&pinned.to_string(), &dir, source));
+        Ok(known_image(edge, &answer, &platform))
+    }
+
+    /// A directory, named by its path from the root directory (`.` is the root directory itself).
+    ///
+    /// What the program's targets write to by `-> "dir"` is left out; `.bklignore` applies to the program's folder.
+    pub(super) fn local(&mut self, args: &Args<'_>) -> Eval {
+        let dir = self.below_root(args, "dir")?;
+        let entry = path::join(&[".", &self.program.modules[Program::ENTRY.index()].dir]);
+        let mut exclude = Vec::new();
+        if dir == entry {
+            exclude.extend(self.inputs.ignore.iter().cloned());
+        }
+        exclude.extend(args.texts("exclude"));
+        for (_, target) in self.program.entry_targets() {
+            let Some((dest, _)) = &target.dest else { continue };
+            let dest = path::join(&[&entry, dest]);
+            let below = if dir == "." { Some(dest.as_str()) } else { dest.strip_prefix(&format!("{dir}/")) };
+            let pattern = below.map(escape_pattern);
+            if let Some(pattern) = pattern
+                && !exclude.contains(&pattern)
+            {
+                exclude.push(pattern);
+            }
+        }
+        let (include, follow) = (args.texts("include"), args.texts("follow"));
+        let edge = self.add_edge(args.span, |graph| graph.local(&dir, &include, &exclude, &follow));
+        Ok(Value::Fs(Files::all(Some(edge))))
+    }
+
+    fn reference(&self, args: &Args<'_>) -> Eval<ImageRef> {
+        let text = args.text("ref");
+        match text.parse() {
+            Ok(reference) => Ok(reference),
+            Err(why) => {
+                let (kind, text, why) = (LiteralKind::Ref, text.to_string(), format!("{why}"));
+                self.error(args.span_of("ref"), Cause::BadLiteral { kind, text, why })
+            }
+        }
+    }
+
+    fn answer(&mut self, request: Request, args: &Args<'_>) -> Eval<ImageAnswer> {
+        let Some(answer) = self.inputs.answers.get(&request).cloned() else {
+            return self.need(request, args.span);
+        };
+        if !self.used.contains(&request) {
+            self.used.push(request);
+        }
+        Ok(answer)
+    }
+
+    /// A folder argument, relative to the module that says it, as a clean path from the root directory.
+    fn below_root(&self, args: &Args<'_>, name: &str) -> Eval<String> {
+        let text = args.text(name);
+        let module = self.program.module_of(args.span.file);
+        let base = module.map_or("", |module| &module.dir);
+        let joined = path::join(&[".", base, text]);
+        if text.starts_with('/') || joined == ".." || joined.starts_with("../") {
+            return self.error(args.span_of(name), Cause::OutsideRoot { path: text.to_string() });
+        }
+        Ok(joined)
+    }
+}
+
+fn known_image(edge: crate::graph::ir::Edge, answer: &ImageAnswer, platform: &Platform) -> Value {
+    Value::Image(Arc::new(Image {
+        tree: Some(edge),
+        config: ImageConfig::from_oci(&answer.config, platform),
+        tags: Vec::new(),
+        base: BaseConfig::Known,
+        cmd: Cmd::Inherited,
+    }))
+}
+
+/// `path` as a pattern that matches only itself.
+pub(super) fn escape_pattern(path: &str) -> String {
+    let mut pattern = String::with_capacity(path.len());
+    for c in path.chars() {
+        if matches!(c, '*' | '?' | '[' | ']' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern
+}

@@ -1,0 +1,328 @@
+//! What can be wrong with the syntax of a text, in words.
+
+use std::fmt;
+
+use super::grammar::{Failure, Rule};
+use crate::base::{Report, Span};
+
+/// A text that is not bkl.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SyntaxError {
+    /// A token that does not fit where it stands.
+    #[error("expected {expected}{}", match found { Some(found) => format!(", found `{found}`"), None => String::new() })]
+    Unexpected {
+        /// What could have stood here.
+        expected: Expected,
+        /// What does; `None` at the end of the text or item.
+        found: Option<String>,
+        /// Its place.
+        at: Span,
+    },
+    /// `"…` without an end.
+    #[error("this text is not closed")]
+    UnclosedText {
+        /// The quote that is missing.
+        quote: &'static str,
+        /// From the quote to the end of its line.
+        at: Span,
+    },
+    /// `(`, `[` or `{` without its partner.
+    #[error("this `{bracket}` is never closed")]
+    UnclosedBracket {
+        /// The bracket.
+        bracket: char,
+        /// Its place.
+        at: Span,
+    },
+    /// `f(name = value)`.
+    #[error("named arguments use `:`, not `=`")]
+    EqualsInCall {
+        /// The `=`.
+        at: Span,
+    },
+    /// `f (x)`.
+    #[error("the `(` of a call follows its function directly")]
+    SpaceBeforeCall {
+        /// The function.
+        name: String,
+        /// The space and the bracket.
+        at: Span,
+    },
+    /// `;`
+    #[error("bkl has no semicolons")]
+    Semicolon {
+        /// The semicolon.
+        at: Span,
+    },
+    /// `'text'`
+    #[error("text is written in double quotes")]
+    SingleQuote {
+        /// The quote.
+        at: Span,
+    },
+    /// `///` where nothing follows that can have a doc.
+    #[error("this doc comment belongs to nothing")]
+    StrayDoc {
+        /// The mark.
+        at: Span,
+    },
+    /// `"\x"`
+    #[error("`{escape}` is no escape")]
+    BadEscape {
+        /// Backslash and what follows.
+        escape: String,
+        /// Its place.
+        at: Span,
+    },
+    /// A number that does not fit into 64 bits.
+    #[error("this number is too large")]
+    NumberTooLarge {
+        /// The number.
+        at: Span,
+    },
+    /// A word that starts with a digit.
+    #[error("`{text}` is no number")]
+    BadNumber {
+        /// The word.
+        text: String,
+        /// Its place.
+        at: Span,
+    },
+    /// `x |> y` where `y` is no call.
+    #[error("`|>` needs a call on its right")]
+    PipeIntoValue {
+        /// What stands there.
+        at: Span,
+    },
+    /// Brackets or chains too deep to be worked on.
+    #[error("this is nested too deeply")]
+    TooDeep {
+        /// Where it became too deep.
+        at: Span,
+    },
+    /// A Dockerfile given as a program.
+    #[error("this is a Dockerfile")]
+    Dockerfile {
+        /// Its first instruction.
+        at: Span,
+    },
+    /// `let if = …`
+    #[error("`{word}` is a word of the language and cannot be a name")]
+    KeywordAsName {
+        /// The word.
+        word: String,
+        /// Its place.
+        at: Span,
+    },
+    /// `#{…}` where a plain text is wanted.
+    #[error("no value can be inserted here")]
+    InterpolationHere {
+        /// The `#{…}`.
+        at: Span,
+    },
+    /// `extern` outside of the prelude.
+    #[error("`extern` belongs to the prelude of bkl")]
+    Extern {
+        /// The item.
+        at: Span,
+    },
+}
+
+impl SyntaxError {
+    /// Where.
+    pub fn span(&self) -> Span {
+        match self {
+            SyntaxError::Unexpected { at, .. }
+            | SyntaxError::UnclosedText { at, .. }
+            | SyntaxError::UnclosedBracket { at, .. }
+            | SyntaxError::EqualsInCall { at }
+            | SyntaxError::SpaceBeforeCall { at, .. }
+            | SyntaxError::Semicolon { at }
+            | SyntaxError::SingleQuote { at }
+            | SyntaxError::StrayDoc { at }
+            | SyntaxError::BadEscape { at, .. }
+            | SyntaxError::NumberTooLarge { at }
+            | SyntaxError::BadNumber { at, .. }
+            | SyntaxError::PipeIntoValue { at }
+            | SyntaxError::TooDeep { at }
+            | SyntaxError::Dockerfile { at }
+            | SyntaxError::KeywordAsName { at, .. }
+            | SyntaxError::InterpolationHere { at }
+            | SyntaxError::Extern { at } => *at,
+        }
+    }
+
+    /// As people get it.
+    pub fn report(&self) -> Report {
+        let (code, label, help) = match self {
+            SyntaxError::Unexpected { found: Some(_), .. } => ("bkl::syntax", "unexpected".to_owned(), None),
+            SyntaxError::Unexpected { found: None, .. } => {
+                ("bkl::syntax", "the text ends here".to_owned(), None)
+            }
+            SyntaxError::UnclosedText { quote: "\"", .. } => (
+                "bkl::unclosed",
+                "opened here, and the line ends".to_owned(),
+                Some("text over several lines stands in `\"\"\"`".to_owned()),
+            ),
+            SyntaxError::UnclosedText { quote, .. } => {
+                ("bkl::unclosed", format!("opened here; no `{quote}` follows"), None)
+            }
+            SyntaxError::UnclosedBracket { bracket, .. } => {
+                let partner = match bracket {
+                    '(' => ')',
+                    '[' => ']',
+                    _ => '}',
+                };
+                ("bkl::unclosed", format!("no `{partner}` for this one"), None)
+            }
+            SyntaxError::EqualsInCall { .. } => {
+                ("bkl::syntax", "write `:` here".to_owned(), Some("as in `f(name: value)`".to_owned()))
+            }
+            SyntaxError::SpaceBeforeCall { name, .. } => {
+                ("bkl::syntax", "no space here".to_owned(), Some(format!("write `{name}(…)`")))
+            }
+            SyntaxError::Semicolon { .. } => {
+                ("bkl::syntax", "remove it".to_owned(), Some("the end of a line is enough".to_owned()))
+            }
+            SyntaxError::SingleQuote { .. } => (
+                "bkl::syntax",
+                "not a quote of bkl".to_owned(),
+                Some("write `\"…\"`; single quotes inside of it belong to the shell".to_owned()),
+            ),
+            SyntaxError::StrayDoc { .. } => (
+                "bkl::syntax",
+                "`///` stands before an item, a parameter, a field or a variant".to_owned(),
+                Some("write `//` for a comment".to_owned()),
+            ),
+            SyntaxError::BadEscape { .. } => (
+                "bkl::bad_escape",
+                "unknown escape".to_owned(),
+                Some(
+                    r#"the escapes are \n \t \r \0 \\ \" \# \u{…}; in `r"…"` and `"""…"""` a backslash is itself"#
+                        .to_owned(),
+                ),
+            ),
+            SyntaxError::NumberTooLarge { .. } => {
+                ("bkl::bad_number", "does not fit into 64 bits".to_owned(), None)
+            }
+            SyntaxError::BadNumber { .. } => (
+                "bkl::bad_number",
+                "not a number, a mode, a size or a duration".to_owned(),
+                Some("numbers look like `42`, `0o755`, `64MiB` (B kB MB GB KiB MiB GiB), `30s` (ms s m h)".to_owned()),
+            ),
+            SyntaxError::PipeIntoValue { .. } => (
+                "bkl::syntax",
+                "not a call".to_owned(),
+                Some("`x |> f(y)` means `f(x, y)`; with nothing more to give, write `x |> f()`".to_owned()),
+            ),
+            SyntaxError::TooDeep { .. } => (
+                "bkl::too_deep",
+                "too deep from here on".to_owned(),
+                Some("give parts of it names with `let`; for many steps use `fold`".to_owned()),
+            ),
+            SyntaxError::Dockerfile { .. } => (
+                "bkl::dockerfile",
+                "the first instruction of a Dockerfile".to_owned(),
+                Some("in bkl, `FROM x` is `image(\"x\")`, `RUN c` is `.run(\"c\")`, `COPY` is `.copy(src, from, to)`".to_owned()),
+            ),
+            SyntaxError::KeywordAsName { .. } => {
+                ("bkl::syntax", "choose another name".to_owned(), None)
+            }
+            SyntaxError::InterpolationHere { .. } => {
+                ("bkl::syntax", "this text must be known before anything is evaluated".to_owned(), None)
+            }
+            SyntaxError::Extern { .. } => ("bkl::syntax", "not allowed here".to_owned(), None),
+        };
+        Report::error(code, self.to_string()).label(self.span(), label).maybe_help(help)
+    }
+}
+
+/// What could have stood at the place of an error, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expected(Vec<String>);
+
+impl Expected {
+    /// Sums up what the grammar tried.
+    ///
+    /// `after_word`: a word ends right in front of the place, so that a name is "expected" only as more of that word.
+    pub(super) fn of(failure: &Failure, after_word: bool) -> Expected {
+        let mut words: Vec<String> = Vec::new();
+        let mut add = |word: &str| {
+            if !words.iter().any(|known| known == word) {
+                words.push(word.to_owned());
+            }
+        };
+        let has = |rule: Rule| failure.rules.contains(&rule);
+        let tokens: Vec<&str> = failure.tokens.iter().map(String::as_str).collect();
+        let item = has(Rule::item) || has(Rule::vis);
+        let expression = !item
+            && ([Rule::atom, Rule::term, Rule::unary, Rule::expr].into_iter().any(has)
+                || tokens.contains(&"0o"));
+        if item {
+            add("an item (`let`, `fn`, `param`, `target`, …)");
+        }
+        if has(Rule::EOI) {
+            add("the end of the file");
+        }
+        if expression {
+            add("an expression");
+        }
+        if has(Rule::ty) {
+            add("a type");
+        }
+        if !expression && !has(Rule::ty) {
+            if has(Rule::plain_str) || has(Rule::str_lit) {
+                add("a text in quotes");
+            }
+            if !after_word && (has(Rule::ident) || has(Rule::name)) {
+                add("a name");
+            }
+        }
+        if has(Rule::pattern) {
+            add("a pattern (`.variant`, `some(x)`, `none`, `_`)");
+        }
+        for (rule, word) in WORDS {
+            if has(*rule) && !expression {
+                add(word);
+            }
+        }
+        let postfix = tokens.contains(&"[");
+        for token in tokens {
+            let opens =
+                token == "{" && !expression && !has(Rule::ty) || token == "(" && !expression && !postfix;
+            if opens || matches!(token, ")" | "]" | "}" | "," | ":" | "=" | "=>" | "->") {
+                add(&format!("`{token}`"));
+            }
+        }
+        if words.is_empty() {
+            words.push("something else".to_owned());
+        }
+        Expected(words)
+    }
+}
+
+/// Rules that are one word.
+const WORDS: &[(Rule, &str)] = &[
+    (Rule::kw_from, "`from`"),
+    (Rule::kw_in, "`in`"),
+    (Rule::kw_else, "`else`"),
+    (Rule::kw_for, "`for`"),
+    (Rule::kw_assert, "`assert`"),
+];
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_slice() {
+            [] => Ok(()),
+            [one] => f.write_str(one),
+            [first @ .., last] => write!(f, "{} or {last}", first.join(", ")),
+        }
+    }
+}
+
+impl Failure {
+    /// Whether an argument could have ended here.
+    pub(super) fn expects_arg_end(&self) -> bool {
+        self.tokens.iter().any(|token| token == ")")
+    }
+}

@@ -1,0 +1,21 @@
+//! Source text to a syntax tree.
+
+pub mod ast;
+mod build;
+mod build_expr;
+mod dedent;
+mod error;
+mod grammar;
+mod parse;
+mod scan;
+
+pub use error::{Expected, SyntaxError};
+pub use parse::{Parsed, parse};
+
+/// How deep expressions may nest, counting each method of a chain as one level.
+///
+/// Checker and evaluator recurse over expressions; their callers give them a stack that this depth fits in.
+pub const MAX_DEPTH: u32 = 2_000;
+
+/// Name of the one file that may say `extern`.
+pub const PRELUDE_NAME: &str = "std/prelude";

@@ -1,0 +1,114 @@
+//! Methods and properties: found by the type of what stands in front of the dot.
+
+use super::super::error::TypeError;
+use super::super::hir::{self, Expr, ExprKind};
+use super::super::report::outs_of;
+use super::super::signatures::Signature;
+use super::super::ty::Type;
+use super::{Checker, near};
+use crate::base::Span;
+use crate::lang::syntax::ast;
+
+impl<'a> Checker<'a> {
+    /// `base.name(…)`
+    pub(super) fn method(
+        &mut self,
+        base: &'a ast::Expr,
+        name: &'a ast::Ident,
+        call: &'a ast::Call,
+        span: Span,
+    ) -> Expr {
+        let receiver = self.infer(base);
+        if receiver.ty.has_error() && !matches!(receiver.ty, Type::Record(_) | Type::List(_) | Type::Map(_)) {
+            return self.call_of_nothing(call, span);
+        }
+        let signature = match self.prelude.member(&receiver.ty, &name.text) {
+            Some(signature) => signature,
+            None => match self.unknown_method(&receiver.ty, name) {
+                // Goes on with what was probably meant: one typo must not hide the next mistake.
+                Some(meant) => meant,
+                None => return self.call_of_nothing(call, span),
+            },
+        };
+        if signature.params.is_none() {
+            let (name, at) = (name.text.to_string(), name.span);
+            self.error(TypeError::NotCalled { name, what: "a property", at });
+            return self.call_of_nothing(call, span);
+        }
+        self.call_builtin(signature, Some(receiver), call, name.span, span, None)
+    }
+
+    /// Reports the method; gives the one of a near name.
+    fn unknown_method(&mut self, receiver: &Type, name: &ast::Ident) -> Option<&'a Signature> {
+        if let Type::Record(record) = receiver
+            && outs_of(receiver).is_none()
+            && record.field(&name.text).is_some()
+        {
+            let (name, at) = (name.text.to_string(), name.span);
+            self.error(TypeError::NotCalled { name, what: "a field", at });
+            return None;
+        }
+        let members = self.prelude.members(receiver).filter(|it| it.params.is_some());
+        let near = near(&name.text, members.map(|it| &*it.name));
+        let help = match (&near, receiver) {
+            (Some(near), _) => Some(format!("did you mean `.{near}`?")),
+            (None, Type::Record(_)) => outs_of(receiver).map(|trees| {
+                format!("this command has `outs`, so it gives a record; pick one of its trees first: {trees}")
+            }),
+            (None, Type::Option(_)) => Some("it may be none; give it a default first: `(x ?? …)`".to_owned()),
+            (None, Type::Fs) if self.prelude.member(&Type::Image, &name.text).is_some() => {
+                Some("images have it; `.image()` makes an image of a tree".to_owned())
+            }
+            (None, Type::Index) if self.prelude.member(&Type::Image, &name.text).is_some() => {
+                Some("images have it: call it inside of `on … { }`".to_owned())
+            }
+            (None, ty) if ty.is_scalar() && self.prelude.member(&Type::Str, &name.text).is_some() => {
+                Some("text has it: `\"#{…}\"` makes text of it".to_owned())
+            }
+            (None, _) => {
+                let members = self.prelude.members(receiver).filter(|it| it.params.is_some());
+                let names: Vec<String> = members.map(|it| format!("`.{}`", it.name)).collect();
+                (1..=6).contains(&names.len()).then(|| format!("it has {}", names.join(", ")))
+            }
+        };
+        let meant = near.as_deref().and_then(|near| self.prelude.member(receiver, near));
+        let (receiver, name, at) = (receiver.clone(), name.text.to_string(), name.span);
+        self.error(TypeError::UnknownMethod { receiver, name, help, at });
+        meant
+    }
+
+    /// `base.name` of something that is no record.
+    pub(super) fn property(&mut self, base: Expr, name: &ast::Ident, span: Span) -> Expr {
+        if base.ty.has_error() {
+            return self.broken(span);
+        }
+        let at = name.span;
+        match self.prelude.member(&base.ty, &name.text) {
+            Some(Signature { params: Some(_), .. }) => {
+                self.error(TypeError::NotCalled { name: name.text.to_string(), what: "a method", at });
+                self.broken(span)
+            }
+            Some(signature) => {
+                let (builtin, ty) = (signature.builtin, signature.result.clone());
+                let call = hir::BuiltinCall { builtin, args: vec![Some(base)], name_span: at };
+                Expr { kind: ExprKind::Builtin(call), ty, span }
+            }
+            None => {
+                let near = near(&name.text, self.prelude.members(&base.ty).map(|it| &*it.name));
+                let help = match (near, &base.ty) {
+                    (Some(near), _) => Some(format!("did you mean `.{near}`?")),
+                    (None, Type::Option(_)) => {
+                        Some("it may be none; give it a default first: `(x ?? …)`".to_owned())
+                    }
+                    (None, Type::Map(_)) => {
+                        Some(format!("values of a map are read with `[\"{}\"]`", name.text))
+                    }
+                    (None, _) => None,
+                };
+                let (receiver, name) = (base.ty.clone(), name.text.to_string());
+                self.error(TypeError::UnknownProperty { receiver, name, help, at });
+                self.broken(span)
+            }
+        }
+    }
+}

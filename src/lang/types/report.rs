@@ -1,0 +1,337 @@
+//! Type errors as people get them: labels and ways out.
+
+use super::error::TypeError;
+use super::hir::LiteralKind;
+use super::ty::{RecordType, Type};
+use crate::base::{Report, Span};
+
+fn did_you_mean(near: Option<&String>) -> Option<String> {
+    near.map(|near| format!("did you mean `{near}`?"))
+}
+
+impl TypeError {
+    /// Whether this is a circle of uses through several files.
+    pub(in crate::lang) fn crosses_files(&self) -> bool {
+        matches!(self, TypeError::Recursion { at, declared, .. } if at.file != declared.file)
+    }
+    /// As people get it.
+    pub fn report(&self) -> Report {
+        let message = self.to_string();
+        let error =
+            |code: &'static str, at: Span, label: &str| Report::error(code, &message).label(at, label);
+        match self {
+            TypeError::UnknownName { near, at, .. } => {
+                error("bkl::unknown_name", *at, "unknown name").maybe_help(did_you_mean(near.as_ref()))
+            }
+            TypeError::UnknownType { near, at, .. } => {
+                error("bkl::unknown_type", *at, "unknown type").maybe_help(did_you_mean(near.as_ref()))
+            }
+            TypeError::NotInModule { near, at, .. } => {
+                error("bkl::unknown_name", *at, "not in this module").maybe_help(did_you_mean(near.as_ref()))
+            }
+            TypeError::Private { name, at, declared, .. } => error("bkl::private", *at, "not visible here")
+                .label(*declared, format!("`{name}` is declared without `pub`"))
+                .help("write `pub` in front of its declaration to export it"),
+            TypeError::Duplicate { at, first, .. } => {
+                error("bkl::duplicate", *at, "declared again here").label(*first, "declared here first")
+            }
+            TypeError::BuiltinTypeName { at, .. } => error("bkl::duplicate", *at, "choose another name"),
+            TypeError::NotAValue { help, at, .. } => {
+                error("bkl::not_a_value", *at, "a value is wanted here").maybe_help(help.clone())
+            }
+            TypeError::NotCallable { at, .. } => error("bkl::not_callable", *at, "not a function"),
+            TypeError::Recursion { .. } => self.recursion(),
+            TypeError::RecursiveType { at, .. } => error("bkl::recursion", *at, "used inside of itself here")
+                .help("a record cannot hold one of its own kind; a list of them is no way out either"),
+            TypeError::Mismatch { expected, found, at } => {
+                error("bkl::type_mismatch", *at, &format!("this is {found}"))
+                    .maybe_help(mismatch_help(expected, found))
+            }
+            TypeError::Untyped { help, at, .. } => {
+                error("bkl::untyped", *at, "its type cannot be seen from this").help(help.clone())
+            }
+            TypeError::UnknownMethod { help, at, .. } => {
+                error("bkl::unknown_method", *at, "no such method").maybe_help(help.clone())
+            }
+            TypeError::UnknownProperty { help, at, .. } => {
+                error("bkl::unknown_field", *at, "no such property").maybe_help(help.clone())
+            }
+            TypeError::UnknownField { near, at, .. } => {
+                error("bkl::unknown_field", *at, "unknown field").maybe_help(did_you_mean(near.as_ref()))
+            }
+            TypeError::MissingField { at, .. } => error("bkl::missing_field", *at, "in this record"),
+            TypeError::GivenTwice { at, first, .. } => {
+                error("bkl::given_twice", *at, "given again here").label(*first, "given here first")
+            }
+            TypeError::UnknownVariant { variants, near, pattern, at, .. } => {
+                let label = if *pattern {
+                    "unknown".to_owned()
+                } else {
+                    let variants: Vec<String> = variants.iter().map(|name| format!(".{name}")).collect();
+                    format!("expected one of {}", variants.join(", "))
+                };
+                let near = near.as_ref().map(|near| format!(".{near}"));
+                error("bkl::unknown_variant", *at, &label).maybe_help(did_you_mean(near.as_ref()))
+            }
+            TypeError::NotExhaustive { found, at, .. } => {
+                error("bkl::not_exhaustive", *at, &format!("this is {found}"))
+                    .help("add the missing arms, or `_ =>`")
+            }
+            TypeError::Unreachable { at } => {
+                error("bkl::unreachable_arm", *at, "the arms before it take everything it would")
+            }
+            TypeError::NotMatchable { at, .. } => {
+                error("bkl::type_mismatch", *at, "`match` works on enums and on optional values")
+                    .help("use `if` for conditions")
+            }
+            TypeError::WrongPattern { found, at } => {
+                let help = match found {
+                    Type::Option(_) => {
+                        "the patterns of an optional value are `some(x)` and `none`".to_owned()
+                    }
+                    _ => format!("the patterns of {found} are its variants"),
+                };
+                error("bkl::wrong_pattern", *at, "cannot match").help(help)
+            }
+            TypeError::Operator { op, left, right, at } => {
+                error("bkl::bad_operand", *at, &format!("{left} {op} {right}"))
+                    .maybe_help(operator_help(op, left, right))
+            }
+            TypeError::NotOptional { found, at } => {
+                error("bkl::not_optional", *at, &format!("this is {found}"))
+                    .help("remove `??` and what follows it")
+            }
+            TypeError::NotIterable { at, .. } => {
+                error("bkl::type_mismatch", *at, "a list or a map is wanted here")
+            }
+            TypeError::MapNeedsTwoNames { at } => {
+                error("bkl::map_loop", *at, "this is a map").help("write `for key, value in …`")
+            }
+            TypeError::NotIndexable { found, at } => {
+                let help = match found {
+                    Type::Record(_) => Some("fields of a record are read with `.name`".to_owned()),
+                    Type::Option(_) => Some("give it a default first: `(x ?? …)[…]`".to_owned()),
+                    _ => None,
+                };
+                error("bkl::type_mismatch", *at, &format!("this is {found}")).maybe_help(help)
+            }
+            TypeError::UnknownArg { near, at, .. } => {
+                error("bkl::unknown_arg", *at, "unknown argument").maybe_help(did_you_mean(near.as_ref()))
+            }
+            TypeError::MissingArg { names, at, .. } => {
+                let label = if names.len() == 1 { "missing here" } else { "these are missing here" };
+                error("bkl::missing_arg", *at, label)
+            }
+            TypeError::TooManyArgs { name_it, at, .. } => {
+                let help =
+                    name_it.as_ref().map(|name| format!("arguments with a default are named: `{name}: …`"));
+                error("bkl::too_many_args", *at, "one too many").maybe_help(help)
+            }
+            TypeError::PositionalAfterNamed { at } => {
+                error("bkl::positional_arg", *at, "behind a named argument")
+                    .help("move it to the front or name it")
+            }
+            TypeError::PipeIntoMethod { name, at } => error("bkl::not_callable", *at, "a method")
+                .help(format!("call the method on the left side: `x.{name}(…)`")),
+            TypeError::NotCalled { name, what, at } => {
+                let (label, help) = if *what == "a method" {
+                    ("not called", format!("write `.{name}(…)`"))
+                } else {
+                    ("called", format!("write `.{name}` without parentheses"))
+                };
+                error("bkl::not_callable", *at, label).help(help)
+            }
+            TypeError::FunctionAsValue { name, at } => {
+                error("bkl::not_a_value", *at, "a value is wanted here").help(format!("call it: `{name}(…)`"))
+            }
+            TypeError::BadLiteral { why, help, at, .. } => {
+                error("bkl::bad_literal", *at, why).maybe_help(help.clone())
+            }
+            TypeError::SecretInText { .. } => self.secret_in_text(),
+            TypeError::NotText { found, command, at } => {
+                error("bkl::not_text", *at, &format!("this is {found}"))
+                    .maybe_help(text_help(found, *command))
+            }
+            TypeError::ShellVariable { name, at } => Report::warning("bkl::shell_variable", &message)
+                .label(*at, "the shell will read this, and find it empty")
+                .help(format!("write `#{{{name}}}` to insert the value")),
+            TypeError::MountAsOut { at } => {
+                error("bkl::mount_as_out", *at, "a cache, secret or read-only mount has no result")
+                    .help("results are declared with `out(\"/dir\")`; put this one under `mounts:`")
+            }
+            TypeError::RootInOuts { at } => error("bkl::reserved_name", *at, "this name is taken")
+                .help("it is always there: `.root` of the result"),
+            TypeError::ReadOnlyWithoutOuts { at } => {
+                error("bkl::no_result", *at, "nothing can be written, and there are no `outs`").help(
+                    "declare results with `outs:`, or use `.check(…)` for a command that only has to succeed",
+                )
+            }
+            TypeError::NotBuildable { at, .. } => error(
+                "bkl::not_buildable",
+                *at,
+                "not a tree, an image, an index, a check, or a list or map of them",
+            ),
+            TypeError::ParamType { at, .. } => {
+                error("bkl::param_type", *at, "the command line gives text, numbers, lists, maps and records")
+            }
+            TypeError::PlatformInDefault { name, at } => {
+                error("bkl::platform_in_default", *at, "depends on what is built")
+                    .help(format!("use `{name}` where the param is used"))
+            }
+            TypeError::RemoteLocal { reads, help, at, .. } => {
+                error("bkl::remote_local", *at, reads).maybe_help(help.clone())
+            }
+            TypeError::NotImportable { at, .. } => error("bkl::private", *at, "not visible here"),
+        }
+    }
+
+    fn recursion(&self) -> Report {
+        let TypeError::Recursion { function, at, declared, through, .. } = self else {
+            unreachable!("called for recursion only")
+        };
+        let (closing, help) = if *function {
+            (
+                "this call closes the circle",
+                "bkl programs always end, so functions cannot recurse; loop over a list: `[for x in xs: …]`",
+            )
+        } else {
+            ("this use closes the circle", "a value cannot be made of itself; one of these uses has to go")
+        };
+        let mut report = Report::error("bkl::recursion", self.to_string()).label(*at, closing);
+        for (used, span) in through {
+            report = report.label(*span, format!("by way of `{used}`"));
+        }
+        report.label(*declared, "defined here").help(help)
+    }
+
+    fn secret_in_text(&self) -> Report {
+        let TypeError::SecretInText { name, declared, command, at } = self else {
+            unreachable!("called for secrets in text only")
+        };
+        let mut report = Report::error("bkl::secret_in_text", self.to_string());
+        if let Some(declared) = declared {
+            report = report.label(*declared, "declared as a secret here");
+        }
+        let name = name.as_deref().unwrap_or("token");
+        if *command {
+            report
+                .label(*at, "this would write the secret into the command, its cache key and the logs")
+                .help(format!(
+                    "give it to the command instead: `secret_env: {{ TOKEN: {name} }}` and `$TOKEN`, or \
+                     `mounts: [{name}.file(\"/run/secrets/{name}\")]`"
+                ))
+        } else {
+            report.label(*at, "this would make the secret readable").help(format!(
+                "a secret can only be mounted (`{name}.file(\"/run/x\")`) or given to one command with `secret_env:`"
+            ))
+        }
+    }
+}
+
+/// The names of a command's results, if this is what a command with `outs` gives: `.root`, `.bin`.
+pub(super) fn outs_of(ty: &Type) -> Option<String> {
+    let Type::Record(record) = ty else { return None };
+    let RecordType { name: None, decl: None, fields } = &**record else { return None };
+    let first = fields.first()?;
+    (&*first.name == "root" && first.ty == Type::Image)
+        .then(|| fields.iter().map(|field| format!("`.{}`", field.name)).collect::<Vec<_>>().join(", "))
+}
+
+/// The way out for a value of the wrong type, where there is a usual one.
+fn mismatch_help(expected: &Type, found: &Type) -> Option<String> {
+    if let (Type::Option(expected), false) = (expected, matches!(found, Type::Option(_))) {
+        return mismatch_help(expected, found);
+    }
+    Some(match (expected, found) {
+        (Type::Mount, Type::Secret) => "say where it is mounted: `.file(\"/path\")`".to_owned(),
+        (_, Type::Secret) => {
+            "a secret can only be mounted (`token.file(\"/run/x\")`) or given to one command with `secret_env:`"
+                .to_owned()
+        }
+        (Type::Fs | Type::Image | Type::Tree, Type::Record(_)) => {
+            let trees = outs_of(found)?;
+            format!("this command has `outs`, so it gives a record; pick one of its trees: {trees}")
+        }
+        (Type::Image, Type::Fs) => "`.image()` makes an image of a tree".to_owned(),
+        (Type::Image, Type::Index) => "an index is one image per platform: `.images[0]`".to_owned(),
+        (Type::Fs | Type::Image, Type::Check) => {
+            "a check has no result; `.run(…)` gives the changed image".to_owned()
+        }
+        (Type::Mount, Type::Fs | Type::Image) => "say where it is mounted: `ro(tree, \"/path\")`".to_owned(),
+        (Type::Mount, Type::Ssh) => "say where it is mounted: `.agent()`".to_owned(),
+        (Type::Out, Type::Str | Type::Path) => "a result is declared with `out(\"/dir\")`".to_owned(),
+        (Type::Cmd, Type::Str) => {
+            "only a literal is a command: say `let c: cmd = \"…\"` where it is written, or `raw(text)`".to_owned()
+        }
+        (Type::Argv, Type::Str) => "only a literal is split into words; give a list of words".to_owned(),
+        (
+            Type::Path | Type::Ref | Type::Url | Type::Port | Type::Platform | Type::Digest | Type::Signal,
+            Type::Str,
+        ) => format!("only a literal takes the type that is wanted; say `\"#{{…}}\"`, or declare it as {expected}"),
+        (Type::Str, _) if found.is_scalar() => "make it text: `\"#{…}\"`".to_owned(),
+        (Type::Mode, Type::Int) => "modes are octal: `0o644`".to_owned(),
+        (Type::Size, Type::Int) => "sizes have a unit: `64MiB`".to_owned(),
+        (Type::Duration, Type::Int) => "durations have a unit: `30s`".to_owned(),
+        (Type::List(element), found) if super::relate::coercion(found, element).is_some() => {
+            "make it a list: `[…]`".to_owned()
+        }
+        (Type::List(element), Type::Str) if LiteralKind::of(element).is_some() => {
+            "make it a list: `[…]`".to_owned()
+        }
+        (Type::Record(expected), Type::Record(found)) => return record_help(expected, found),
+        (Type::Bool, Type::Option(_)) => "compare it: `x != none`".to_owned(),
+        (expected, Type::Option(inner)) if *expected == **inner => {
+            "it may be none; give it a default first: `x ?? …`".to_owned()
+        }
+        (Type::Map(_), Type::Record(_)) => "every field must have the type of the map's values".to_owned(),
+        _ => return None,
+    })
+}
+
+/// The first field that keeps a record from being another.
+fn record_help(expected: &RecordType, found: &RecordType) -> Option<String> {
+    if let Some(field) = expected.fields.iter().find(|field| found.field(&field.name).is_none()) {
+        return Some(format!("it has no field `{}`", field.name));
+    }
+    if let Some(field) = found.fields.iter().find(|field| expected.field(&field.name).is_none()) {
+        return Some(format!("the field `{}` is too much", field.name));
+    }
+    expected.fields.iter().find_map(|field| {
+        let given = found.field(&field.name)?;
+        let fits = super::relate::coercion(&given.ty, &field.ty).is_some();
+        (!fits).then(|| format!("its field `{}` is {}, not {}", field.name, given.ty, field.ty))
+    })
+}
+
+fn operator_help(op: &str, left: &Type, right: &Type) -> Option<String> {
+    let text = |ty: &Type| ty.is_scalar();
+    match (op, left, right) {
+        (_, Type::Option(_), _) | (_, _, Type::Option(_)) => {
+            Some("it may be none; give it a default first: `x ?? …`".to_owned())
+        }
+        ("+", left, right) if text(left) && text(right) => {
+            Some("join text by insertion: `\"#{a}#{b}\"`".to_owned())
+        }
+        ("+", Type::Fs | Type::Image, Type::Fs | Type::Image) => {
+            Some("trees are joined with `merge([a, b])`".to_owned())
+        }
+        ("==" | "!=", Type::Fs | Type::Image, _) => {
+            Some("trees cannot be compared before they are built".to_owned())
+        }
+        ("==" | "!=", Type::Secret, _) => Some("a secret cannot be looked at".to_owned()),
+        _ => None,
+    }
+}
+
+fn text_help(found: &Type, command: bool) -> Option<String> {
+    Some(match found {
+        Type::Option(_) => "give it a default first: `#{x ?? \"\"}`".to_owned(),
+        Type::List(element) if element.is_scalar() && !command => {
+            "join it: `#{xs.join(\" \")}`; in a command a list becomes its words".to_owned()
+        }
+        Type::Fs | Type::Image if command => "mount it: `mounts: [ro(tree, \"/path\")]`".to_owned(),
+        Type::Record(_) if outs_of(found).is_none() => "insert its fields one by one".to_owned(),
+        Type::Ssh => "mount it: `mounts: [agent.agent()]`".to_owned(),
+        _ => return None,
+    })
+}

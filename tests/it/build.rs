@@ -1,0 +1,265 @@
+//! Builds with the real binary that a session of commands cannot express: signals, concurrent processes, a registry.
+//! All need root and overlayfs.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
+
+use crate::cli::busybox_root;
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        crate::trial("build::root::ctrl_c_leaves_nothing_behind", || stopped_leaves_nothing(Stop::Interrupt)),
+        crate::trial("build::root::sigterm_leaves_nothing_behind", || stopped_leaves_nothing(Stop::Terminate)),
+        crate::trial("build::root::kill_9_leaves_nothing_behind", || stopped_leaves_nothing(Stop::Kill)),
+        crate::trial("build::root::two_processes_run_a_step_once", two_processes_run_a_step_once),
+        crate::trial("build::root::independent_steps_run_at_once", independent_steps_run_at_once),
+        crate::trial("build::root::a_failure_stops_the_others", a_failure_stops_the_others),
+        crate::trial("build::root::registry_pins_and_needs_no_network_after", registry_pins),
+    ]
+}
+
+/// A program's folder with a busybox root, and a store of its own.
+struct Project {
+    temp: tempfile::TempDir,
+}
+
+impl Project {
+    fn new(program: &str) -> Project {
+        let temp = tempfile::tempdir().unwrap();
+        busybox_root(&temp.path().join("busybox"));
+        let base = "let base = scratch.copy(local(\"busybox\"), \".\", \"/\").image().with(env: { PATH: \"/bin\" })\n";
+        fs::write(temp.path().join("build.bkl"), format!("{base}{program}")).unwrap();
+        Project { temp }
+    }
+
+    fn path(&self) -> &Path {
+        self.temp.path()
+    }
+
+    fn store(&self) -> PathBuf {
+        self.path().join("store")
+    }
+
+    fn bkl(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bkl"));
+        command.args(args).current_dir(self.path()).env("BKL_STORE", self.store()).env("NO_COLOR", "1");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn build(&self, args: &[&str]) -> String {
+        let output = self.bkl(&[&["build"], args].concat()).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "bkl build {args:?} failed:\n{text}");
+        text
+    }
+}
+
+enum Stop {
+    Interrupt,
+    Terminate,
+    Kill,
+}
+
+fn stopped_leaves_nothing(stop: Stop) {
+    // The number makes the processes of this test findable among all others.
+    let seconds = format!("9{}", std::process::id() as u64 * 10 + stop_number(&stop));
+    let project = Project::new(&format!(
+        "target app = base.run(\"(sleep {seconds}; true) & echo started; sleep {seconds}\", mounts: [tmpfs(\"/tmp\"), cache(\"/c\")])"
+    ));
+    let mut child = project.bkl(&["build", "--progress", "plain"]).spawn().unwrap();
+    let started = wait_until(Duration::from_secs(60), || processes_with(&seconds) >= 2);
+    assert!(started, "the step did not start: {}", finish(child));
+    let pid = rustix::process::Pid::from_raw(child.id() as i32).unwrap();
+    let signal = match stop {
+        Stop::Interrupt => rustix::process::Signal::INT,
+        Stop::Terminate => rustix::process::Signal::TERM,
+        Stop::Kill => rustix::process::Signal::KILL,
+    };
+    rustix::process::kill_process(pid, signal).unwrap();
+    let ended = wait_until(Duration::from_secs(10), || child.try_wait().unwrap().is_some());
+    assert!(ended, "bkl did not end within ten seconds of the signal");
+    let code = child.wait().unwrap().code();
+    match stop {
+        Stop::Interrupt => assert_eq!(code, Some(130)),
+        Stop::Terminate => assert_eq!(code, Some(143)),
+        Stop::Kill => assert_eq!(code, None),
+    }
+    let gone = wait_until(Duration::from_secs(5), || processes_with(&seconds) == 0);
+    assert!(gone, "processes of the step are still there");
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(&project.store().display().to_string()), "mounts are left:\n{mounts}");
+    // What only the next run can sweep (after kill -9) is swept by it; the build then works.
+    fs::write(project.path().join("build.bkl"), "target app = scratch.write(\"/x\", \"y\")").unwrap();
+    project.build(&[]);
+    let staging: Vec<_> = fs::read_dir(project.store().join("staging")).unwrap().collect();
+    assert!(staging.is_empty(), "left in staging: {staging:?}");
+    assert_eq!(leftover_cgroups(), Vec::<PathBuf>::new());
+}
+
+fn stop_number(stop: &Stop) -> u64 {
+    match stop {
+        Stop::Interrupt => 1,
+        Stop::Terminate => 2,
+        Stop::Kill => 3,
+    }
+}
+
+/// Cgroups below `bkl` that hold no process: nobody uses them and nobody removed them.
+fn leftover_cgroups() -> Vec<PathBuf> {
+    let controllers = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
+    let roots = controllers.chain([PathBuf::from("/sys/fs/cgroup")]).map(|path| path.join("bkl"));
+    let groups = roots.filter_map(|root| fs::read_dir(root).ok()).flatten().flatten().map(|entry| entry.path());
+    groups
+        .filter(|path| path.is_dir() && fs::read_to_string(path.join("cgroup.procs")).is_ok_and(|pids| pids.is_empty()))
+        .collect()
+}
+
+/// Number of processes with `word` among their arguments.
+fn processes_with(word: &str) -> usize {
+    let own = std::process::id().to_string();
+    fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy() != own.as_str())
+        .filter(|entry| {
+            let args = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            args.split(|&byte| byte == 0).any(|arg| arg == word.as_bytes())
+        })
+        .count()
+}
+
+fn wait_until(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
+    let start = Instant::now();
+    while start.elapsed() < limit {
+        if done() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    false
+}
+
+fn finish(mut child: Child) -> String {
+    let _ = child.kill();
+    let mut text = String::new();
+    let _ = child.stderr.take().map(|mut pipe| pipe.read_to_string(&mut text));
+    let _ = child.wait();
+    text
+}
+
+fn two_processes_run_a_step_once() {
+    let project = Project::new(
+        "target app -> \"out\" = base.run(\"echo run >> /count/runs; sleep 1; cp /count/runs /out/runs\",
+            mounts: [cache(\"/count\")], outs: { out: out(\"/out\") }).out",
+    );
+    let children: Vec<Child> =
+        (0..2).map(|_| project.bkl(&["build", "--progress", "plain"]).spawn().unwrap()).collect();
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_eq!(fs::read_to_string(project.path().join("out/runs")).unwrap(), "run\n");
+}
+
+fn independent_steps_run_at_once() {
+    // Each waits for the other through a shared cache mount: one after the other they would never end.
+    let project = Project::new(
+        "fn half(own: str, other: str) -> image {
+           base.run(\"touch /meet/#{own}; i=0; while [ ! -e /meet/#{other} ]; do i=$((i+1)); [ $i -lt 200 ] || exit 1; sleep 0.05; done\",
+             mounts: [cache(\"/meet\")])
+         }
+         target both = merge([half(\"a\", \"b\"), half(\"b\", \"a\")])",
+    );
+    fs::remove_file(project.path().join("busybox/bin/sleep")).unwrap();
+    std::os::unix::fs::symlink("busybox", project.path().join("busybox/bin/sleep")).unwrap();
+    project.build(&["--progress", "plain", "--jobs", "2"]);
+}
+
+fn a_failure_stops_the_others() {
+    let seconds = format!("8{}", std::process::id());
+    let project = Project::new(&format!(
+        "target slow = base.run(\"touch /meet/slow; sleep {seconds}\", mounts: [cache(\"/meet\")])
+         target bad = base.run(\"while [ ! -e /meet/slow ]; do sleep 0.05; done; echo broken; exit 7\", mounts: [cache(\"/meet\")])"
+    ));
+    let start = Instant::now();
+    let output = project.bkl(&["build", "--progress", "plain", "--jobs", "2"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(start.elapsed() < Duration::from_secs(60), "the other step was not stopped");
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    for part in ["bkl::step_failed", "ended with 7", "build.bkl:3", "broken"] {
+        assert!(text.contains(part), "no `{part}` in:\n{text}");
+    }
+    assert_eq!(processes_with(&seconds), 0);
+}
+
+/// A registry on loopback, filled by skopeo; stopped when dropped.
+struct Registry {
+    child: Child,
+    port: u16,
+    _temp: tempfile::TempDir,
+}
+
+impl Registry {
+    fn start() -> Registry {
+        let temp = tempfile::tempdir().unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let config = format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}/data}}}}\nhttp: {{addr: 127.0.0.1:{port}}}\n",
+            temp.path().display()
+        );
+        fs::write(temp.path().join("config.yml"), config).unwrap();
+        let child = Command::new("docker-registry")
+            .arg("serve")
+            .arg(temp.path().join("config.yml"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("docker-registry is installed");
+        let up = wait_until(Duration::from_secs(20), || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+        assert!(up, "docker-registry did not come up");
+        Registry { child, port, _temp: temp }
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn registry_pins() {
+    let registry = Registry::start();
+    let project = Project::new("target base_image = base.with(env: { FROM: \"registry\" }, cmd: [\"/bin/true\"])");
+    project.build(&["-o", "type=oci,dest=base.tar", "--progress", "quiet"]);
+    let reference = format!("127.0.0.1:{}/team/base:1", registry.port);
+    let pushed = Command::new("skopeo")
+        .args(["copy", "-q", "--dest-tls-verify=false", "oci-archive:base.tar", &format!("docker://{reference}")])
+        .current_dir(project.path())
+        .status()
+        .unwrap();
+    assert!(pushed.success());
+    fs::remove_dir_all(project.store()).unwrap();
+
+    let program = format!("let app = image(\"{reference}\").run(\"echo $FROM > /from\")\ntarget out -> \"out\" = scratch.copy(app, \"/from\", \"/from\")");
+    fs::write(project.path().join("build.bkl"), program).unwrap();
+    let refused = project.bkl(&["build", "--locked"]).output().unwrap();
+    assert!(!refused.status.success(), "--locked must refuse a reference that is not pinned");
+    assert!(!project.path().join("bkl.lock").exists());
+    project.build(&[]);
+    assert_eq!(fs::read_to_string(project.path().join("out/from")).unwrap(), "registry\n");
+    let lock = fs::read_to_string(project.path().join("bkl.lock")).unwrap();
+    assert!(lock.contains(&reference) && lock.contains("sha256:"), "{lock}");
+
+    // Pinned and in the store: neither evaluation nor the build asks the registry again.
+    drop(registry);
+    project.build(&["--locked"]);
+    project.build(&["--locked", "--no-cache"]);
+    assert_eq!(fs::read_to_string(project.path().join("bkl.lock")).unwrap(), lock);
+}

@@ -1,0 +1,95 @@
+//! Text cases under `tests/golden`, found on disk. `BKL_UPDATE=1` writes the expectations anew; read them in the diff.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bkl::base::{Severity, SourceMap, report};
+use bkl::lang::hir::Origin;
+use bkl::lang::{Entry, ModuleSource, ModuleText, load_and_check};
+use libtest_mimic::Trial;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for (area, check) in [("check", sound as fn(&Path)), ("diagnostics", diagnosed)] {
+        for case in cases(area) {
+            let name = case.file_stem().and_then(|it| it.to_str()).expect("case names are text");
+            let name = format!("golden::{area}::{name}");
+            trials.push(crate::trial(name, move || check(&case)));
+        }
+    }
+    trials.push(crate::trial("golden::diagnostics::complete", every_expectation_has_its_case));
+    trials
+}
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+/// The `.bkl` files of an area; those of folders below it belong to cases that import them.
+fn cases(area: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(golden().join(area)).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let mut cases: Vec<PathBuf> =
+        paths.filter(|path| path.extension().is_some_and(|it| it == "bkl")).collect();
+    cases.sort();
+    assert!(!cases.is_empty(), "no cases in {area}");
+    cases
+}
+
+/// Modules from the folder of a case.
+struct Folder(PathBuf);
+
+impl ModuleSource for Folder {
+    fn module(&self, path: &str) -> ModuleText {
+        match fs::read_to_string(self.0.join(path)) {
+            Ok(text) => ModuleText::Text { name: path.into(), text: text.into() },
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => ModuleText::Missing,
+            Err(error) => ModuleText::Unreadable(error.to_string()),
+        }
+    }
+}
+
+/// What is said about a program. A case `x.remote.bkl` is checked as a module that others import from elsewhere.
+fn reports(case: &Path) -> (String, bool) {
+    let folder = Folder(case.parent().unwrap().to_owned());
+    let path = case.file_name().unwrap().to_str().unwrap();
+    let origin = if path.ends_with(".remote.bkl") { Origin::Remote } else { Origin::Root };
+    let mut sources = SourceMap::default();
+    let checked = load_and_check(&mut sources, Entry { path, origin }, &folder);
+    assert!(checked.needs.is_empty());
+    let rendered = checked.reports.iter().map(|it| report::render(it, &sources, report::Style::PLAIN));
+    let has_errors = checked.reports.iter().any(|it| it.severity == Severity::Error);
+    assert_eq!(checked.program.is_none(), has_errors, "a program is given exactly when there are no errors");
+    (rendered.collect(), has_errors)
+}
+
+/// A program of `check/` has nothing wrong with it.
+fn sound(case: &Path) {
+    let (rendered, _) = reports(case);
+    assert!(rendered.is_empty(), "\n{rendered}");
+}
+
+/// A program of `diagnostics/` gets exactly what stands beside it.
+fn diagnosed(case: &Path) {
+    let (rendered, _) = reports(case);
+    let expected = case.with_extension("out");
+    if std::env::var_os("BKL_UPDATE").is_some() {
+        fs::write(&expected, &rendered).unwrap();
+    }
+    let text =
+        fs::read_to_string(&expected).unwrap_or_else(|error| panic!("{}: {error}", expected.display()));
+    assert!(!rendered.is_empty(), "nothing is wrong with {}", case.display());
+    assert!(rendered == text, "expected:\n{text}\nfound:\n{rendered}");
+}
+
+fn every_expectation_has_its_case() {
+    let folder = golden().join("diagnostics");
+    let stems = |extension: &str| -> BTreeSet<String> {
+        let paths = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+        let wanted = paths.filter(|path| path.extension().is_some_and(|it| it == extension));
+        wanted.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect()
+    };
+    let lonely: Vec<String> = stems("out").difference(&stems("bkl")).cloned().collect();
+    assert!(lonely.is_empty(), "expectations without a case: {lonely:?}");
+}
