@@ -84,7 +84,7 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
         write_metadata(path, &exported)?;
     }
     if args.progress != args::Progress::Quiet {
-        summary(&exported, &solved.stats);
+        summary(engine, &items, &exported, &solved.stats)?;
     }
     Ok(())
 }
@@ -350,25 +350,28 @@ fn export_report(error: &export::ExportError) -> Report {
     }
 }
 
-/// One line per output, and what it took.
-fn summary(exported: &[Exported], stats: &SolveStats) {
-    let mut err = io::stderr().lock();
-    let mut print = || {
-        for it in exported {
-            let digest = it.image.as_ref().map(|image| format!("  {}", image.digest)).unwrap_or_default();
-            let dest = it.dest.as_ref().map(|dest| format!("  -> {dest}")).unwrap_or_default();
-            writeln!(err, "{}{digest}{dest}", it.name)?;
-        }
-        writeln!(
-            err,
-            "{} steps: {} run, {} cached",
-            stats.n_vertices,
-            stats.n_executed + stats.n_fetched,
-            stats.n_cached
-        )
-    };
+/// One line per output, with its digest and where it went, and what it took.
+fn summary(
+    engine: &Engine,
+    items: &[ExportItem],
+    exported: &[Exported],
+    stats: &SolveStats,
+) -> Result<(), Report> {
+    let mut lines = String::new();
+    for (item, it) in items.iter().zip(exported) {
+        let digest = match &it.image {
+            Some(image) => Some(image.digest),
+            None => export::identify(engine.store(), item).map_err(|error| export_report(&error))?,
+        };
+        let digest = digest.map_or_else(|| "empty".to_owned(), |digest| digest.to_string());
+        let dest = it.dest.as_ref().map(|dest| format!("  -> {dest}")).unwrap_or_default();
+        lines += &format!("{}  {digest}{dest}\n", it.name);
+    }
+    let n_run = stats.n_executed + stats.n_fetched;
+    lines += &format!("{} steps: {n_run} run, {} cached\n", stats.n_vertices, stats.n_cached);
     // There is nowhere left to say that stderr is closed.
-    let _ = print();
+    let _ = io::stderr().lock().write_all(lines.as_bytes());
+    Ok(())
 }
 
 /// The digests of what was built, in the shape of buildx's metadata file.
