@@ -47,7 +47,7 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
     let session: Arc<dyn Session> = Arc::new(LocalSession::new(&program.root));
     let limits = args.jobs.map(|jobs| Limits { commands: jobs.max(1), ..default_limits() });
     let resolver =
-        Resolver::new(args.inputs.store.clone(), limits, session.clone(), runtime.handle().clone());
+        Resolver::new(args.inputs.store.clone(), limits, args.format, session.clone(), runtime.handle().clone());
     let ready = match program::evaluate(&program, &mut checked, &hir, &args.inputs, &resolver) {
         Ok(ready) => ready,
         Err(reports) => return Err(Failure::new(checked.sources, reports)),
@@ -61,6 +61,7 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
 
     let engine = resolver.engine()?;
     let (graph, roots, _) = passes::optimize(&ready.evaluated.graph, &trees(&outputs));
+    let _sync = SyncLater(engine);
     let build = Build { engine, session, graph: &graph, roots: &roots };
     let ui = Ui::start(args.progress);
     let cache = if args.no_cache { CacheMode::Ignore } else { CacheMode::Use };
@@ -186,6 +187,18 @@ impl Build<'_> {
             }
             (Err(_), Some(code)) => Err(Stopped::Signal(code)),
             (Err(error), None) => Err(Stopped::Error(error)),
+        }
+    }
+}
+
+/// Leaves the sync of what was built to another process, however the build ends.
+struct SyncLater<'a>(&'a Engine);
+
+impl Drop for SyncLater<'_> {
+    fn drop(&mut self) {
+        if self.0.store().is_unsynced() {
+            // Without it a power cut costs a rebuild.
+            let _ = self.0.store().start_flusher();
         }
     }
 }
