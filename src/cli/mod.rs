@@ -8,6 +8,7 @@ mod lower;
 mod program;
 mod resolver;
 mod session;
+mod tracked;
 mod ui;
 
 use std::io::{self, IsTerminal, Write};

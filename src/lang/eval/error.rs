@@ -84,6 +84,12 @@ pub enum Cause {
     /// A path that leaves the root directory.
     #[error("`{path}` lies outside the root directory")]
     OutsideRoot { path: String },
+    /// A file that is not JSON.
+    #[error("`{file}` is not JSON")]
+    BadJson { file: String, why: String },
+    /// JSON that is not of the type that the program takes it for; `path` leads to the place in it.
+    #[error("`{file}` is not a {ty}")]
+    JsonMismatch { file: String, ty: String, path: String, why: String },
     /// Part of the language that is not in yet.
     #[error("{what} is not implemented yet")]
     NotYet { what: String },
@@ -163,6 +169,8 @@ impl Cause {
             Cause::UnknownConfig => "bkl::unknown_config",
             Cause::IncludeWithParents => "bkl::include_with_parents",
             Cause::OutsideRoot { .. } => "bkl::outside_root",
+            Cause::BadJson { .. } => "bkl::bad_json",
+            Cause::JsonMismatch { .. } => "bkl::json_mismatch",
             Cause::NotYet { .. } => "bkl::not_yet",
             Cause::Rejected { .. } => "bkl::param_rejected",
             Cause::MissingParam { .. } => "bkl::param_missing",
@@ -183,7 +191,8 @@ impl Cause {
             Cause::BadLiteral { why, .. } | Cause::BadWords { why } | Cause::BadRegex { why, .. } => {
                 why.clone()
             }
-            Cause::BadParam { why, .. } => why.clone(),
+            Cause::BadParam { why, .. } | Cause::BadJson { why, .. } => why.clone(),
+            Cause::JsonMismatch { path, why, .. } => format!("at `{path}`: {why}"),
             Cause::UnsafeInterpolation(why) => why.to_string(),
             Cause::EmptyCommand => "nothing to run".to_owned(),
             Cause::DuplicateMount { .. } => "and here again".to_owned(),

@@ -3,6 +3,7 @@
 mod command;
 mod files;
 mod image;
+mod inputs;
 mod mounts;
 mod source;
 mod values;
@@ -56,12 +57,9 @@ fn names(builtin: Builtin) -> &'static [&'static str] {
         Builtin::Image => &["ref", "platform", "digest", "pull", "config"],
         Builtin::Local => &["dir", "include", "exclude", "follow"],
         Builtin::OciLayout => &["dir", "ref", "platform"],
-        Builtin::Git
-        | Builtin::Http
-        | Builtin::Dockerfile
-        | Builtin::Read
-        | Builtin::ReadJson
-        | Builtin::Files => &[],
+        Builtin::Git | Builtin::Http | Builtin::Dockerfile => &[],
+        Builtin::Read | Builtin::ReadJson => &["file"],
+        Builtin::Files => &["pattern"],
         Builtin::Copy => &[
             "src", "self", "from", "to", "include", "exclude", "chown", "mode", "follow", "unpack",
             "optional", "parents",
@@ -238,13 +236,13 @@ impl Evaluator<'_> {
             Builtin::Git
             | Builtin::Http
             | Builtin::Dockerfile
-            | Builtin::Read
-            | Builtin::ReadJson
-            | Builtin::Files
             | Builtin::TreeRequire
             | Builtin::ImageCheck
             | Builtin::SecretFile
             | Builtin::SshAgent => self.not_yet(format!("`{}`", call.builtin.key()), call.name_span),
+            Builtin::Read => self.read(&args),
+            Builtin::ReadJson => self.read_json(&args),
+            Builtin::Files => self.files(&args),
             Builtin::Copy | Builtin::TreeCopy => self.copy(&args),
             Builtin::Merge => self.merge(&args),
             Builtin::Diff => self.diff(&args),
