@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::base::{Platform, Report, SourceMap};
+use crate::base::{Report, SourceMap};
 use crate::cli::args::{self, Format};
 use crate::cli::failure::{self, Context};
 use crate::cli::program::{self, Program};
@@ -21,7 +21,7 @@ use crate::engine::export::{
 use crate::engine::solver::Limits;
 use crate::engine::{CacheMode, Engine, SolveError, SolveRequest, SolveStats};
 use crate::graph::ir::outputs::ImageOutput;
-use crate::graph::ir::{Edge, Graph, ImageConfig, Output, OutputKind, Tree};
+use crate::graph::ir::{Edge, Graph, Output, OutputKind, Tree};
 use crate::lang::eval::list_targets;
 use crate::session::Session;
 use crate::store::Snapshot;
@@ -53,7 +53,10 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
     };
     print_reports(&ready.notes, &checked.sources, args.format);
     let outputs = ready.evaluated.outputs;
-    let plan = ExportPlan::new(&program, &outputs, spec)?;
+    let plan = match ExportPlan::new(&program, &outputs, spec) {
+        Ok(plan) => plan,
+        Err(report) => return Err(Failure::new(checked.sources, vec![report])),
+    };
 
     let engine = resolver.engine()?;
     let (graph, roots) = (ready.evaluated.graph, trees(&outputs));
@@ -74,8 +77,7 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
             return Err(Failure::new(checked.sources, reports));
         }
     };
-    let items = items(outputs, &solved.trees);
-    let exported = plan.run(engine, &items)?;
+    let exported = plan.run(engine, &built(outputs, &solved.trees))?;
     if let Some(path) = &args.metadata_file {
         write_metadata(path, &exported)?;
     }
@@ -201,22 +203,34 @@ fn stopped() -> Report {
     Report::error("bkl::stopped", "stopped; everything that was finished is kept")
 }
 
+/// What became of an output: its trees, or nothing for a check.
+struct Built {
+    name: String,
+    item: Option<ExportItem>,
+}
+
 /// The outputs with their trees.
-fn items(outputs: Vec<Output>, trees: &[Snapshot]) -> Vec<ExportItem> {
+fn built(outputs: Vec<Output>, trees: &[Snapshot]) -> Vec<Built> {
     let mut trees = trees.iter().cloned();
     let mut next = || trees.next().expect("there is a tree per root, in the same order");
-    let mut image = |image: ImageOutput| ExportImage { snapshot: next(), config: image.config, tags: image.tags };
     outputs
         .into_iter()
         .map(|output| {
+            let mut image =
+                |image: ImageOutput| ExportImage { snapshot: next(), config: image.config, tags: image.tags };
             let kind = match output.kind {
-                OutputKind::Image(it) => ExportKind::Image(Box::new(image(*it))),
+                OutputKind::Image(it) => Some(ExportKind::Image(Box::new(image(*it)))),
                 OutputKind::Index { images, tags } => {
-                    ExportKind::Index { images: images.into_iter().map(&mut image).collect(), tags }
+                    Some(ExportKind::Index { images: images.into_iter().map(image).collect(), tags })
                 }
-                OutputKind::Fs(_) | OutputKind::Check(_) => ExportKind::Fs(image(ImageOutput { tree: None, config: ImageConfig::scratch(Platform::host()), tags: Vec::new() }).snapshot),
+                OutputKind::Fs(_) => Some(ExportKind::Fs(next())),
+                OutputKind::Check(_) => {
+                    next();
+                    None
+                }
             };
-            ExportItem { name: output.name, kind }
+            let item = kind.map(|kind| ExportItem { name: output.name.clone(), kind });
+            Built { name: output.name, item }
         })
         .collect()
 }
@@ -232,64 +246,90 @@ struct ExportPlan {
 /// What became of an output.
 struct Exported {
     name: String,
-    /// Where it was written; `None`: it is in the store.
-    dest: Option<String>,
-    /// Its digests, when it is an image.
-    image: Option<ExportedImage>,
+    became: Became,
+}
+
+/// Where a result is.
+enum Became {
+    /// A check: it succeeded.
+    Checked,
+    /// Only in the store.
+    Stored,
+    /// Written there; with its digests, when it is an image.
+    Written(String, Option<ExportedImage>),
 }
 
 impl ExportPlan {
-    fn new(program: &Program, outputs: &[Output], spec: Option<OutputSpec>) -> Result<ExportPlan, Failure> {
+    fn new(program: &Program, outputs: &[Output], spec: Option<OutputSpec>) -> Result<ExportPlan, Report> {
+        if spec.is_some() {
+            let is_check = |output: &&Output| matches!(output.kind, OutputKind::Check(_));
+            if let Some(check) = outputs.iter().find(is_check) {
+                let files: Vec<_> =
+                    outputs.iter().filter(|it| !is_check(it)).map(|it| it.name.as_str()).collect();
+                let help = match files.as_slice() {
+                    [] => "leave `-o` away: the check runs, and says `ok`".to_owned(),
+                    files => format!("name the targets to write: {}", files.join(" ")),
+                };
+                let message = format!("`{}` is a check and has nothing to write", check.name);
+                return Err(Report::error("bkl::check_output", message)
+                    .label(check.span, "a check only succeeds or fails")
+                    .help(help));
+            }
+        }
         let mut folders = Vec::new();
         for output in outputs {
             let Some(dest) = output.dest.as_ref().filter(|_| spec.is_none()) else {
                 folders.push(None);
                 continue;
             };
-            let inside = Path::new(dest).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+            let inside =
+                Path::new(dest).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
             if !inside {
-                return Err(Report::error("bkl::bad_dest", format!("`{dest}` of `{}` leaves the program's folder", output.name))
-                    .help("write elsewhere with `-o DIR`")
-                    .into());
+                let message = format!("`{dest}` of `{}` leaves the program's folder", output.name);
+                return Err(Report::error("bkl::bad_dest", message).help("write elsewhere with `-o DIR`"));
             }
             folders.push(Some(program.root.join(dest)));
         }
         Ok(ExportPlan { all: spec, folders })
     }
 
-    fn run(self, engine: &Engine, items: &[ExportItem]) -> Result<Vec<Exported>, Report> {
+    fn run(self, engine: &Engine, built: &[Built]) -> Result<Vec<Exported>, Report> {
         let store = engine.store();
         let mut stdout = io::stdout().lock();
         if let Some(spec) = &self.all {
-            let report = export::export(store, items, spec, &mut stdout).map_err(|error| export_report(&error))?;
+            // No check is among them: that was refused.
+            let items: Vec<ExportItem> = built.iter().filter_map(|built| built.item.clone()).collect();
+            let report =
+                export::export(store, &items, spec, &mut stdout).map_err(|error| export_report(&error))?;
             let dest = match &spec.dest {
                 Dest::Stdout => "stdout".to_owned(),
                 Dest::Path(path) => path.display().to_string(),
             };
-            let exported = items.iter().map(|item| {
+            let exported = items.into_iter().map(|item| {
                 let image = report.images.iter().find(|image| image.name == item.name).cloned();
-                Exported { name: item.name.clone(), dest: Some(dest.clone()), image }
+                Exported { name: item.name, became: Became::Written(dest.clone(), image) }
             });
             return Ok(exported.collect());
         }
         let mut done = Vec::new();
-        for (item, folder) in items.iter().zip(self.folders) {
-            let dest = match folder {
-                Some(folder) => {
+        for (Built { name, item }, folder) in built.iter().zip(self.folders) {
+            let became = match (item, folder) {
+                (None, _) => Became::Checked,
+                (Some(_), None) => Became::Stored,
+                (Some(item), Some(folder)) => {
                     let spec = OutputSpec {
                         format: export::Format::Local,
                         dest: Dest::Path(folder.clone()),
                         as_dir: false,
                         image: ImageOptions::default(),
                     };
-                    let files = ExportItem { name: item.name.clone(), kind: files_of(&item.kind) };
-                    export::export(store, &[files], &spec, &mut stdout).map_err(|error| export_report(&error))?;
-                    Some(folder.display().to_string())
+                    let files = ExportItem { name: name.clone(), kind: files_of(&item.kind) };
+                    export::export(store, &[files], &spec, &mut stdout)
+                        .map_err(|error| export_report(&error))?;
+                    Became::Written(folder.display().to_string(), None)
                 }
-                None => None,
             };
-            let image = None;
-            done.push(Exported { name: item.name.clone(), dest, image });
+            done.push(Exported { name: name.clone(), became });
         }
         Ok(done)
     }
@@ -315,9 +355,14 @@ fn summary(exported: &[Exported], stats: &SolveStats) {
     let mut err = io::stderr().lock();
     let mut print = || {
         for it in exported {
-            let digest = it.image.as_ref().map(|image| format!("  {}", image.digest)).unwrap_or_default();
-            let dest = it.dest.as_ref().map(|dest| format!("  -> {dest}")).unwrap_or_default();
-            writeln!(err, "{}{digest}{dest}", it.name)?;
+            match &it.became {
+                Became::Checked => writeln!(err, "{}  ok", it.name)?,
+                Became::Stored => writeln!(err, "{}", it.name)?,
+                Became::Written(dest, image) => {
+                    let digest = image.as_ref().map(|image| format!("  {}", image.digest)).unwrap_or_default();
+                    writeln!(err, "{}{digest}  -> {dest}", it.name)?;
+                }
+            }
         }
         writeln!(err, "{} steps: {} run, {} cached", stats.n_vertices, stats.n_executed + stats.n_fetched, stats.n_cached)
     };
@@ -330,7 +375,11 @@ fn write_metadata(path: &Path, exported: &[Exported]) -> Result<(), Report> {
     let targets: serde_json::Map<String, serde_json::Value> = exported
         .iter()
         .map(|it| {
-            let image = it.image.as_ref().map(|image| {
+            let image = match &it.became {
+                Became::Written(_, image) => image.as_ref(),
+                Became::Checked | Became::Stored => None,
+            };
+            let image = image.map(|image| {
                 json!({
                     "containerimage.digest": image.digest,
                     "containerimage.config.digest": image.platforms.first().map(|(_, _, config)| config),

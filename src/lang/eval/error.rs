@@ -84,6 +84,12 @@ pub enum Cause {
     /// A path that leaves the root directory.
     #[error("`{path}` lies outside the root directory")]
     OutsideRoot { path: String },
+    /// `.require` of no files at all: there is nothing that could wait.
+    #[error("`scratch` cannot require a check")]
+    RequireOnScratch,
+    /// `->` of a target that is or holds a check.
+    #[error("`{target}` is a check and has no files for `{dest}`")]
+    CheckDest { target: String, dest: String },
     /// A file that is not JSON.
     #[error("`{file}` is not JSON")]
     BadJson { file: String, why: String },
@@ -169,6 +175,8 @@ impl Cause {
             Cause::UnknownConfig => "bkl::unknown_config",
             Cause::IncludeWithParents => "bkl::include_with_parents",
             Cause::OutsideRoot { .. } => "bkl::outside_root",
+            Cause::RequireOnScratch => "bkl::require_scratch",
+            Cause::CheckDest { .. } => "bkl::check_output",
             Cause::BadJson { .. } => "bkl::bad_json",
             Cause::JsonMismatch { .. } => "bkl::json_mismatch",
             Cause::NotYet { .. } => "bkl::not_yet",
@@ -208,6 +216,8 @@ impl Cause {
             Cause::UnknownConfig => "made with `config: false`".to_owned(),
             Cause::IncludeWithParents => "`parents` selects by `from` already".to_owned(),
             Cause::OutsideRoot { .. } => "leaves the root directory".to_owned(),
+            Cause::RequireOnScratch => "this has no files that could wait for it".to_owned(),
+            Cause::CheckDest { .. } => "a check only succeeds or fails".to_owned(),
             Cause::NotYet { .. } => "used here".to_owned(),
             Cause::Rejected { message, .. } => message.clone().unwrap_or_else(|| "this is false".to_owned()),
             Cause::MissingParam { .. } => "needed here".to_owned(),
@@ -238,6 +248,8 @@ impl Cause {
             Cause::MissingKey { have, .. } if !have.is_empty() => format!("it has: {}", list(have)),
             Cause::UnknownConfig => "leave `config: false` away to have it read".to_owned(),
             Cause::OutsideRoot { .. } => "a program sees only what lies below its root directory".to_owned(),
+            Cause::RequireOnScratch => "say `.require` where the first files are in".to_owned(),
+            Cause::CheckDest { .. } => "leave the `->` away".to_owned(),
             Cause::MissingParam { param, target, ty, .. } => {
                 format!("bkl build {target} -p {param}=…, a value of type {ty}")
             }

@@ -1,4 +1,4 @@
-//! `run` and `exec`.
+//! `run`, `exec` and `check`.
 
 use std::sync::Arc;
 
@@ -98,6 +98,11 @@ impl Evaluator<'_> {
         metadata.ignore_cache = !args.flag("cache", true);
         if let Some(name) = args.maybe_text("name") {
             metadata.description.insert(CUSTOM_NAME.to_owned(), name.to_string());
+        }
+        if args.call.builtin == Builtin::ImageCheck {
+            return Ok(Value::Check(
+                edges.root.expect("the root of a check is writable, so it is an output"),
+            ));
         }
         let root = Value::Image(Arc::new(image.with_tree(edges.root)));
         let Type::Record(ty) = args.ty else { return Ok(root) };
