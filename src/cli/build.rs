@@ -22,6 +22,7 @@ use crate::engine::solver::Limits;
 use crate::engine::{CacheMode, Engine, SolveError, SolveRequest, SolveStats};
 use crate::graph::ir::outputs::ImageOutput;
 use crate::graph::ir::{Edge, Graph, Output, OutputKind, Tree};
+use crate::graph::passes;
 use crate::lang::eval::list_targets;
 use crate::session::Session;
 use crate::store::Snapshot;
@@ -59,7 +60,7 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
     };
 
     let engine = resolver.engine()?;
-    let (graph, roots) = (ready.evaluated.graph, trees(&outputs));
+    let (graph, roots, _) = passes::optimize(&ready.evaluated.graph, &trees(&outputs));
     let build = Build { engine, session, graph: &graph, roots: &roots };
     let ui = Ui::start(args.progress);
     let cache = if args.no_cache { CacheMode::Ignore } else { CacheMode::Use };
@@ -107,17 +108,6 @@ fn output_spec(text: &str) -> Result<OutputSpec, Failure> {
         return Err(Report::error("bkl::terminal", "an archive is not text, and stdout is a terminal")
             .help("write it to a file with `dest=FILE`, or pipe it into another program")
             .into());
-    }
-    if let Dest::Path(path) = &spec.dest {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let is_archive = spec.format != export::Format::Local && !spec.as_dir;
-        if let Some(folder) = folder.filter(|folder| is_archive && !folder.is_dir()) {
-            std::fs::create_dir_all(folder).map_err(|error| {
-                let reason = program::io_reason(&error);
-                Report::error("bkl::export", format!("cannot make the folder `{}`: {reason}", folder.display()))
-                    .help("`dest` names a file; its folder is made when it is missing")
-            })?;
-        }
     }
     Ok(spec)
 }
@@ -261,20 +251,8 @@ enum Became {
 
 impl ExportPlan {
     fn new(program: &Program, outputs: &[Output], spec: Option<OutputSpec>) -> Result<ExportPlan, Report> {
-        if spec.is_some() {
-            let is_check = |output: &&Output| matches!(output.kind, OutputKind::Check(_));
-            if let Some(check) = outputs.iter().find(is_check) {
-                let files: Vec<_> =
-                    outputs.iter().filter(|it| !is_check(it)).map(|it| it.name.as_str()).collect();
-                let help = match files.as_slice() {
-                    [] => "leave `-o` away: the check runs, and says `ok`".to_owned(),
-                    files => format!("name the targets to write: {}", files.join(" ")),
-                };
-                let message = format!("`{}` is a check and has nothing to write", check.name);
-                return Err(Report::error("bkl::check_output", message)
-                    .label(check.span, "a check only succeeds or fails")
-                    .help(help));
-            }
+        if let Some(spec) = &spec {
+            refuse_unfit(outputs, spec)?;
         }
         let mut folders = Vec::new();
         for output in outputs {
@@ -282,11 +260,16 @@ impl ExportPlan {
                 folders.push(None);
                 continue;
             };
-            let inside =
-                Path::new(dest).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+            let inside = Path::new(dest)
+                .components()
+                .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
             if !inside {
-                let message = format!("`{dest}` of `{}` leaves the program's folder", output.name);
-                return Err(Report::error("bkl::bad_dest", message).help("write elsewhere with `-o DIR`"));
+                return Err(Report::error(
+                    "bkl::bad_dest",
+                    format!("`{dest}` of `{}` leaves the program's folder", output.name),
+                )
+                .label(output.span, "declared here")
+                .help("write elsewhere with `-o DIR`"));
             }
             folders.push(Some(program.root.join(dest)));
         }
@@ -335,6 +318,39 @@ impl ExportPlan {
     }
 }
 
+/// Refuses what cannot be exported in the form that `-o` asks for, before anything is built.
+fn refuse_unfit(outputs: &[Output], spec: &OutputSpec) -> Result<(), Report> {
+    let wants_images = matches!(spec.format, export::Format::Oci | export::Format::Docker);
+    for output in outputs {
+        match &output.kind {
+            OutputKind::Check(_) => {
+                let files = outputs.iter().filter(|it| !matches!(it.kind, OutputKind::Check(_)));
+                let files: Vec<&str> = files.map(|it| it.name.as_str()).collect();
+                let help = match files.as_slice() {
+                    [] => "leave `-o` away: the check runs, and says `ok`".to_owned(),
+                    files => format!("name what is to be written: {}", files.join(" ")),
+                };
+                let message = format!("`{}` is a check and gives no files", output.name);
+                return Err(Report::error("bkl::bad_output", message)
+                    .label(output.span, "a check only succeeds or fails")
+                    .help(help));
+            }
+            OutputKind::Fs(_) if wants_images => {
+                let form = spec.format.name();
+                let message = format!(
+                    "`{}` is a tree of files, not an image: it cannot be exported as `type={form}`",
+                    output.name
+                );
+                return Err(Report::error("bkl::bad_output", message).label(output.span, "this is fs").help(
+                    "export files with `type=local` or `type=tar`, or make an image of them with `.image()`",
+                ));
+            }
+            OutputKind::Fs(_) | OutputKind::Image(_) | OutputKind::Index { .. } => {}
+        }
+    }
+    Ok(())
+}
+
 /// An image that is written as files is its tree.
 fn files_of(kind: &ExportKind) -> ExportKind {
     match kind {
@@ -359,12 +375,19 @@ fn summary(exported: &[Exported], stats: &SolveStats) {
                 Became::Checked => writeln!(err, "{}  ok", it.name)?,
                 Became::Stored => writeln!(err, "{}", it.name)?,
                 Became::Written(dest, image) => {
-                    let digest = image.as_ref().map(|image| format!("  {}", image.digest)).unwrap_or_default();
+                    let digest =
+                        image.as_ref().map(|image| format!("  {}", image.digest)).unwrap_or_default();
                     writeln!(err, "{}{digest}  -> {dest}", it.name)?;
                 }
             }
         }
-        writeln!(err, "{} steps: {} run, {} cached", stats.n_vertices, stats.n_executed + stats.n_fetched, stats.n_cached)
+        writeln!(
+            err,
+            "{} steps: {} run, {} cached",
+            stats.n_vertices,
+            stats.n_executed + stats.n_fetched,
+            stats.n_cached
+        )
     };
     // There is nowhere left to say that stderr is closed.
     let _ = print();
@@ -405,7 +428,9 @@ fn list(targets: &[crate::lang::eval::TargetInfo], format: Format) -> Result<(),
             .collect();
         writeln!(out, "{:#}", serde_json::Value::Array(list))
     } else {
-        let width = |of: fn(&crate::lang::eval::TargetInfo) -> &str| targets.iter().map(|it| of(it).len()).max().unwrap_or(0);
+        let width = |of: fn(&crate::lang::eval::TargetInfo) -> &str| {
+            targets.iter().map(|it| of(it).len()).max().unwrap_or(0)
+        };
         let (names, types) = (width(|it| &it.name), width(|it| &it.ty));
         targets.iter().try_for_each(|it| {
             let doc = it.doc.as_deref().and_then(|doc| doc.lines().next()).unwrap_or_default();
@@ -414,9 +439,11 @@ fn list(targets: &[crate::lang::eval::TargetInfo], format: Format) -> Result<(),
         })
     };
     match printed {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Report::error("bkl::output", format!("cannot write to stdout: {}", program::io_reason(&error))).into())
-        }
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Report::error(
+            "bkl::output",
+            format!("cannot write to stdout: {}", program::io_reason(&error)),
+        )
+        .into()),
         _ => Ok(()),
     }
 }

@@ -7,9 +7,11 @@ use std::sync::{Arc, OnceLock};
 use futures_util::future::join_all;
 
 use crate::base::{Digest, ImageRef, Platform, Report};
-use crate::cli::{failure, tracked};
 use crate::cli::lock::Lock;
-use crate::engine::registry::{ImageError, Layout, ResolveMode, ResolvedImage, resolve_image, resolve_layout};
+use crate::cli::{failure, tracked};
+use crate::engine::registry::{
+    ImageError, Layout, ResolveMode, ResolvedImage, resolve_image, resolve_layout,
+};
 use crate::engine::solver::Limits;
 use crate::engine::{Engine, EngineConfig};
 use crate::lang::eval::{Answer, ImageAnswer, Need, Pull, Request};
@@ -48,8 +50,14 @@ impl Resolver {
     /// One answer per need, in order. Pins what was not in the lock, unless `locked`, which refuses it.
     ///
     /// What has to be fetched is fetched at the same time.
-    pub(crate) fn answer(&self, needs: &[Need], lock: &mut Lock, locked: bool) -> Vec<Result<Answer, Report>> {
-        let here = |need: &Need| self.from_disk(&need.request).or_else(|| from_lock(&need.request, lock).map(Ok));
+    pub(crate) fn answer(
+        &self,
+        needs: &[Need],
+        lock: &mut Lock,
+        locked: bool,
+    ) -> Vec<Result<Answer, Report>> {
+        let here =
+            |need: &Need| self.from_disk(&need.request).or_else(|| from_lock(&need.request, lock).map(Ok));
         let known: Vec<Option<Result<Answer, Report>>> = needs.iter().map(here).collect();
         if known.iter().all(Option::is_some) {
             return known.into_iter().flatten().collect();
@@ -88,15 +96,23 @@ impl Resolver {
         }
     }
 
-    async fn fetch(&self, request: &Request, pinned: Option<Digest>, locked: bool) -> Result<ResolvedImage, Report> {
+    async fn fetch(
+        &self,
+        request: &Request,
+        pinned: Option<Digest>,
+        locked: bool,
+    ) -> Result<ResolvedImage, Report> {
         let engine = self.engine()?;
         let store = engine.store();
         match request {
             Request::Image { reference, platform, pull } => {
                 let always = *pull == Pull::Always;
                 if locked && pinned.is_none() && reference.digest.is_none() && !always {
-                    return Err(Report::error("bkl::not_locked", format!("`{}` is not in the lock file", reference.familiar()))
-                        .help("build once without `--locked`, which writes bkl.lock, and commit that file"));
+                    return Err(Report::error(
+                        "bkl::not_locked",
+                        format!("`{}` is not in the lock file", reference.familiar()),
+                    )
+                    .help("build once without `--locked`, which writes bkl.lock, and commit that file"));
                 }
                 let registry = engine.images().registry(&self.session);
                 let mode = match pull {
@@ -109,13 +125,18 @@ impl Resolver {
                     _ => reference.clone(),
                 };
                 let platform = platform.normalize();
-                resolve_image(&registry, store, &exact, &platform, mode).await.map_err(|error| match (&error, pinned) {
-                    (ImageError::Fetch(_), Some(digest)) if !always && is_gone(&error) => Report::error(
-                        "bkl::lock_mismatch",
-                        format!("{} no longer has the digest in the lock file, {digest}", reference.familiar()),
-                    )
-                    .help("remove its entry from bkl.lock to take the new one"),
-                    _ => error.report(),
+                resolve_image(&registry, store, &exact, &platform, mode).await.map_err(|error| {
+                    match (&error, pinned) {
+                        (ImageError::Fetch(_), Some(digest)) if !always && is_gone(&error) => Report::error(
+                            "bkl::lock_mismatch",
+                            format!(
+                                "{} no longer has the digest in the lock file, {digest}",
+                                reference.familiar()
+                            ),
+                        )
+                        .help("remove its entry from bkl.lock to take the new one"),
+                        _ => error.report(),
+                    }
                 })
             }
             Request::OciLayout { dir, reference, platform } => {

@@ -176,7 +176,7 @@ impl Cause {
             Cause::IncludeWithParents => "bkl::include_with_parents",
             Cause::OutsideRoot { .. } => "bkl::outside_root",
             Cause::RequireOnScratch => "bkl::require_scratch",
-            Cause::CheckDest { .. } => "bkl::check_output",
+            Cause::CheckDest { .. } => "bkl::bad_output",
             Cause::BadJson { .. } => "bkl::bad_json",
             Cause::JsonMismatch { .. } => "bkl::json_mismatch",
             Cause::NotYet { .. } => "bkl::not_yet",
