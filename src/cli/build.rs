@@ -11,6 +11,7 @@ use crate::cli::args::{self, Format};
 use crate::cli::failure::{self, Context};
 use crate::cli::program::{self, Program};
 use crate::cli::resolver::Resolver;
+use crate::cli::secret::Secrets;
 use crate::cli::session::LocalSession;
 use crate::cli::ui::Ui;
 use crate::cli::{Failure, print_reports};
@@ -34,6 +35,7 @@ const TERMINATED: u8 = 143;
 /// Runs the verb.
 pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
     let spec = args.output.as_deref().map(output_spec).transpose()?;
+    let secrets = Secrets::read(&args.secrets.secrets)?;
     let program = Program::find(&args.selection)?;
     let mut checked = program.check();
     let Some(hir) = checked.program.take() else {
@@ -44,7 +46,7 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
         return list(&list_targets(&hir), args.format);
     }
     let runtime = runtime()?;
-    let session: Arc<dyn Session> = Arc::new(LocalSession::new(&program.root));
+    let session: Arc<dyn Session> = Arc::new(LocalSession::new(&program.root, secrets));
     let limits = args.jobs.map(|jobs| Limits { commands: jobs.max(1), ..default_limits() });
     let resolver =
         Resolver::new(args.inputs.store.clone(), limits, session.clone(), runtime.handle().clone());

@@ -7,6 +7,7 @@ mod lock;
 mod lower;
 mod program;
 mod resolver;
+mod secret;
 mod session;
 mod tracked;
 mod ui;

@@ -339,6 +339,7 @@ fn show_vertex(out: &mut String, id: VertexId, vertex: &Vertex, graph: &Graph) {
                 (format!("security {:?}", exec.security), exec.security != Default::default()),
                 (format!("hosts {:?}", exec.extra_hosts), !exec.extra_hosts.is_empty()),
                 (format!("devices {:?}", exec.cdi_devices), !exec.cdi_devices.is_empty()),
+                (format!("secrets {:?}", exec.secret_env), !exec.secret_env.is_empty()),
                 (format!("exit codes {:?}", exec.valid_exit_codes), !exec.valid_exit_codes.is_empty()),
             ];
             for (text, _) in more.iter().filter(|(_, shown)| *shown) {

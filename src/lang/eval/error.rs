@@ -84,6 +84,9 @@ pub enum Cause {
     /// A path that leaves the root directory.
     #[error("`{path}` lies outside the root directory")]
     OutsideRoot { path: String },
+    /// The owner of a secret's file, given by name.
+    #[error("`{owner}` is not a user's number")]
+    BadOwner { owner: String },
     /// `.require` of no files at all: there is nothing that could wait.
     #[error("`scratch` cannot require a check")]
     RequireOnScratch,
@@ -175,6 +178,7 @@ impl Cause {
             Cause::UnknownConfig => "bkl::unknown_config",
             Cause::IncludeWithParents => "bkl::include_with_parents",
             Cause::OutsideRoot { .. } => "bkl::outside_root",
+            Cause::BadOwner { .. } => "bkl::bad_owner",
             Cause::RequireOnScratch => "bkl::require_scratch",
             Cause::CheckDest { .. } => "bkl::bad_output",
             Cause::BadJson { .. } => "bkl::bad_json",
@@ -216,6 +220,7 @@ impl Cause {
             Cause::UnknownConfig => "made with `config: false`".to_owned(),
             Cause::IncludeWithParents => "`parents` selects by `from` already".to_owned(),
             Cause::OutsideRoot { .. } => "leaves the root directory".to_owned(),
+            Cause::BadOwner { .. } => "names are not looked up for a secret".to_owned(),
             Cause::RequireOnScratch => "this has no files that could wait for it".to_owned(),
             Cause::CheckDest { .. } => "a check only succeeds or fails".to_owned(),
             Cause::NotYet { .. } => "used here".to_owned(),
@@ -248,6 +253,7 @@ impl Cause {
             Cause::MissingKey { have, .. } if !have.is_empty() => format!("it has: {}", list(have)),
             Cause::UnknownConfig => "leave `config: false` away to have it read".to_owned(),
             Cause::OutsideRoot { .. } => "a program sees only what lies below its root directory".to_owned(),
+            Cause::BadOwner { .. } => "write numbers, `1000` or `1000:1000`".to_owned(),
             Cause::RequireOnScratch => "say `.require` where the first files are in".to_owned(),
             Cause::CheckDest { .. } => "leave the `->` away".to_owned(),
             Cause::MissingParam { param, target, ty, .. } => {

@@ -96,7 +96,8 @@ fn names(builtin: Builtin) -> &'static [&'static str] {
         Builtin::TreeImage => &["self", "platform"],
         Builtin::ImageRun | Builtin::ImageExec => RUN,
         Builtin::ImageCheck => CHECK,
-        Builtin::SecretFile | Builtin::SshAgent => &[],
+        Builtin::SecretFile => &["self", "at", "mode", "owner", "optional"],
+        Builtin::SshAgent => &[],
         Builtin::Raw => &["text"],
         Builtin::Ro | Builtin::Rw => &["src", "at"],
         Builtin::Cache => &["at", "id", "sharing", "seed"],
@@ -247,7 +248,7 @@ impl Evaluator<'_> {
             Builtin::Image => self.image(&args),
             Builtin::Local => self.local(&args),
             Builtin::OciLayout => self.oci_layout(&args),
-            Builtin::Git | Builtin::Http | Builtin::Dockerfile | Builtin::SecretFile | Builtin::SshAgent => {
+            Builtin::Git | Builtin::Http | Builtin::Dockerfile | Builtin::SshAgent => {
                 self.not_yet(format!("`{}`", call.builtin.key()), call.name_span)
             }
             Builtin::Read => self.read(&args),
@@ -273,6 +274,7 @@ impl Evaluator<'_> {
             Builtin::Cache => Ok(self.cache(&args)),
             Builtin::Tmpfs => self.tmpfs(&args),
             Builtin::Out => Ok(mounts::out(&args)),
+            Builtin::SecretFile => self.secret_file(&args),
             Builtin::ImageConfig => self.config(&args),
             Builtin::ImagePlatform => Ok(Value::Platform(Arc::new(args.image().config.platform.clone()))),
             Builtin::ImageTags => Ok(Value::strs(&args.image().tags)),
