@@ -70,7 +70,8 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
         }
         Err(Stopped::Error(error)) => {
             let log_path = |failed: &crate::engine::FailedVertex| engine.store().log_path(&failed.digest);
-            let context = Context { sources: &checked.sources, graph: &graph, log_path: &log_path };
+            let store_root = engine.store().root();
+            let context = Context { sources: &checked.sources, graph: &graph, store_root, log_path: &log_path };
             let reports = failure::reports(&error, &context);
             return Err(Failure::new(checked.sources, reports));
         }
@@ -274,7 +275,7 @@ impl ExportPlan {
         let store = engine.store();
         let mut stdout = io::stdout().lock();
         if let Some(spec) = &self.all {
-            let report = export::export(store, items, spec, &mut stdout).map_err(|error| export_report(&error))?;
+            let report = export::export(store, items, spec, &mut stdout).map_err(|error| export_report(&error, store.root()))?;
             let dest = match &spec.dest {
                 Dest::Stdout => "stdout".to_owned(),
                 Dest::Path(path) => path.display().to_string(),
@@ -296,7 +297,7 @@ impl ExportPlan {
                         image: ImageOptions::default(),
                     };
                     let files = ExportItem { name: item.name.clone(), kind: files_of(&item.kind) };
-                    export::export(store, &[files], &spec, &mut stdout).map_err(|error| export_report(&error))?;
+                    export::export(store, &[files], &spec, &mut stdout).map_err(|error| export_report(&error, store.root()))?;
                     Some(folder.display().to_string())
                 }
                 None => None,
@@ -316,9 +317,9 @@ fn files_of(kind: &ExportKind) -> ExportKind {
     }
 }
 
-fn export_report(error: &export::ExportError) -> Report {
+fn export_report(error: &export::ExportError, store_root: &Path) -> Report {
     match error {
-        export::ExportError::Store { source, .. } if source.is_no_space() => failure::store(source),
+        export::ExportError::Store { source, .. } if source.is_no_space() => failure::store(source, store_root),
         _ => error.report(),
     }
 }
