@@ -81,7 +81,9 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
         }
         Err(Stopped::Error(error)) => {
             let log_path = |failed: &crate::engine::FailedVertex| engine.store().log_path(&failed.digest);
-            let context = Context { sources: &checked.sources, graph: &graph, log_path: &log_path };
+            let store_root = engine.store().root();
+            let context =
+                Context { sources: &checked.sources, graph: &graph, store_root, log_path: &log_path };
             let reports = failure::reports(&error, &context);
             return Err(Failure::new(checked.sources, reports));
         }
@@ -303,8 +305,8 @@ impl ExportPlan {
         if let Some(spec) = &self.all {
             // No check is among them: that was refused.
             let items: Vec<ExportItem> = built.iter().filter_map(|built| built.item.clone()).collect();
-            let report =
-                export::export(store, &items, spec, &mut stdout).map_err(|error| export_report(&error))?;
+            let report = export::export(store, &items, spec, &mut stdout)
+                .map_err(|error| export_report(&error, engine.store().root()))?;
             let dest = match &spec.dest {
                 Dest::Stdout => "stdout".to_owned(),
                 Dest::Path(path) => path.display().to_string(),
@@ -329,7 +331,7 @@ impl ExportPlan {
                     };
                     let files = ExportItem { name: name.clone(), kind: files_of(&item.kind) };
                     export::export(store, &[files], &spec, &mut stdout)
-                        .map_err(|error| export_report(&error))?;
+                        .map_err(|error| export_report(&error, engine.store().root()))?;
                     Became::Written(folder.display().to_string(), None)
                 }
             };
@@ -380,9 +382,11 @@ fn files_of(kind: &ExportKind) -> ExportKind {
     }
 }
 
-fn export_report(error: &export::ExportError) -> Report {
+fn export_report(error: &export::ExportError, store_root: &Path) -> Report {
     match error {
-        export::ExportError::Store { source, .. } if source.is_no_space() => failure::store(source),
+        export::ExportError::Store { source, .. } if source.is_no_space() => {
+            failure::store(source, store_root)
+        }
         _ => error.report(),
     }
 }
@@ -399,7 +403,7 @@ fn summary(
         let digest = || -> Result<String, Report> {
             let item = built.iter().find(|built| built.name == it.name).and_then(|built| built.item.as_ref());
             let digest = item.map(|item| export::identify(engine.store(), item)).transpose();
-            let digest = digest.map_err(|error| export_report(&error))?.flatten();
+            let digest = digest.map_err(|error| export_report(&error, engine.store().root()))?.flatten();
             Ok(digest.map_or_else(|| "empty".to_owned(), |digest| digest.to_string()))
         };
         lines += &match &it.became {

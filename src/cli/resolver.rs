@@ -47,7 +47,8 @@ impl Resolver {
             return Ok(engine);
         }
         let config = EngineConfig { limits: self.limits, ..EngineConfig::default() };
-        let engine = Engine::open(&self.store_root, config).map_err(|error| failure::store(&error))?;
+        let engine = Engine::open(&self.store_root, config)
+            .map_err(|error| failure::store(&error, &self.store_root))?;
         let notices: Vec<Report> = engine
             .store()
             .notices()
