@@ -7,5 +7,8 @@ fn main() -> ExitCode {
     if bkl::engine::exec::helper::is_requested() {
         bkl::engine::exec::helper::main();
     }
+    if bkl::store::flusher::is_requested() {
+        bkl::store::flusher::main();
+    }
     bkl::cli::main()
 }

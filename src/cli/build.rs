@@ -49,8 +49,13 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
     let runtime = runtime()?;
     let session: Arc<dyn Session> = Arc::new(LocalSession::new(&program.root, secrets));
     let limits = args.jobs.map(|jobs| Limits { commands: jobs.max(1), ..default_limits() });
-    let resolver =
-        Resolver::new(args.inputs.store.clone(), limits, session.clone(), runtime.handle().clone());
+    let resolver = Resolver::new(
+        args.inputs.store.clone(),
+        limits,
+        args.format,
+        session.clone(),
+        runtime.handle().clone(),
+    );
     let ready = match program::evaluate(&program, &mut checked, &hir, &args.inputs, &resolver) {
         Ok(ready) => ready,
         Err(reports) => return Err(Failure::new(checked.sources, reports)),
@@ -67,6 +72,7 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
     if let Err(reports) = Machine::this().refuse(&graph, &roots, &checked.sources) {
         return Err(Failure::new(checked.sources, reports));
     }
+    let _sync = SyncLater(engine);
     let build = Build { engine, session, graph: &graph, roots: &roots };
     let ui = Ui::start(args.progress);
     let cache = if args.no_cache { CacheMode::Ignore } else { CacheMode::Use };
@@ -84,12 +90,13 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
             return Err(Failure::new(checked.sources, reports));
         }
     };
-    let exported = plan.run(engine, &built(outputs, &solved.trees))?;
+    let built = built(outputs, &solved.trees);
+    let exported = plan.run(engine, &built)?;
     if let Some(path) = &args.metadata_file {
         write_metadata(path, &exported)?;
     }
     if args.progress != args::Progress::Quiet {
-        summary(&exported, &solved.stats);
+        summary(engine, &built, &exported, &solved.stats)?;
     }
     Ok(())
 }
@@ -191,6 +198,18 @@ impl Build<'_> {
             }
             (Err(_), Some(code)) => Err(Stopped::Signal(code)),
             (Err(error), None) => Err(Stopped::Error(error)),
+        }
+    }
+}
+
+/// Leaves the sync of what was built to another process, however the build ends.
+pub(super) struct SyncLater<'a>(pub(super) &'a Engine);
+
+impl Drop for SyncLater<'_> {
+    fn drop(&mut self) {
+        if self.0.store().is_unsynced() {
+            // Without it a power cut costs a rebuild.
+            let _ = self.0.store().start_flusher();
         }
     }
 }
@@ -372,31 +391,35 @@ fn export_report(error: &export::ExportError) -> Report {
     }
 }
 
-/// One line per output, and what it took.
-fn summary(exported: &[Exported], stats: &SolveStats) {
-    let mut err = io::stderr().lock();
-    let mut print = || {
-        for it in exported {
-            match &it.became {
-                Became::Checked => writeln!(err, "{}  ok", it.name)?,
-                Became::Stored => writeln!(err, "{}", it.name)?,
-                Became::Written(dest, image) => {
-                    let digest =
-                        image.as_ref().map(|image| format!("  {}", image.digest)).unwrap_or_default();
-                    writeln!(err, "{}{digest}  -> {dest}", it.name)?;
-                }
-            }
-        }
-        writeln!(
-            err,
-            "{} steps: {} run, {} cached",
-            stats.n_vertices,
-            stats.n_executed + stats.n_fetched,
-            stats.n_cached
-        )
-    };
+/// One line per output, with its digest and where it went, and what it took.
+fn summary(
+    engine: &Engine,
+    built: &[Built],
+    exported: &[Exported],
+    stats: &SolveStats,
+) -> Result<(), Report> {
+    let mut lines = String::new();
+    for (Built { item, .. }, Exported { name, became }) in built.iter().zip(exported) {
+        let Some(item) = item else {
+            lines += &format!("{name}  ok\n");
+            continue;
+        };
+        let digest = match became {
+            Became::Written(_, Some(image)) => Some(image.digest),
+            _ => export::identify(engine.store(), item).map_err(|error| export_report(&error))?,
+        };
+        let digest = digest.map_or_else(|| "empty".to_owned(), |digest| digest.to_string());
+        let dest = match became {
+            Became::Written(dest, _) => format!("  -> {dest}"),
+            Became::Checked | Became::Stored => String::new(),
+        };
+        lines += &format!("{name}  {digest}{dest}\n");
+    }
+    let n_run = stats.n_executed + stats.n_fetched;
+    lines += &format!("{} steps: {n_run} run, {} cached\n", stats.n_vertices, stats.n_cached);
     // There is nowhere left to say that stderr is closed.
-    let _ = print();
+    let _ = io::stderr().lock().write_all(lines.as_bytes());
+    Ok(())
 }
 
 /// The digests of what was built, in the shape of buildx's metadata file.

@@ -29,7 +29,8 @@ pub(super) fn run(args: &Lower) -> Result<(), Failure> {
     print_reports(&checked.reports, &checked.sources, args.format);
     let runtime = super::build::runtime()?;
     let session = Arc::new(LocalSession::new(&program.root, Secrets::default()));
-    let resolver = Resolver::new(args.inputs.store.clone(), None, session, runtime.handle().clone());
+    let resolver =
+        Resolver::new(args.inputs.store.clone(), None, args.format, session, runtime.handle().clone());
     let ready = match program::evaluate(&program, &mut checked, &hir, &args.inputs, &resolver) {
         Ok(ready) => ready,
         Err(reports) => return Err(Failure::new(checked.sources, reports)),

@@ -112,8 +112,9 @@ fn summary(reports: &[Report], err: &mut dyn Write) -> io::Result<()> {
 fn style() -> Style {
     let terminal = io::stderr().is_terminal();
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let width = match crossterm::terminal::size() {
-        Ok((columns, _)) if terminal && 40 <= columns => usize::from(columns).min(MAX_WIDTH),
+    // Asked without a terminal it would run `tput`, twice.
+    let width = match terminal.then(crossterm::terminal::size) {
+        Some(Ok((columns, _))) if 40 <= columns => usize::from(columns).min(MAX_WIDTH),
         _ => MAX_WIDTH,
     };
     Style { color: terminal && !no_color, width }

@@ -6,9 +6,10 @@ use std::sync::{Arc, OnceLock};
 
 use futures_util::future::join_all;
 
-use crate::base::{Digest, ImageRef, Platform, Report};
+use crate::base::{Digest, ImageRef, Platform, Report, SourceMap};
+use crate::cli::args::Format;
 use crate::cli::lock::Lock;
-use crate::cli::{failure, tracked};
+use crate::cli::{failure, print_reports, tracked};
 use crate::engine::registry::{
     ImageError, Layout, ResolveMode, ResolvedImage, resolve_image, resolve_layout,
 };
@@ -21,6 +22,8 @@ use crate::session::Session;
 pub(crate) struct Resolver {
     store_root: PathBuf,
     limits: Option<Limits>,
+    /// Of what is said when the store is opened.
+    format: Format,
     engine: OnceLock<Engine>,
     session: Arc<dyn Session>,
     runtime: tokio::runtime::Handle,
@@ -31,10 +34,11 @@ impl Resolver {
     pub(crate) fn new(
         store_root: PathBuf,
         limits: Option<Limits>,
+        format: Format,
         session: Arc<dyn Session>,
         runtime: tokio::runtime::Handle,
     ) -> Resolver {
-        Resolver { store_root, limits, engine: OnceLock::new(), session, runtime }
+        Resolver { store_root, limits, format, engine: OnceLock::new(), session, runtime }
     }
 
     /// The engine of this run.
@@ -44,6 +48,13 @@ impl Resolver {
         }
         let config = EngineConfig { limits: self.limits, ..EngineConfig::default() };
         let engine = Engine::open(&self.store_root, config).map_err(|error| failure::store(&error))?;
+        let notices: Vec<Report> = engine
+            .store()
+            .notices()
+            .iter()
+            .map(|it| Report::warning("bkl::store_healed", it.clone()))
+            .collect();
+        print_reports(&notices, &SourceMap::default(), self.format);
         Ok(self.engine.get_or_init(|| engine))
     }
 

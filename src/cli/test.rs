@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::base::{Report, SourceMap};
 use crate::cli::args;
-use crate::cli::build::{Build, Stopped, runtime, stopped};
+use crate::cli::build::{Build, Stopped, SyncLater, runtime, stopped};
 use crate::cli::emulation::Machine;
 use crate::cli::failure::{self, Context};
 use crate::cli::program::{Checked, Driver, Program, Round, reports};
@@ -42,7 +42,7 @@ pub(super) fn run(args: &args::Test) -> Result<(), Failure> {
     let runtime = runtime()?;
     let session: Arc<dyn Session> = Arc::new(LocalSession::new(&program.root, secrets));
     let store = args.inputs.store.clone();
-    let resolver = Resolver::new(store, None, session.clone(), runtime.handle().clone());
+    let resolver = Resolver::new(store, None, args.format, session.clone(), runtime.handle().clone());
     let mut driver = match Driver::new(&program, &mut checked, &hir, &args.inputs, &resolver) {
         Ok(driver) => driver,
         Err(reports) => return Err(Failure::new(checked.sources, reports)),
@@ -106,6 +106,7 @@ fn run_checks(
         return Ok(Vec::new());
     }
     let engine = resolver.engine()?;
+    let _sync = SyncLater(engine);
     let roots: Vec<Tree> = tested.checks.iter().map(|(edge, _)| Some(*edge)).collect();
     let (graph, roots, _) = passes::optimize(&tested.graph, &roots);
     if let Err(reports) = Machine::this().refuse(&graph, &roots, sources) {

@@ -112,7 +112,8 @@ impl ContentStore {
     }
 }
 
-fn damaged(digest: &Digest) -> StoreError {
+/// The error of a blob whose bytes are not its digest's.
+pub(super) fn damaged(digest: &Digest) -> StoreError {
     StoreError::Corrupt {
         what: format!("blob `{digest}`"),
         way_out: "it was removed and will be fetched or made again".to_owned(),
@@ -152,7 +153,7 @@ impl Ingest {
         }
         let inner = &self.content.inner;
         let target = blob_path(&inner.root, &digest);
-        let publishing = inner.owner.announce("blob", &digest.hex())?;
+        inner.owner.announce("blob", &digest.hex())?;
         // Over an older file of this name: the bytes are the same, or the older ones are damaged.
         fs::rename(&path, &target).at("publish", &target)?;
         self.path = None;
@@ -161,7 +162,6 @@ impl Ingest {
                 .prepare_cached("INSERT OR REPLACE INTO blobs(digest, size, boot) VALUES(?1, ?2, ?3)")?
                 .execute((digest.as_bytes(), n_bytes.cast_signed(), &inner.boot_id))
         })?;
-        publishing.done();
         inner.watermark.raise();
         Ok(digest)
     }

@@ -9,6 +9,12 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::StoreError;
 
+/// The file, in the store's root.
+pub(super) const FILE: &str = "db.sqlite";
+/// A file that says that damage was met; the next to open the store sees to it.
+pub(super) const DAMAGED_MARK: &str = "db.damaged";
+/// How long other processes' transactions are waited for.
+const BUSY: Duration = Duration::from_secs(30);
 /// Version of [`SCHEMA`]; a store of another version is refused.
 const VERSION: i64 = 1;
 
@@ -39,13 +45,23 @@ pub(super) struct Database {
 impl Database {
     /// Opens or creates the database of the store at `root`.
     pub(super) fn open(root: &Path) -> Result<Database, StoreError> {
-        let path = root.join("db.sqlite");
+        Database::open_with(root, OpenFlags::SQLITE_OPEN_CREATE)
+    }
+
+    /// Opens the database of the store at `root`, which must be there.
+    pub(super) fn open_existing(root: &Path) -> Result<Database, StoreError> {
+        Database::open_with(root, OpenFlags::empty())
+    }
+
+    fn open_with(root: &Path, flags: OpenFlags) -> Result<Database, StoreError> {
+        let path = root.join(FILE);
         let fail = |source| error("open", &path, source);
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        if root.join(DAMAGED_MARK).exists() {
+            return Err(damaged(&path));
+        }
+        let flags = flags | OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(&path, flags).map_err(fail)?;
-        connection.busy_timeout(Duration::from_secs(30)).map_err(fail)?;
+        connection.busy_timeout(BUSY).map_err(fail)?;
         connection.set_prepared_statement_cache_capacity(64);
         // A checkpoint at exit would cost two fsyncs; the durability watermark does it at leisure.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(fail)?;
@@ -53,7 +69,7 @@ impl Database {
             connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fail)?;
         connection
             .execute_batch(
-                "PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=2000; PRAGMA cache_size=-8192;",
+                "PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=1000; PRAGMA cache_size=-8192;",
             )
             .map_err(fail)?;
         if version == 0 {
@@ -65,6 +81,17 @@ impl Database {
         Ok(Database { connection: Mutex::new(connection), path })
     }
 
+    /// Moves what the WAL holds to its place, unless somebody reads or writes just now: an opening process has to read
+    /// through all that is in it.
+    pub(super) fn checkpoint(&self) -> Result<(), StoreError> {
+        self.with("checkpoint", |connection| {
+            connection.busy_timeout(Duration::ZERO)?;
+            let done = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            connection.busy_timeout(BUSY)?;
+            done
+        })
+    }
+
     /// Runs `work` on the connection. `attempt` says what it does, for the error.
     pub(super) fn with<T>(
         &self,
@@ -73,7 +100,12 @@ impl Database {
     ) -> Result<T, StoreError> {
         // A panic in another thread's closure rolled its transaction back: the connection is usable.
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        work(&mut connection).map_err(|source| error(attempt, &self.path, source))
+        let result = work(&mut connection).map_err(|source| error(attempt, &self.path, source));
+        if let Err(StoreError::Corrupt { .. }) = &result {
+            // Opening looks at the first page only. Without the mark the next process comes here, too.
+            let _ = std::fs::File::create(self.path.with_file_name(DAMAGED_MARK));
+        }
+        result
     }
 }
 
@@ -94,10 +126,15 @@ fn create(connection: &mut Connection) -> rusqlite::Result<i64> {
 fn error(attempt: &'static str, path: &Path, source: rusqlite::Error) -> StoreError {
     match source.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StoreError::NoSpace { attempt, path: path.to_owned() },
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Corrupt {
-            what: format!("the store's database `{}`", path.display()),
-            way_out: "remove it (with its `-wal` and `-shm` files); the cache then starts empty".to_owned(),
-        },
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => damaged(path),
         _ => StoreError::Database { attempt, path: path.to_owned(), source },
+    }
+}
+
+fn damaged(path: &Path) -> StoreError {
+    StoreError::Corrupt {
+        what: format!("the store's database `{}`", path.display()),
+        way_out: "the next build that has the store to itself puts it aside and starts an empty one"
+            .to_owned(),
     }
 }

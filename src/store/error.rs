@@ -48,6 +48,12 @@ pub enum StoreError {
         /// What to do about it.
         way_out: String,
     },
+    /// The database is damaged, and cannot be put aside while others use the store.
+    #[error("the store's database `{}` is damaged, and another process uses the store", path.display())]
+    InUse {
+        /// The database file.
+        path: PathBuf,
+    },
     /// A layer that is not in the store (dropped after a power cut, or collected).
     #[error("layer `{layer}` is not in the store")]
     NoLayer {

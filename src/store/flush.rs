@@ -4,15 +4,18 @@
 //! Each row of a layer or blob names the boot it was written in until its bytes were synced. A store opened in
 //! another boot drops the rows that still name one, with their files: they may be torn.
 
+use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use super::db::Database;
 use super::error::Context as _;
 use super::{Inner, Result, Store};
 
-/// How long a store must be quiet before the background thread syncs.
-const IDLE: Duration = Duration::from_secs(5);
+/// How long a store must be quiet before it is synced.
+pub(super) const IDLE: Duration = Duration::from_secs(5);
 
 /// Commits so far, and how many of them are synced.
 #[derive(Default)]
@@ -35,8 +38,8 @@ impl Watermark {
 impl Store {
     /// Whether this process committed something that a power cut would lose.
     ///
-    /// A short-lived process asks this before it exits, and may start a detached `sync` of the store: the background
-    /// thread dies with the process.
+    /// A short-lived process asks this before it exits, and leaves the sync to a [`flusher`](super::flusher): the
+    /// background thread dies with the process.
     pub fn is_unsynced(&self) -> bool {
         self.inner.watermark.is_behind()
     }
@@ -45,30 +48,37 @@ impl Store {
     pub fn sync(&self) -> Result<()> {
         let inner = &self.inner;
         let n_committed = inner.watermark.n_committed.load(Ordering::Acquire);
-        // Which rows are covered must be known before the sync: a row added during it may have bytes it missed.
-        let (layers, blobs) = inner.database.with("read the unsynced rows", |connection| {
-            let read = |sql: &str| {
-                let mut statement = connection.prepare_cached(sql)?;
-                let rows = statement.query_map([&inner.boot_id], |row| row.get::<_, Vec<u8>>(0))?;
-                rows.collect::<rusqlite::Result<Vec<_>>>()
-            };
-            Ok((
-                read("SELECT id FROM layers WHERE boot = ?1")?,
-                read("SELECT digest FROM blobs WHERE boot = ?1")?,
-            ))
-        })?;
-        if !layers.is_empty() || !blobs.is_empty() {
-            rustix::fs::syncfs(&inner.root_fd).at("sync", &inner.root)?;
-            inner.database.with("mark rows as synced", |connection| {
-                connection.pragma_update(None, "synchronous", "FULL")?;
-                let marked = mark(connection, &layers, &blobs);
-                connection.pragma_update(None, "synchronous", "NORMAL")?;
-                marked
-            })?;
-        }
+        sync(&inner.database, &inner.root_fd, &inner.root, &inner.boot_id)?;
         inner.watermark.n_synced.fetch_max(n_committed, Ordering::AcqRel);
         Ok(())
     }
+}
+
+/// Syncs what was committed in this boot; whether there was something.
+pub(super) fn sync(database: &Database, root_fd: &OwnedFd, root: &Path, boot_id: &str) -> Result<bool> {
+    // Which rows are covered must be known before the sync: a row added during it may have bytes it missed.
+    let (layers, blobs) = database.with("read the unsynced rows", |connection| {
+        let read = |sql: &str| {
+            let mut statement = connection.prepare_cached(sql)?;
+            let rows = statement.query_map([boot_id], |row| row.get::<_, Vec<u8>>(0))?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        Ok((
+            read("SELECT id FROM layers WHERE boot = ?1")?,
+            read("SELECT digest FROM blobs WHERE boot = ?1")?,
+        ))
+    })?;
+    if layers.is_empty() && blobs.is_empty() {
+        return Ok(false);
+    }
+    rustix::fs::syncfs(root_fd).at("sync", root)?;
+    database.with("mark rows as synced", |connection| {
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        let marked = mark(connection, &layers, &blobs);
+        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        marked
+    })?;
+    Ok(true)
 }
 
 fn mark(
@@ -109,7 +119,8 @@ fn watch(store: &Weak<Inner>) {
         last_seen = n_committed;
         if quiet >= IDLE && inner.watermark.is_behind() {
             // A failure leaves the rows unsynced, which is what they are; the next commit tries again.
-            let _ = Store { inner }.sync();
+            let store = Store { inner };
+            let _ = store.sync().and_then(|()| store.inner.database.checkpoint());
             quiet = Duration::ZERO;
         }
     }

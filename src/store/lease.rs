@@ -1,10 +1,10 @@
-//! Leases: one holder per key among all processes, by a flock on a file named by the key. The kernel frees a dead
-//! holder's.
+//! Leases: one holder per key among all processes, by a lock on a byte of one file, its position told by the key. The
+//! kernel frees a dead holder's. No file is made or removed for a lease.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::os::fd::AsRawFd as _;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
@@ -16,16 +16,8 @@ use crate::base::Digest;
 
 /// Exclusive hold on a key, in all processes, until dropped.
 pub struct Lease {
-    /// Held, never read.
+    /// The lock belongs to this open file, so that leases of one process exclude each other, too.
     _file: File,
-    path: PathBuf,
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        // Unlinked while still held: whoever waits on this file finds out that it lost its name, and starts over.
-        let _ = fs::remove_file(&self.path);
-    }
 }
 
 impl Store {
@@ -38,20 +30,39 @@ impl Store {
 
     /// The lease if nobody holds it.
     pub fn try_lease(&self, key: &Digest) -> Result<Option<Lease>> {
-        let path = self.inner.root.join("leases").join(key.hex());
-        loop {
-            let Some(file) = try_lock(&path, FlockOperation::NonBlockingLockExclusive)? else {
-                return Ok(None);
-            };
-            let held = file.metadata().at("look at", &path)?;
-            match fs::metadata(&path) {
-                Ok(named) if named.ino() == held.ino() => return Ok(Some(Lease { _file: file, path })),
-                // The former holder unlinked it between our open and our lock.
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(StoreError::io("look at", path, error)),
-            }
+        let path = self.inner.root.join("leases.lock");
+        let file =
+            OpenOptions::new().create(true).truncate(false).write(true).open(&path).at("open", &path)?;
+        match lock_byte(&file, position(key)) {
+            Ok(true) => Ok(Some(Lease { _file: file })),
+            Ok(false) => Ok(None),
+            Err(error) => Err(StoreError::io("lock", path, error)),
         }
+    }
+}
+
+/// The byte that stands for a key, of 2^62: if two keys ever meet, one waits for the other.
+fn position(key: &Digest) -> i64 {
+    let (first, _) = key.as_bytes().split_first_chunk::<8>().expect("a digest has 32 bytes");
+    (u64::from_le_bytes(*first) >> 2).cast_signed()
+}
+
+/// Locks one byte for this open file description (fcntl(2), F_OFD_SETLK); `false` when another one holds it.
+fn lock_byte(file: &File, position: i64) -> io::Result<bool> {
+    // SAFETY: plain numbers, for which zero is a value.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    lock.l_type = libc::F_WRLCK as libc::c_short;
+    lock.l_whence = libc::SEEK_SET as libc::c_short;
+    lock.l_start = position;
+    lock.l_len = 1;
+    // SAFETY: the struct outlives the call.
+    let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
+    if result == 0 {
+        return Ok(true);
+    }
+    match io::Error::last_os_error() {
+        error if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
+        error => Err(error),
     }
 }
 

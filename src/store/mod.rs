@@ -7,7 +7,8 @@
 //! ```text
 //! <root>/content/sha256/<hex>  blobs          <root>/layers/<id>/fs    committed layers
 //! <root>/ingest/<owner>-<n>    being written  <root>/staging/<owner>/  being built
-//! <root>/cache-mounts/         <root>/logs/   <root>/leases/           <root>/empty   <root>/db.sqlite   <root>/lock
+//! <root>/cache-mounts/         <root>/logs/   <root>/*.lock            <root>/empty   <root>/db.sqlite   <root>/lock
+//! <root>/damaged/<n>/          databases that were put aside (`heal`)
 //! ```
 //!
 //! How it stays whole: work in progress lies in a corner that a dead process's successor sweeps (`sweep`); what is done
@@ -19,6 +20,8 @@ mod db;
 mod error;
 mod export;
 mod flush;
+pub mod flusher;
+mod heal;
 mod id;
 pub mod layer;
 mod lease;
@@ -83,6 +86,7 @@ struct Inner {
     database: db::Database,
     owner: sweep::Owner,
     watermark: flush::Watermark,
+    notices: Vec<String>,
     /// Held shared for life, never read: whoever wants the store alone asks for it.
     _lock: File,
 }
@@ -90,7 +94,8 @@ struct Inner {
 impl Store {
     /// Opens the store at `root`, creating it if there is none (mode 0700).
     ///
-    /// Drops what another boot wrote without syncing, and what processes that died left half-done. Raises this
+    /// Drops what another boot wrote without syncing, and what processes that died left half-done; a damaged database
+    /// is put aside and the store starts empty ([`Store::notices`] says so). Raises this
     /// process's soft limit of open files to the hard one: a tree walk holds one per level.
     pub fn open(root: &Path, options: &Options) -> Result<Store> {
         make_layout(root)?;
@@ -100,19 +105,24 @@ impl Store {
         let lock = sweep::lock_shared(&root)?;
         let boot_id = match &options.boot_id {
             Some(boot_id) => boot_id.clone(),
-            None => {
-                let path = "/proc/sys/kernel/random/boot_id";
-                fs::read_to_string(path).at("read", path)?.trim().to_owned()
-            }
+            None => boot_id()?,
         };
-        let database = db::Database::open(&root)?;
-        sweep::drop_unsynced(&root, &database, &boot_id)?;
+        let (database, notices) = heal::open(&root, &lock, &boot_id)?;
         let owner = sweep::claim(&root, &database)?;
         let root_fd = File::open(&root).at("open", &root)?.into();
         let watermark = flush::Watermark::default();
         let limits = options.limits;
-        let inner =
-            Arc::new(Inner { root, root_fd, boot_id, limits, database, owner, watermark, _lock: lock });
+        let inner = Arc::new(Inner {
+            root,
+            root_fd,
+            boot_id,
+            limits,
+            database,
+            owner,
+            watermark,
+            notices,
+            _lock: lock,
+        });
         match options.durability {
             Durability::Background => flush::start(&inner),
             Durability::Manual => {}
@@ -123,6 +133,11 @@ impl Store {
     /// Where the store lies: absolute, without symlinks.
     pub fn root(&self) -> &Path {
         &self.inner.root
+    }
+
+    /// What opening the store had to repair, a sentence each, for people.
+    pub fn notices(&self) -> &[String] {
+        &self.inner.notices
     }
 
     /// The blobs.
@@ -140,6 +155,17 @@ impl Store {
         let path = self.log_path(vertex);
         File::create(&path).at("create", path)
     }
+
+    /// Removes the log of an earlier run of a step: this one may write nothing.
+    pub fn forget_log(&self, vertex: &Digest) -> Result<()> {
+        content::remove_file(&self.log_path(vertex))
+    }
+}
+
+/// Names the boot of this machine.
+fn boot_id() -> Result<String> {
+    let path = "/proc/sys/kernel/random/boot_id";
+    Ok(fs::read_to_string(path).at("read", path)?.trim().to_owned())
 }
 
 /// The directory of a layer in the store at `root`.
@@ -154,7 +180,7 @@ fn make_layout(root: &Path) -> Result<()> {
     }
     let make = |path: &Path| DirBuilder::new().recursive(true).mode(0o700).create(path).at("create", path);
     make(root)?;
-    for name in ["content/sha256", "ingest", "layers", "staging", "cache-mounts", "logs", "leases"] {
+    for name in ["content/sha256", "ingest", "layers", "staging", "cache-mounts", "logs"] {
         make(&root.join(name))?;
     }
     // The root of the empty tree: mode 0755, as every tree's.

@@ -1,12 +1,16 @@
 //! What opening a store cleans up: half-done work of processes that died, and what another boot left unsynced.
 //!
 //! Each process owns `staging/<owner>/` and the files `ingest/<owner>-*`, and holds a flock on
-//! `staging/<owner>/owner` for as long as it lives: the kernel frees it, however the process ends.
+//! `staging/<owner>/owner` for as long as it lives: the kernel frees it, however the process ends. In that file it notes
+//! what it moves to its place, a line each (`layer <id>`, `blob <hex>`).
 
 use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -22,8 +26,15 @@ pub(super) struct Owner {
     dir: PathBuf,
     ingest_dir: PathBuf,
     next: AtomicU64,
-    /// Held, never read.
-    _lock: File,
+    /// `staging/<owner>/owner`, locked.
+    lock: File,
+    bin: Mutex<Option<Bin>>,
+}
+
+/// Where to throw what takes long to remove: a thread of its own does it.
+struct Bin {
+    sender: mpsc::Sender<PathBuf>,
+    thread: JoinHandle<()>,
 }
 
 impl Owner {
@@ -41,28 +52,39 @@ impl Owner {
 
     /// Notes that something moves to its place now and gets its row afterwards. If the process dies in between, the
     /// next open finds the note and removes what has no row.
-    pub(super) fn announce(&self, what: &'static str, name: &str) -> Result<Publishing> {
-        let path = self.dir.join(format!("publish-{what}-{name}"));
-        File::create(&path).at("create", &path)?;
-        Ok(Publishing { path })
+    ///
+    /// A line in a file that is there already: what ext4 spends on making and removing a file per layer is a tenth of a
+    /// step.
+    pub(super) fn announce(&self, what: &'static str, name: &str) -> Result<()> {
+        let note = format!("{what} {name}\n");
+        (&self.lock).write_all(note.as_bytes()).at("write to", self.dir.join("owner"))
     }
-}
 
-/// A note of [`Owner::announce`].
-pub(super) struct Publishing {
-    path: PathBuf,
-}
-
-impl Publishing {
-    /// The row is there.
-    pub(super) fn done(self) {
-        // A note that stays is read, checked against the rows, and changes nothing.
-        let _ = fs::remove_file(&self.path);
+    /// Removes a directory of this corner soon. What is not removed when the process ends is swept at the next open.
+    pub(super) fn throw_away(&self, dir: PathBuf) {
+        let mut bin = self.bin.lock().unwrap_or_else(PoisonError::into_inner);
+        let bin = bin.get_or_insert_with(|| {
+            let (sender, thrown) = mpsc::channel::<PathBuf>();
+            let thread = std::thread::spawn(move || {
+                for dir in thrown {
+                    let _ = remove_dir(&dir);
+                }
+            });
+            Bin { sender, thread }
+        });
+        // The receiver lives as long as the sender.
+        let _ = bin.sender.send(dir);
     }
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
+        if let Some(Bin { sender, thread }) =
+            self.bin.get_mut().unwrap_or_else(PoisonError::into_inner).take()
+        {
+            drop(sender);
+            let _ = thread.join();
+        }
         // What stays behind is swept at the next open.
         let _ = remove_dir(&self.dir);
     }
@@ -79,7 +101,7 @@ pub(super) fn remove_dir(dir: &Path) -> Result<()> {
 pub(super) fn claim(root: &Path, database: &Database) -> Result<Owner> {
     let staging = root.join("staging");
     // Claiming and sweeping take turns: a corner not yet locked must not look dead.
-    let guard_path = staging.join("guard");
+    let guard_path = root.join("staging.lock");
     let guard = OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -91,9 +113,10 @@ pub(super) fn claim(root: &Path, database: &Database) -> Result<Owner> {
     let dir = staging.join(&name);
     fs::create_dir(&dir).at("create", &dir)?;
     let lock_path = dir.join("owner");
-    let lock = File::create(&lock_path).at("create", &lock_path)?;
+    let lock = OpenOptions::new().create(true).append(true).open(&lock_path).at("create", &lock_path)?;
     flock(&lock, FlockOperation::NonBlockingLockExclusive).at("lock", &lock_path)?;
-    let owner = Owner { dir, ingest_dir: root.join("ingest"), next: AtomicU64::new(0), _lock: lock, name };
+    let ingest_dir = root.join("ingest");
+    let owner = Owner { dir, ingest_dir, next: AtomicU64::new(0), lock, name, bin: Mutex::default() };
     let dead = take_dead(&staging, &owner)?;
     sweep_ingest(&owner.ingest_dir, &staging)?;
     drop(guard);
@@ -106,12 +129,10 @@ pub(super) fn claim(root: &Path, database: &Database) -> Result<Owner> {
 
 /// Removes what a dead process moved to its place without adding its row.
 fn drop_unpublished(root: &Path, dead: &Path, database: &Database) -> Result<()> {
-    for entry in fs::read_dir(dead).at("list", dead)? {
-        let name = entry.at("list", dead)?.file_name();
-        let Some((what, name)) = name.to_str().and_then(|it| it.strip_prefix("publish-")?.split_once('-'))
-        else {
-            continue;
-        };
+    // A corner without the file was claimed and no more.
+    let notes = fs::read_to_string(dead.join("owner")).unwrap_or_default();
+    for note in notes.lines() {
+        let Some((what, name)) = note.split_once(' ') else { continue };
         let has_row = |sql: &str, key: &[u8]| {
             database.with("look for a row", |connection| connection.prepare_cached(sql)?.exists([key]))
         };
@@ -142,7 +163,7 @@ fn take_dead(staging: &Path, owner: &Owner) -> Result<Vec<PathBuf>> {
     for entry in fs::read_dir(staging).at("list", staging)? {
         let entry = entry.at("list", staging)?;
         let path = entry.path();
-        if entry.file_name() == "guard" || entry.file_name() == owner.name.as_str() {
+        if entry.file_name() == owner.name.as_str() {
             continue;
         }
         let is_alive = File::open(path.join("owner"))

@@ -420,26 +420,44 @@ fn bad(why: &str) -> ExecError {
     ExecError::Op { why: why.to_owned() }
 }
 
+/// The whole log. A build does not fail when it cannot be written.
+enum LogFile {
+    /// Nothing was written yet: most steps of long chains write nothing.
+    NotYet(Arc<Store>, Digest),
+    Open(File),
+    Failed,
+}
+
+impl LogFile {
+    fn write(&mut self, bytes: &[u8]) {
+        if let LogFile::NotYet(store, vertex) = self {
+            *self = store.log_writer(vertex).map_or(LogFile::Failed, LogFile::Open);
+        }
+        if let LogFile::Open(file) = self
+            && file.write_all(bytes).is_err()
+        {
+            *self = LogFile::Failed;
+        }
+    }
+}
+
 /// A command's output on its way to the build, the log file and, its end, the error.
 struct Log<'a> {
     ctx: &'a ExecCtx,
-    /// The whole log; `None` when it cannot be written (any more): a build does not fail for that.
-    file: Mutex<Option<File>>,
+    file: Mutex<LogFile>,
     tail: Mutex<Vec<u8>>,
 }
 
 impl<'a> Log<'a> {
     fn start(run: &Run<'a>) -> Log<'a> {
-        let file = run.store.log_writer(&run.vertex).ok();
+        let _ = run.store.forget_log(&run.vertex);
+        let file = LogFile::NotYet(run.store.clone(), run.vertex);
         Log { ctx: run.ctx, file: Mutex::new(file), tail: Mutex::default() }
     }
 
     fn write(&self, stream: Stream, bytes: &[u8]) {
         self.ctx.log(stream, bytes);
-        let mut file = self.file.lock().expect("writing does not panic");
-        if file.as_mut().is_some_and(|file| file.write_all(bytes).is_err()) {
-            *file = None;
-        }
+        self.file.lock().expect("writing does not panic").write(bytes);
         let mut tail = self.tail.lock().expect("writing does not panic");
         tail.extend_from_slice(bytes);
         // Cut seldom: not for every chunk.

@@ -1,9 +1,11 @@
 //! Layers as blobs: made once, remembered; a pulled layer keeps the blob it came in.
 
-use std::io::{BufWriter, Write as _};
+use std::io::{self, BufWriter, Write as _};
 
-use super::super::layer::{Compression, Compressor};
+use super::super::content::damaged;
+use super::super::layer::{Compression, Compressor, decompress};
 use super::super::snapshot::rows;
+use crate::base::Digest;
 use crate::base::digest::DigestWriter;
 use crate::store::{BlobDescriptor, LayerId, Result, Store, StoreError};
 
@@ -12,7 +14,8 @@ use crate::store::{BlobDescriptor, LayerId, Result, Store, StoreError};
 pub enum Existing {
     /// Use it.
     Keep,
-    /// Compress the layer as asked (`force-compression`).
+    /// Compress the layer as asked (`force-compression`): the archive stays the one that was pulled, and with it the
+    /// layer's diff ID, as long as its blob is in the content store.
     Recompress,
 }
 
@@ -32,35 +35,47 @@ impl Store {
             return Ok(pulled.clone());
         }
         let how = compression.key();
+        let pulled = info.pulled.as_ref().filter(|it| self.content().has(&it.digest));
         if let Some(known) = rows::compressed(&self.inner.database, layer, &how)?
             && self.content().has(&known.digest)
+            && pulled.is_none_or(|it| it.diff_id == known.diff_id)
         {
             return Ok(known);
         }
         let mut ingest = self.content().ingest()?;
+        let failed = |error| StoreError::io("compress the layer", self.layer_fs(layer), error);
         let (diff_id, size) = {
-            let compressor = Compressor::new(compression, &mut ingest);
-            let mut writer = BufWriter::with_capacity(
-                128 << 10,
-                DigestWriter::new(
-                    compressor
-                        .map_err(|error| StoreError::io("compress the layer", self.layer_fs(layer), error))?,
-                ),
-            );
-            self.write_layer_tar(layer, &mut writer)?;
+            let compressor = Compressor::new(compression, &mut ingest).map_err(failed)?;
+            let mut writer = BufWriter::with_capacity(128 << 10, DigestWriter::new(compressor));
+            match pulled {
+                Some(pulled) => {
+                    let mut archive = decompress(self.content().open(&pulled.digest)?).map_err(failed)?;
+                    match io::copy(&mut archive, &mut writer) {
+                        Ok(_) => {}
+                        // Not the kernel's: the decompressor's.
+                        Err(error) if error.raw_os_error().is_none() => {
+                            self.content().forget(&pulled.digest)?;
+                            return Err(damaged(&pulled.digest));
+                        }
+                        Err(error) => return Err(failed(error)),
+                    }
+                }
+                None => self.write_layer_tar(layer, &mut writer)?,
+            }
             let finished = writer.flush().and_then(|()| {
                 let (compressor, diff_id, _) =
                     writer.into_inner().map_err(|error| error.into_error())?.finish();
                 compressor.finish().map(|ingest| (diff_id, ingest.n_bytes()))
             });
-            finished.map_err(|error| StoreError::io("compress the layer", self.layer_fs(layer), error))?
+            finished.map_err(failed)?
         };
-        // A layer that was unpacked need not be written as it came; what was written once must be written so again.
-        if rows::written_diff_id(&self.inner.database, layer)?.is_some_and(|known| known != diff_id) {
-            return Err(StoreError::Corrupt {
-                what: format!("layer `{layer}`"),
-                way_out: "its files are not those that were committed; drop it and build again".to_owned(),
-            });
+        match pulled {
+            Some(pulled) if pulled.diff_id != diff_id => {
+                self.content().forget(&pulled.digest)?;
+                return Err(damaged(&pulled.digest));
+            }
+            Some(_) => {}
+            None => self.check_written(layer, &diff_id)?,
         }
         let digest = ingest.commit(None)?;
         let media_type = compression.media_type().to_owned();
@@ -70,5 +85,19 @@ impl Store {
             rows::set_diff_id(&self.inner.database, layer, &diff_id)?;
         }
         Ok(blob)
+    }
+
+    /// A layer that was unpacked need not be written as it came; what was written once must be written so again.
+    fn check_written(&self, layer: LayerId, diff_id: &Digest) -> Result<()> {
+        let info = self.layer(layer)?.ok_or(StoreError::NoLayer { layer })?;
+        let pulled = info.pulled.map(|it| it.diff_id);
+        let known = rows::written_diff_id(&self.inner.database, layer)?.filter(|it| Some(*it) != pulled);
+        if known.is_some_and(|it| it != *diff_id) {
+            return Err(StoreError::Corrupt {
+                what: format!("layer `{layer}`"),
+                way_out: "its files are not those that were committed; drop it and build again".to_owned(),
+            });
+        }
+        Ok(())
     }
 }

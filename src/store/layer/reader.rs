@@ -1,5 +1,6 @@
 //! Reads ustar, PAX and GNU archives as a stream. Accepts and refuses what Go's `archive/tar` does where readers differ:
-//! a PAX size beats the header's, a malformed record is an error, kinds without content are followed by none.
+//! a PAX size beats the header's, a malformed record is an error, kinds without content are followed by none, the end
+//! mark and the padding before it may be missing.
 
 use std::io::{self, Read};
 
@@ -170,14 +171,17 @@ impl<R: Read> ArchiveReader<R> {
     }
 
     fn skip_rest(&mut self) -> Result<(), ArchiveError> {
-        let mut n_left = self.n_left + self.n_padding;
         let mut buffer = [0; 16 * BLOCK];
-        while n_left > 0 {
-            let n = usize::try_from(n_left).unwrap_or(buffer.len()).min(buffer.len());
+        while self.n_left > 0 {
+            let n = usize::try_from(self.n_left).unwrap_or(buffer.len()).min(buffer.len());
             self.read_all(&mut buffer[..n])?;
-            n_left -= n as u64;
+            self.n_left -= n as u64;
         }
-        (self.n_left, self.n_padding) = (0, 0);
+        let n_padding = usize::try_from(std::mem::take(&mut self.n_padding)).expect("less than a block");
+        if self.read_up_to(&mut buffer[..n_padding])? < n_padding {
+            // Some writers end with the last byte of the last file (umoci insert); nothing is missing.
+            self.ended = true;
+        }
         Ok(())
     }
 

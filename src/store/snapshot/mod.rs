@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use rustix::fs::{CWD, Mode, RenameFlags, renameat_with};
@@ -83,6 +83,8 @@ pub(super) struct Staged {
     dir: Option<PathBuf>,
     /// `staging/<owner>/<n>/fs`.
     fs: OwnedFd,
+    /// Overlayfs's scratch directories, beside the layer's own.
+    works: Mutex<Vec<PathBuf>>,
 }
 
 impl Staged {
@@ -97,7 +99,7 @@ impl Staged {
             Ok(fs)
         };
         match open() {
-            Ok(fs) => Ok(Staged { store: store.clone(), dir: Some(dir), fs }),
+            Ok(fs) => Ok(Staged { store: store.clone(), dir: Some(dir), fs, works: Mutex::default() }),
             Err(error) => {
                 sweep::remove_dir(&dir)?;
                 Err(error)
@@ -124,7 +126,7 @@ impl Staged {
         let from = self.dir.clone().expect("nothing is published twice");
         let to = inner.root.join("layers").join(id.to_string());
         let root = tree::stat_fd(&self.fs).at("look at", &from)?;
-        let publishing = inner.owner.announce("layer", &id.to_string())?;
+        inner.owner.announce("layer", &id.to_string())?;
         renameat_with(CWD, &from, CWD, &to, RenameFlags::NOREPLACE).at("publish", &to)?;
         self.dir = None;
         if let Err(error) = rows::insert(&inner.database, id, stamp(&root), row, &inner.boot_id) {
@@ -132,7 +134,6 @@ impl Staged {
             let _ = sweep::remove_dir(&to);
             return Err(error);
         }
-        publishing.done();
         inner.watermark.raise();
         Ok(id)
     }
@@ -140,6 +141,10 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
+        // Off the path of the build: removing directories takes longer than the rest of a commit.
+        for work in self.works.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            self.store.inner.owner.throw_away(work);
+        }
         if let Some(dir) = &self.dir {
             // What stays is swept when a store is opened after this process.
             let _ = sweep::remove_dir(dir);
@@ -158,7 +163,6 @@ pub struct ActiveLayer {
     parents: Snapshot,
     /// Attributes the root began with: those of the tree below.
     root: tree::Meta,
-    n_mounts: AtomicU32,
 }
 
 impl ActiveLayer {
@@ -181,8 +185,8 @@ impl ActiveLayer {
         let lowers = self.staged.store.lower_dirs(&self.parents)?;
         let dir = self.staged.dir().join("fs");
         // A volatile overlay refuses a work directory that was used before.
-        let work = self.staged.dir().join(format!("work{}", self.n_mounts.fetch_add(1, Ordering::Relaxed)));
-        fs::create_dir(&work).at("create", &work)?;
+        let work = self.staged.store.inner.owner.new_dir()?;
+        self.staged.works.lock().unwrap_or_else(PoisonError::into_inner).push(work.clone());
         Ok(MountPlan { lowers, upper: Some(Upper { dir, work }) })
     }
 
@@ -193,10 +197,7 @@ impl ActiveLayer {
 
     /// Publishes the layer. All mounts of it must be closed.
     pub fn commit(self, meta: &LayerMeta) -> Result<LayerId> {
-        let ActiveLayer { staged, parents, root, n_mounts } = self;
-        for n in 0..n_mounts.into_inner() {
-            sweep::remove_dir(&staged.dir().join(format!("work{n}")))?;
-        }
+        let ActiveLayer { staged, parents, root } = self;
         let usage = staged.normalise(&parents)?;
         let now = tree::stat_fd(staged.fs()).at("look at", staged.dir())?;
         let same_root = (now.mode, now.uid, now.gid) == (root.mode, root.uid, root.gid);
@@ -232,7 +233,7 @@ impl Store {
         let staged = Staged::new(self)?;
         self.inherit_root(&staged, parents)?;
         let root = tree::stat_fd(staged.fs()).at("look at", staged.dir())?;
-        Ok(ActiveLayer { staged, parents: parents.clone(), root, n_mounts: AtomicU32::new(0) })
+        Ok(ActiveLayer { staged, parents: parents.clone(), root })
     }
 
     /// Gives a new layer's root the attributes of the tree below: overlayfs shows the top one's.

@@ -463,6 +463,39 @@ fn a_pulled_layer_keeps_its_blob_as_root() {
 }
 
 #[test]
+fn a_recompressed_base_keeps_its_diff_id_as_root() {
+    let (_dir, store) = store();
+    // Another writer's archive: ours has no entry for `./`, and an end mark.
+    let mut other = Entry::new(EntryKind::Dir, b"./");
+    other.mode = 0o755;
+    let mut bytes = archive(&[(other, b""), (file("./f"), b"1")]);
+    bytes.truncate(bytes.len() - 1024);
+    let diff_id = Digest::of(&bytes);
+    let packed = zstd::encode_all(bytes.as_slice(), 1).unwrap();
+    let digest = store.content().put(&packed).unwrap();
+    let pulled = BlobDescriptor { media_type: "zstd".to_owned(), digest, size: packed.len() as u64, diff_id };
+    let meta = LayerMeta { description: "pulled".to_owned(), blob: Some(pulled) };
+    let layer = store.apply(&Snapshot::scratch(), &mut bytes.as_slice(), &diff_id, &meta).unwrap();
+    let gzip = store.blob(layer, Compression::Gzip(6), Existing::Recompress).unwrap();
+    assert_eq!(gzip.diff_id, diff_id);
+    assert_eq!(store.blob(layer, Compression::Gzip(6), Existing::Recompress).unwrap(), gzip);
+    // Without the blob the layer is written anew, which is another archive of the same tree.
+    store.content().forget(&digest).unwrap();
+    let anew = store.blob(layer, Compression::Zstd(3), Existing::Recompress).unwrap();
+    assert_ne!(anew.diff_id, diff_id);
+    // A blob that is damaged is found out, and goes.
+    for at in [0, packed.len() / 2] {
+        store.content().put(&packed).unwrap();
+        let mut wrong = packed.clone();
+        wrong[at] ^= 0xff;
+        fs::write(store.content().path(&digest), wrong).unwrap();
+        let error = store.blob(layer, Compression::Zstd(7), Existing::Recompress).unwrap_err();
+        assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+        assert!(!store.content().has(&digest));
+    }
+}
+
+#[test]
 fn any_number_of_gzip_members_and_zstd_frames_is_one_archive_as_root() {
     let (dir, store) = store();
     let bytes = archive(&[(file("a"), b"1"), (file("b"), b"2")]);

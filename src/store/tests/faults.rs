@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use super::{entries, layer, list, meta, open, path_of, store, tree};
 use crate::base::Digest;
@@ -24,7 +25,7 @@ fn victim() {
     ingest.write_all(b"half").unwrap();
     let _lease = store.try_lease(&Digest::of(b"key")).unwrap().unwrap();
     writeln!(std::io::stdout(), "\nready {}", done.layers[0]).unwrap();
-    std::thread::sleep(std::time::Duration::from_secs(60));
+    std::thread::sleep(Duration::from_secs(60));
 }
 
 #[test]
@@ -47,8 +48,8 @@ fn a_killed_process_leaves_nothing_as_root() {
     assert!(store.try_lease(&Digest::of(b"key")).unwrap().is_some());
     let store = open(dir.path());
     assert_eq!(fs::read_dir(store.root().join("ingest")).unwrap().count(), 0);
-    // The guard, and the corners of the two open stores.
-    assert_eq!(fs::read_dir(store.root().join("staging")).unwrap().count(), 3);
+    // The corners of the two open stores.
+    assert_eq!(fs::read_dir(store.root().join("staging")).unwrap().count(), 2);
     let done = Snapshot { layers: vec![done.parse().unwrap()] };
     assert_eq!(list(&store, &done), entries(&[("done", "done")]));
 }
@@ -63,14 +64,8 @@ fn what_was_published_without_a_row_is_removed_as_root() {
     fs::write(store.content().path(&lost_blob), b"lost").unwrap();
     let corner = store.root().join("staging/dead");
     fs::create_dir(&corner).unwrap();
-    for note in [
-        format!("publish-layer-{kept}"),
-        format!("publish-layer-{lost_layer}"),
-        format!("publish-blob-{}", blob.hex()),
-        format!("publish-blob-{}", lost_blob.hex()),
-    ] {
-        fs::write(corner.join(note), "").unwrap();
-    }
+    let notes = format!("layer {kept}\nlayer {lost_layer}\nblob {}\nblob {}\n", blob.hex(), lost_blob.hex());
+    fs::write(corner.join("owner"), notes).unwrap();
     drop(store);
     let store = open(dir.path());
     assert!(!corner.exists());
@@ -208,5 +203,70 @@ fn a_failed_commit_leaves_nothing_as_root() {
     fs::write(path_of(&active.mount().unwrap()).join("f"), "1").unwrap();
     fs::remove_dir_all(store.root().join("layers")).unwrap();
     assert!(active.commit(&meta("x")).is_err());
-    assert_eq!(fs::read_dir(store.root().join("staging")).unwrap().count(), 2);
+    assert_eq!(fs::read_dir(store.root().join("staging")).unwrap().count(), 1);
+}
+
+/// Damages the database of a store with a layer; what opening it says, and whether a build can go on.
+fn check_heals(damage: impl Fn(&std::path::Path)) {
+    let (dir, store) = store();
+    let gone = layer(&store, &Snapshot::scratch(), |root| fs::write(root.join("f"), "1").unwrap());
+    let blob = store.content().put(b"blob").unwrap();
+    store.sync().unwrap();
+    store.inner.database.checkpoint().unwrap();
+    let other = open(dir.path());
+    drop(store);
+    damage(&dir.path().join("store"));
+    // While somebody has the store open, it cannot be taken apart.
+    let options = Options { durability: Durability::Manual, ..Options::default() };
+    let error = Store::open(&dir.path().join("store"), &options).err();
+    assert!(matches!(error, Some(StoreError::InUse { .. })), "{error:?}");
+    drop(other);
+    let store = open(dir.path());
+    assert_eq!(store.notices().len(), 1, "{:?}", store.notices());
+    assert!(store.root().join("damaged/1/db.sqlite").is_file());
+    assert!(!store.check(&Snapshot { layers: vec![gone] }) && !store.content().has(&blob));
+    assert_eq!(fs::read_dir(store.root().join("layers")).unwrap().count(), 0);
+    let made = layer(&store, &Snapshot::scratch(), |root| fs::write(root.join("f"), "2").unwrap());
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!(store.notices(), [""; 0]);
+    assert_eq!(list(&store, &Snapshot { layers: vec![made] }), entries(&[("f", "2")]));
+}
+
+#[test]
+fn a_damaged_database_is_put_aside_as_root() {
+    check_heals(|root| fs::write(root.join("db.sqlite"), "garbage").unwrap());
+    check_heals(|root| {
+        let file = fs::OpenOptions::new().write(true).open(root.join("db.sqlite")).unwrap();
+        file.set_len(4096 * 3).unwrap();
+    });
+    check_heals(|root| {
+        // All pages but the first.
+        let path = root.join("db.sqlite");
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[4096..].fill(0x5a);
+        fs::write(&path, bytes).unwrap();
+    });
+    // Damage that was met later.
+    check_heals(|root| fs::write(root.join("db.damaged"), "").unwrap());
+}
+
+#[test]
+fn a_flusher_syncs_an_idle_store_and_goes_with_it_as_root() {
+    let (dir, store) = store();
+    let made = layer(&store, &Snapshot::scratch(), |root| fs::write(root.join("f"), "1").unwrap());
+    let root = store.root().to_owned();
+    drop(store);
+    crate::store::flusher::run(&root, Duration::from_millis(300)).unwrap();
+    // Another boot drops what is unsynced.
+    let options =
+        Options { boot_id: Some("later".to_owned()), durability: Durability::Manual, ..Options::default() };
+    let store = Store::open(&root, &options).unwrap();
+    assert!(store.check(&Snapshot { layers: vec![made] }));
+    drop(store);
+    let waiting = std::thread::spawn(move || crate::store::flusher::run(&root, Duration::from_secs(60)));
+    std::thread::sleep(Duration::from_millis(100));
+    fs::remove_dir_all(dir.path().join("store")).unwrap();
+    waiting.join().unwrap().unwrap();
+    assert!(!dir.path().join("store").exists());
 }

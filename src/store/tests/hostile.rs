@@ -237,6 +237,15 @@ fn archives_are_read_in_one_way_only() {
         Err(ArchiveError::Truncated { .. })
     ));
     assert!(matches!(read(&header("f", b'0', 0)[..100]), Err(ArchiveError::Truncated { .. })));
+    // What may be missing is the end mark and the padding before it, as in Go.
+    let content = [header("f", b'0', 600), vec![1; 600]].concat();
+    for n_padding in [0, 1, 423, 424, 424 + 512] {
+        let bytes = [content.clone(), vec![0; n_padding]].concat();
+        assert_eq!(read(&bytes).unwrap().len(), 1, "{n_padding}");
+    }
+    assert!(matches!(read(&content[..512 + 599]), Err(ArchiveError::Truncated { .. })));
+    let special = pax("20 comment=abcdefgh\n");
+    assert!(matches!(read(&special[..512 + 10]), Err(ArchiveError::Truncated { .. })));
     let inside = [vec![0; 512], header("f", b'0', 0), end].concat();
     assert!(matches!(read(&inside), Err(ArchiveError::Header { .. })));
 }
