@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::base::{Report, SourceMap};
 use crate::cli::args::{self, Format};
+use crate::cli::emulation::Machine;
 use crate::cli::failure::{self, Context};
 use crate::cli::program::{self, Program};
 use crate::cli::resolver::Resolver;
@@ -68,6 +69,9 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
 
     let engine = resolver.engine()?;
     let (graph, roots, _) = passes::optimize(&ready.evaluated.graph, &trees(&outputs));
+    if let Err(reports) = Machine::this().refuse(&graph, &roots, &checked.sources) {
+        return Err(Failure::new(checked.sources, reports));
+    }
     let _sync = SyncLater(engine);
     let build = Build { engine, session, graph: &graph, roots: &roots };
     let ui = Ui::start(args.progress);
@@ -135,21 +139,21 @@ pub(super) fn trees(outputs: &[Output]) -> Vec<Tree> {
 }
 
 /// What is to be solved.
-struct Build<'a> {
-    engine: &'a Engine,
-    session: Arc<dyn Session>,
-    graph: &'a Graph,
-    roots: &'a [Tree],
+pub(super) struct Build<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) session: Arc<dyn Session>,
+    pub(super) graph: &'a Graph,
+    pub(super) roots: &'a [Tree],
 }
 
 /// The trees of a build, one per root.
-struct SolvedTrees {
+pub(super) struct SolvedTrees {
     trees: Vec<Snapshot>,
     stats: SolveStats,
 }
 
 /// Why there are none.
-enum Stopped {
+pub(super) enum Stopped {
     Error(SolveError),
     /// By a signal; the exit code.
     Signal(u8),
@@ -157,7 +161,7 @@ enum Stopped {
 
 impl Build<'_> {
     /// Solves, until a signal says stop: then everything that runs is stopped and waited for.
-    async fn solve(&self, cache: CacheMode, ui: &Ui) -> Result<SolvedTrees, Stopped> {
+    pub(super) async fn solve(&self, cache: CacheMode, ui: &Ui) -> Result<SolvedTrees, Stopped> {
         use tokio::signal::unix::{SignalKind, signal};
         let cancel = Cancel::new();
         let edges: Vec<Edge> = self.roots.iter().copied().flatten().collect();
@@ -201,7 +205,7 @@ impl Build<'_> {
 }
 
 /// Leaves the sync of what was built to another process, however the build ends.
-struct SyncLater<'a>(&'a Engine);
+pub(super) struct SyncLater<'a>(pub(super) &'a Engine);
 
 impl Drop for SyncLater<'_> {
     fn drop(&mut self) {
@@ -212,7 +216,7 @@ impl Drop for SyncLater<'_> {
     }
 }
 
-fn stopped() -> Report {
+pub(super) fn stopped() -> Report {
     Report::error("bkl::stopped", "stopped; everything that was finished is kept")
 }
 

@@ -41,7 +41,7 @@ pub(super) fn reports(error: &SolveError, context: &Context<'_>) -> Vec<Report> 
 fn report(failed: &FailedVertex, context: &Context<'_>) -> Report {
     let (mut report, what) = explain(failed, context);
     for location in &failed.locations {
-        if let Some(span) = span(location, context) {
+        if let Some(span) = span_of(location, context.sources, context.graph) {
             report = report.label(span, what);
         }
     }
@@ -206,17 +206,13 @@ fn one_line(name: &str) -> String {
     name.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The place of a location in the program's texts.
-fn span(location: &Location, context: &Context<'_>) -> Option<Span> {
-    let info = context.graph.sources.get(location.source as usize)?;
-    let file = context.sources.files().iter().find(|file| *file.name == *info.filename)?;
+/// The place of a location of `graph` in the program's texts.
+pub(super) fn span_of(location: &Location, sources: &SourceMap, graph: &Graph) -> Option<Span> {
+    let info = graph.sources.get(location.source as usize)?;
+    let file = sources.files().iter().find(|file| *file.name == *info.filename)?;
     let range = location.ranges.first()?;
     let Range { start, end } = range;
-    Some(Span::new(
-        file.id,
-        offset(context.sources, file.id, *start)?,
-        offset(context.sources, file.id, *end)?,
-    ))
+    Some(Span::new(file.id, offset(sources, file.id, *start)?, offset(sources, file.id, *end)?))
 }
 
 /// Byte offset of a line (from 1) and a character (from 0).

@@ -2,6 +2,7 @@
 
 mod args;
 mod build;
+mod emulation;
 mod failure;
 mod lock;
 mod lower;
@@ -9,6 +10,7 @@ mod program;
 mod resolver;
 mod secret;
 mod session;
+mod test;
 mod tracked;
 mod ui;
 
@@ -49,11 +51,13 @@ pub fn main() -> ExitCode {
         args::Command::Build(build) => build.format,
         args::Command::Check(check) => check.format,
         args::Command::Lower(lower) => lower.format,
+        args::Command::Test(test) => test.format,
     };
     let done = match &cli.command {
         args::Command::Build(args) => build::run(args),
         args::Command::Check(args) => check(args),
         args::Command::Lower(args) => lower::run(args),
+        args::Command::Test(args) => test::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

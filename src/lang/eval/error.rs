@@ -26,6 +26,15 @@ pub struct Frame {
     pub span: Span,
 }
 
+/// A side of a comparison.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Side {
+    /// Where it stands.
+    pub span: Span,
+    /// What it is.
+    pub value: String,
+}
+
 /// What is wrong.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[allow(missing_docs, reason = "the fields are the words of the message")]
@@ -93,6 +102,9 @@ pub enum Cause {
     /// `->` of a target that is or holds a check.
     #[error("`{target}` is a check and has no files for `{dest}`")]
     CheckDest { target: String, dest: String },
+    /// An `assert` that does not hold; of a comparison, what stands on its sides.
+    #[error("this claim does not hold")]
+    AssertFailed { sides: Option<(Side, Side)> },
     /// A file that is not JSON.
     #[error("`{file}` is not JSON")]
     BadJson { file: String, why: String },
@@ -181,6 +193,7 @@ impl Cause {
             Cause::BadOwner { .. } => "bkl::bad_owner",
             Cause::RequireOnScratch => "bkl::require_scratch",
             Cause::CheckDest { .. } => "bkl::bad_output",
+            Cause::AssertFailed { .. } => "bkl::assert_failed",
             Cause::BadJson { .. } => "bkl::bad_json",
             Cause::JsonMismatch { .. } => "bkl::json_mismatch",
             Cause::NotYet { .. } => "bkl::not_yet",
@@ -221,6 +234,7 @@ impl Cause {
             Cause::IncludeWithParents => "`parents` selects by `from` already".to_owned(),
             Cause::OutsideRoot { .. } => "leaves the root directory".to_owned(),
             Cause::BadOwner { .. } => "names are not looked up for a secret".to_owned(),
+            Cause::AssertFailed { .. } => "this is false".to_owned(),
             Cause::RequireOnScratch => "this has no files that could wait for it".to_owned(),
             Cause::CheckDest { .. } => "a check only succeeds or fails".to_owned(),
             Cause::NotYet { .. } => "used here".to_owned(),
@@ -308,8 +322,13 @@ impl EvalError {
     /// The diagnostic.
     pub fn report(&self) -> Report {
         let mut report = Report::error(self.cause.code(), self.cause.to_string());
-        if let Some(span) = self.span {
-            report = report.label(span, self.cause.label());
+        match (&*self.cause, self.span) {
+            (Cause::AssertFailed { sides: Some((left, right)) }, _) => {
+                report = report.label(left.span, format!("this is {}", left.value));
+                report = report.label(right.span, format!("and this {}", right.value));
+            }
+            (cause, Some(span)) => report = report.label(span, cause.label()),
+            (_, None) => {}
         }
         let other = match &*self.cause {
             Cause::DuplicateMount { first, .. } => Some((*first, "mounted here")),

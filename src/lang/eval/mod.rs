@@ -15,6 +15,7 @@ pub mod params;
 mod part;
 pub mod quote;
 mod select;
+mod testing;
 mod text;
 pub mod value;
 mod words;
@@ -29,6 +30,7 @@ use crate::lang::hir;
 pub use error::{Cause, EvalError};
 pub use params::Params;
 pub use select::{TargetInfo, list_targets};
+pub use testing::{TestOutcome, Tested, evaluate_test};
 
 /// Everything that reaches a program.
 #[derive(Debug, Clone)]
