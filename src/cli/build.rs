@@ -46,8 +46,13 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
     let runtime = runtime()?;
     let session: Arc<dyn Session> = Arc::new(LocalSession::new(&program.root));
     let limits = args.jobs.map(|jobs| Limits { commands: jobs.max(1), ..default_limits() });
-    let resolver =
-        Resolver::new(args.inputs.store.clone(), limits, args.format, session.clone(), runtime.handle().clone());
+    let resolver = Resolver::new(
+        args.inputs.store.clone(),
+        limits,
+        args.format,
+        session.clone(),
+        runtime.handle().clone(),
+    );
     let ready = match program::evaluate(&program, &mut checked, &hir, &args.inputs, &resolver) {
         Ok(ready) => ready,
         Err(reports) => return Err(Failure::new(checked.sources, reports)),
@@ -393,11 +398,15 @@ fn write_metadata(path: &Path, exported: &[Exported]) -> Result<(), Report> {
         .iter()
         .map(|it| {
             let image = it.image.as_ref().map(|image| {
-                json!({
-                    "containerimage.digest": image.digest,
-                    "containerimage.config.digest": image.platforms.first().map(|(_, _, config)| config),
-                    "image.name": image.tags.join(","),
-                })
+                let mut entry = json!({ "containerimage.digest": image.digest });
+                // An index has a config per platform: none of them is its own.
+                if let [(_, _, config)] = &image.platforms[..] {
+                    entry["containerimage.config.digest"] = json!(config);
+                }
+                if !image.tags.is_empty() {
+                    entry["image.name"] = json!(image.tags.join(","));
+                }
+                entry
             });
             (it.name.clone(), image.unwrap_or_else(|| json!({})))
         })

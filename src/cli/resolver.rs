@@ -47,8 +47,12 @@ impl Resolver {
         }
         let config = EngineConfig { limits: self.limits, ..EngineConfig::default() };
         let engine = Engine::open(&self.store_root, config).map_err(|error| failure::store(&error))?;
-        let notices: Vec<Report> =
-            engine.store().notices().iter().map(|it| Report::warning("bkl::store_healed", it.clone())).collect();
+        let notices: Vec<Report> = engine
+            .store()
+            .notices()
+            .iter()
+            .map(|it| Report::warning("bkl::store_healed", it.clone()))
+            .collect();
         print_reports(&notices, &SourceMap::default(), self.format);
         Ok(self.engine.get_or_init(|| engine))
     }

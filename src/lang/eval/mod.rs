@@ -26,7 +26,7 @@ use crate::lang::hir;
 
 pub use error::{Cause, EvalError};
 pub use params::Params;
-pub use select::{TargetInfo, list_targets};
+pub use select::{TargetInfo, list_targets, unknown_targets};
 
 /// Everything that reaches a program.
 #[derive(Debug, Clone)]
