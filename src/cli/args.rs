@@ -1,7 +1,9 @@
 //! The command line: what is accepted, and what each word means.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
+use clap::builder::{EnumValueParser, PossibleValue, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// A typed, declarative language for container builds, with its own solver.
@@ -30,8 +32,8 @@ pub(crate) enum Command {
 /// What names a program and its targets; shared by the verbs.
 #[derive(Debug, Args)]
 pub(crate) struct Selection {
-    /// The program (an argument that ends in .bkl or names a file; default build.bkl) and the targets to take:
-    /// `bkl build app`, `bkl build ci.bkl images.api`
+    /// The program (a path that ends in .bkl, or of a file; default build.bkl) and the targets to take:
+    /// `bkl build app`, `bkl build ci.bkl images.api`. None: all `pub` targets if there are some, else all
     #[arg(value_name = "PROGRAM | TARGET")]
     pub(crate) words: Vec<String>,
 
@@ -43,11 +45,12 @@ pub(crate) struct Selection {
 /// What decides the values of a program; shared by the verbs that evaluate.
 #[derive(Debug, Args)]
 pub(crate) struct Inputs {
-    /// Set a parameter: `-p version=1.2.0`; lists by comma or repeated; `@file` reads the value from a file
+    /// Set a parameter: `-p version=1.2.0`; lists by comma or repeated; records and maps as JSON; `-p notes=@FILE`
+    /// reads the value from a file
     #[arg(short = 'p', long = "param", value_name = "NAME=VALUE")]
     pub(crate) params: Vec<String>,
 
-    /// Platform to build for, instead of this machine's: linux/arm64
+    /// Platform to build for, instead of this machine's: linux/arm64; several by comma
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',')]
     pub(crate) platform: Vec<String>,
 
@@ -99,6 +102,30 @@ pub(crate) enum Progress {
     Quiet,
 }
 
+/// Reads [`Progress`]; the empty text, as of `BUILDKIT_PROGRESS=`, is `auto`.
+#[derive(Debug, Clone)]
+pub(crate) struct ProgressParser;
+
+impl TypedValueParser for ProgressParser {
+    type Value = Progress;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<Progress, clap::Error> {
+        if value.is_empty() {
+            return Ok(Progress::Auto);
+        }
+        EnumValueParser::<Progress>::new().parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(Progress::value_variants().iter().filter_map(Progress::to_possible_value)))
+    }
+}
+
 /// `bkl build`
 #[derive(Debug, Args)]
 pub(crate) struct Build {
@@ -120,7 +147,7 @@ pub(crate) struct Build {
     pub(crate) output: Option<String>,
 
     /// How progress is shown
-    #[arg(long, value_enum, env = "BUILDKIT_PROGRESS", default_value = "auto", hide_env_values = true)]
+    #[arg(long, value_parser = ProgressParser, env = "BUILDKIT_PROGRESS", default_value = "auto", hide_env_values = true)]
     pub(crate) progress: Progress,
 
     /// Show the targets of the program with their types and docs, and build nothing
@@ -224,7 +251,7 @@ pub(crate) struct Lower {
     #[arg(long, value_name = "ID")]
     pub(crate) unique: Option<String>,
 
-    /// Print what the passes did to stderr
+    /// Print what the passes did to stderr; -O0 has none
     #[arg(long)]
     pub(crate) stats: bool,
 

@@ -434,11 +434,15 @@ fn write_metadata(path: &Path, exported: &[Exported]) -> Result<(), Report> {
                 Became::Checked | Became::Stored => None,
             };
             let image = image.map(|image| {
-                json!({
-                    "containerimage.digest": image.digest,
-                    "containerimage.config.digest": image.platforms.first().map(|(_, _, config)| config),
-                    "image.name": image.tags.join(","),
-                })
+                let mut entry = json!({ "containerimage.digest": image.digest });
+                // An index has a config per platform: none of them is its own.
+                if let [(_, _, config)] = &image.platforms[..] {
+                    entry["containerimage.config.digest"] = json!(config);
+                }
+                if !image.tags.is_empty() {
+                    entry["image.name"] = json!(image.tags.join(","));
+                }
+                entry
             });
             (it.name.clone(), image.unwrap_or_else(|| json!({})))
         })

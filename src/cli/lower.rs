@@ -46,6 +46,12 @@ pub(super) fn run(args: &Lower) -> Result<(), Failure> {
         }
     }
     let bytes = emit(args, &graph, &outputs, &roots)?;
+    if let ([output], [None], Emit::Llb | Emit::Json) = (&outputs[..], &roots[..], args.emit) {
+        let note = format!("`{}` is `scratch`: its definition is empty", output.name);
+        let note = Report::warning("bkl::empty_definition", note)
+            .help("a daemon takes it as a build without files; there is nothing to run");
+        print_reports(&[note], &checked.sources, args.format);
+    }
     match &args.output {
         None => write_stdout(&bytes),
         Some(path) => fs::write(path, &bytes).map_err(|error| {
@@ -89,6 +95,10 @@ fn emit(args: &Lower, graph: &Graph, outputs: &[Output], roots: &[Tree]) -> Resu
             [Output { kind: OutputKind::Image(image), .. }] => {
                 Ok(format!("{}\n", image.config.to_oci()).into_bytes())
             }
+            [Output { kind: OutputKind::Fs(_), name, .. }] => {
+                Err(Report::error("bkl::usage", format!("`{name}` is a tree of files and has no config"))
+                    .help("only images have one: `.image()` gives files an empty config"))
+            }
             _ => Err(Report::error("bkl::usage", "a config belongs to one image")
                 .help("name one target that is an image: `bkl lower --emit config app`")),
         },
@@ -100,12 +110,21 @@ fn the_root(outputs: &[Output], roots: &[Tree]) -> Result<Tree, Report> {
     match roots {
         [root] => Ok(*root),
         _ => {
-            let names: Vec<String> = outputs.iter().map(|output| format!("`{}`", output.name)).collect();
-            Err(Report::error(
+            let report = Report::error(
                 "bkl::usage",
                 format!("a definition builds one tree, and there are {}", roots.len()),
-            )
-            .help(format!("name one target for one platform; there are {}", names.join(", "))))
+            );
+            let platforms = |output: &Output| match &output.kind {
+                OutputKind::Index { images, .. } => {
+                    let each: Vec<String> =
+                        images.iter().map(|image| image.config.platform.to_string()).collect();
+                    format!(" for {}", each.join(" and "))
+                }
+                _ => String::new(),
+            };
+            let names: Vec<String> =
+                outputs.iter().map(|output| format!("`{}`{}", output.name, platforms(output))).collect();
+            Err(report.help(format!("name one target for one platform; there are {}", names.join(", "))))
         }
     }
 }

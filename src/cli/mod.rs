@@ -16,14 +16,18 @@ mod ui;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 
 use clap::Parser;
 
 use crate::base::SourceMap;
 use crate::base::report::{self, Report, Severity, Style};
+use crate::lang::eval;
 
 /// Widest a report is drawn.
 const MAX_WIDTH: usize = 110;
+/// Narrower, its drawing would have no room for words.
+const MIN_WIDTH: usize = 40;
 
 /// What a verb says when it cannot do what was asked: what to print, and the exit code.
 struct Failure {
@@ -59,32 +63,72 @@ pub fn main() -> ExitCode {
         args::Command::Lower(args) => lower::run(args),
         args::Command::Test(args) => test::run(args),
     };
-    match done {
+    let code = match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             print_reports(&failure.reports, &failure.sources, format);
             ExitCode::from(failure.code)
         }
+    };
+    if format == args::Format::Json {
+        print_json(results_on_stdout(&cli.command));
     }
+    code
+}
+
+/// Whether stdout holds what was asked for, so that reports have to go elsewhere.
+fn results_on_stdout(command: &args::Command) -> bool {
+    match command {
+        args::Command::Build(build) => {
+            let stdout =
+                |spec: &String| crate::engine::export::parse(spec).is_ok_and(|parsed| parsed.writes_stdout());
+            build.list || build.output.as_ref().is_some_and(stdout)
+        }
+        args::Command::Lower(lower) => lower.output.is_none(),
+        args::Command::Check(_) | args::Command::Test(_) => false,
+    }
+}
+
+/// Reports of `--format json`, kept until the verb has ended: tools get one array, however many stages had a say.
+static JSON_REPORTS: Mutex<Vec<serde_json::Value>> = Mutex::new(Vec::new());
+
+/// Prints all reports as one array: to stdout, where tools read it, or to stderr when stdout holds results. There an
+/// empty array is left out.
+fn print_json(results_on_stdout: bool) {
+    let reports = std::mem::take(&mut *JSON_REPORTS.lock().unwrap_or_else(PoisonError::into_inner));
+    let empty = reports.is_empty();
+    let text = format!("{:#}\n", serde_json::Value::Array(reports));
+    // There is nowhere left to say that the output is closed.
+    let _ = match (results_on_stdout, empty) {
+        (false, _) => io::stdout().lock().write_all(text.as_bytes()),
+        (true, false) => io::stderr().lock().write_all(text.as_bytes()),
+        (true, true) => Ok(()),
+    };
 }
 
 /// `bkl check`
 fn check(args: &args::Check) -> Result<(), Failure> {
     let program = program::Program::find(&args.selection)?;
     let checked = program.check();
-    if checked.program.is_none() {
+    let Some(hir) = &checked.program else {
         return Err(Failure::new(checked.sources, checked.reports));
-    }
+    };
     print_reports(&checked.reports, &checked.sources, args.format);
+    let unknown = eval::unknown_targets(hir, &program.targets);
+    if !unknown.is_empty() {
+        let reports = unknown.iter().map(eval::EvalError::report).collect();
+        return Err(Failure::new(checked.sources, reports));
+    }
     Ok(())
 }
 
-/// Prints errors and warnings to stderr; as JSON to stdout, where tools read it.
+/// Prints errors and warnings to stderr; those of `--format json` are kept for [`print_json`].
 fn print_reports(reports: &[Report], sources: &SourceMap, format: args::Format) {
     let result = match format {
         args::Format::Json => {
-            let list: Vec<_> = reports.iter().map(|it| report::to_json(it, sources)).collect();
-            writeln!(io::stdout().lock(), "{:#}", serde_json::Value::Array(list))
+            let mut kept = JSON_REPORTS.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.extend(reports.iter().map(|it| report::to_json(it, sources)));
+            Ok(())
         }
         args::Format::Short => {
             let mut err = io::stderr().lock();
@@ -112,10 +156,7 @@ fn summary(reports: &[Report], err: &mut dyn Write) -> io::Result<()> {
 fn style() -> Style {
     let terminal = io::stderr().is_terminal();
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    // Asked without a terminal it would run `tput`, twice.
-    let width = match terminal.then(crossterm::terminal::size) {
-        Some(Ok((columns, _))) if 40 <= columns => usize::from(columns).min(MAX_WIDTH),
-        _ => MAX_WIDTH,
-    };
+    let columns = ui::terminal_size().map_or(MAX_WIDTH, |(columns, _)| columns);
+    let width = columns.clamp(MIN_WIDTH, MAX_WIDTH);
     Style { color: terminal && !no_color, width }
 }

@@ -3,6 +3,7 @@
 
 mod build;
 mod cli;
+mod docs;
 mod eval;
 mod exec;
 mod export;
@@ -23,6 +24,7 @@ fn main() {
     let mut trials = Vec::new();
     trials.extend(build::trials());
     trials.extend(cli::trials());
+    trials.extend(docs::trials());
     trials.extend(eval::trials());
     trials.extend(exec::trials());
     trials.extend(export::trials());

@@ -71,6 +71,13 @@ impl Ui {
     }
 }
 
+/// Columns and rows of the terminal that stderr is; `None` when it is none, or does not know.
+pub(crate) fn terminal_size() -> Option<(usize, usize)> {
+    let size = rustix::termios::tcgetwinsize(io::stderr()).ok()?;
+    let (columns, rows) = (usize::from(size.ws_col), usize::from(size.ws_row));
+    (0 < columns && 0 < rows).then_some((columns, rows))
+}
+
 fn show(mut display: Box<dyn Display>, events: &mpsc::Receiver<Event>) {
     let mut out = io::BufWriter::new(io::stderr());
     let mut next_frame = std::time::Instant::now() + FRAME;

@@ -29,7 +29,7 @@ use crate::lang::hir;
 
 pub use error::{Cause, EvalError};
 pub use params::Params;
-pub use select::{TargetInfo, list_targets};
+pub use select::{TargetInfo, list_targets, unknown_targets};
 pub use testing::{TestOutcome, Tested, evaluate_test};
 
 /// Everything that reaches a program.

@@ -100,7 +100,12 @@ fn find(program: &Program, name: &str) -> Option<ParamId> {
 fn wrong_param(param: &Param, text: &str, wrong: &Wrong, sources: &mut SourceMap) -> EvalError {
     let file: FileId = sources.add(format!("-p {}", param.item.name), text);
     let span = Span::new(file, wrong.range.start as u32, wrong.range.end as u32);
-    let ty = match &param.ty {
+    // `T?` is given as a `T` is.
+    let given = match &param.ty {
+        Type::Option(inner) => inner,
+        ty => ty,
+    };
+    let ty = match given {
         ty @ (Type::Int | Type::Image | Type::Index) => format!("an {ty}"),
         ty => format!("a {ty}"),
     };
@@ -146,14 +151,15 @@ fn read_values<'t>(program: &Program, param: &Param, texts: &[&'t str]) -> Resul
 fn read_text(program: &Program, ty: &Type, text: &str, start: usize) -> Result<Given, Wrong> {
     let range = start..start + text.len();
     let wrong = |why: String| Wrong { range: range.clone(), why };
-    let parse = |text: &str| {
-        serde_json::from_str::<serde_json::Value>(text).map_err(|error| wrong(format!("not JSON: {error}")))
+    let json_text = |text: &str| {
+        serde_json::from_str::<serde_json::Value>(text)
+            .map_err(|_| wrong(format!("this is not JSON, in which a {ty} is given: {}", example(ty))))
     };
     match ty {
         Type::Option(_) if text == "none" => Ok(Given::Value(Value::None)),
         Type::Option(inner) => read_text(program, inner, text, start),
         Type::List(_) | Type::Map(_) | Type::Record(_) => {
-            let Mismatch { path, why } = match json::given(program, ty, &parse(text)?, Extra::Refused) {
+            let Mismatch { path, why } = match json::given(program, ty, &json_text(text)?, Extra::Refused) {
                 Ok(given) => return Ok(given),
                 Err(mismatch) => mismatch,
             };
@@ -163,12 +169,26 @@ fn read_text(program: &Program, ty: &Type, text: &str, start: usize) -> Result<G
     }
 }
 
+/// The shape of the JSON that gives a value of `ty`.
+fn example(ty: &Type) -> &'static str {
+    match ty {
+        Type::List(_) => "[…, …]",
+        _ => r#"{ "name": … }"#,
+    }
+}
+
 pub(super) fn read_scalar(program: &Program, ty: &Type, text: &str) -> Result<Value, String> {
     let kind = match ty {
         Type::Str => return Ok(Value::str(text)),
         Type::Int => {
+            use std::num::IntErrorKind::{NegOverflow, PosOverflow};
             let digits = text.replace('_', "");
-            return digits.parse().map(Value::Int).map_err(|_| "not a whole number".to_owned());
+            return digits.parse().map(Value::Int).map_err(|error: std::num::ParseIntError| {
+                match error.kind() {
+                    PosOverflow | NegOverflow => "an int has 64 bits".to_owned(),
+                    _ => "not a whole number".to_owned(),
+                }
+            });
         }
         Type::Bool => {
             return match text {

@@ -40,6 +40,18 @@ pub fn list_targets(program: &Program) -> Vec<TargetInfo> {
         .collect()
 }
 
+/// The errors of asking for targets that do not exist. What stands behind a dot is known only when it is evaluated.
+pub fn unknown_targets(program: &Program, requested: &[String]) -> Vec<EvalError> {
+    let have: Vec<String> = program.entry_targets().map(|(_, target)| target.item.name.to_string()).collect();
+    let first = |path: &String| path.split('.').next().unwrap_or(path).to_owned();
+    let unknown = requested.iter().map(first).filter(|name| !have.contains(name));
+    unknown.map(|name| EvalError::unplaced(unknown_target(name, have.clone()))).collect()
+}
+
+fn unknown_target(target: String, have: Vec<String>) -> Cause {
+    Cause::UnknownTarget { near: near(&target, &have), target, have }
+}
+
 /// A requested target and the path into it.
 struct Selected<'a> {
     id: TargetId,
@@ -165,8 +177,7 @@ fn select<'a>(program: &'a Program, requested: &[String]) -> Result<Vec<Selected
             None => {
                 let have: Vec<String> =
                     targets.iter().map(|(_, target)| target.item.name.to_string()).collect();
-                let cause = Cause::UnknownTarget { target: name.to_owned(), near: near(name, &have), have };
-                errors.push(EvalError::unplaced(cause));
+                errors.push(EvalError::unplaced(unknown_target(name.to_owned(), have)));
             }
         }
     }
@@ -188,8 +199,7 @@ fn walk(selected: &Selected<'_>, value: Value, leaves: &mut Vec<Leaf>) -> Result
         let Some((key, child)) = found else {
             let have: Vec<String> = children.iter().map(|(key, _)| format!("{name}.{key}")).collect();
             let target = format!("{name}.{rest}");
-            let cause = Cause::UnknownTarget { near: near(&target, &have), target, have };
-            return Err(EvalError::unplaced(cause));
+            return Err(EvalError::unplaced(unknown_target(target, have)));
         };
         name = format!("{name}.{key}");
         dest = below(dest.as_deref(), key, span)?;
