@@ -122,7 +122,10 @@ pub fn render(report: &Report, sources: &SourceMap, style: Style) -> String {
     if handler.render_report(&mut out, &shown).is_err() {
         let _ = writeln!(out, "{}: {}", report.code, report.message);
     }
-    let mut out: String = out.lines().map(|line| line.trim_end().to_owned() + "\n").collect();
+    // miette puts a blank line after the code, which only takes room.
+    let blank_after_code = |(i, line): &(usize, &str)| *i == 1 && line.trim_end().is_empty();
+    let lines = out.lines().enumerate().filter(|it| !blank_after_code(it));
+    let mut out: String = lines.map(|(_, line)| line.trim_end().to_owned() + "\n").collect();
     if let Some(details) = &report.details {
         out.push_str(details);
         if !details.ends_with('\n') {

@@ -22,6 +22,7 @@ use crate::engine::solver::Limits;
 use crate::engine::{CacheMode, Engine, SolveError, SolveRequest, SolveStats};
 use crate::graph::ir::outputs::ImageOutput;
 use crate::graph::ir::{Edge, Graph, ImageConfig, Output, OutputKind, Tree};
+use crate::graph::passes;
 use crate::lang::eval::list_targets;
 use crate::session::Session;
 use crate::store::Snapshot;
@@ -45,18 +46,26 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
     let runtime = runtime()?;
     let session: Arc<dyn Session> = Arc::new(LocalSession::new(&program.root));
     let limits = args.jobs.map(|jobs| Limits { commands: jobs.max(1), ..default_limits() });
-    let resolver =
-        Resolver::new(args.inputs.store.clone(), limits, args.format, session.clone(), runtime.handle().clone());
+    let resolver = Resolver::new(
+        args.inputs.store.clone(),
+        limits,
+        args.format,
+        session.clone(),
+        runtime.handle().clone(),
+    );
     let ready = match program::evaluate(&program, &mut checked, &hir, &args.inputs, &resolver) {
         Ok(ready) => ready,
         Err(reports) => return Err(Failure::new(checked.sources, reports)),
     };
     print_reports(&ready.notes, &checked.sources, args.format);
     let outputs = ready.evaluated.outputs;
-    let plan = ExportPlan::new(&program, &outputs, spec)?;
+    let plan = match ExportPlan::new(&program, &outputs, spec) {
+        Ok(plan) => plan,
+        Err(report) => return Err(Failure::new(checked.sources, vec![report])),
+    };
 
     let engine = resolver.engine()?;
-    let (graph, roots) = (ready.evaluated.graph, trees(&outputs));
+    let (graph, roots, _) = passes::optimize(&ready.evaluated.graph, &trees(&outputs));
     let _sync = SyncLater(engine);
     let build = Build { engine, session, graph: &graph, roots: &roots };
     let ui = Ui::start(args.progress);
@@ -71,7 +80,8 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
         Err(Stopped::Error(error)) => {
             let log_path = |failed: &crate::engine::FailedVertex| engine.store().log_path(&failed.digest);
             let store_root = engine.store().root();
-            let context = Context { sources: &checked.sources, graph: &graph, store_root, log_path: &log_path };
+            let context =
+                Context { sources: &checked.sources, graph: &graph, store_root, log_path: &log_path };
             let reports = failure::reports(&error, &context);
             return Err(Failure::new(checked.sources, reports));
         }
@@ -82,7 +92,7 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
         write_metadata(path, &exported)?;
     }
     if args.progress != args::Progress::Quiet {
-        summary(&exported, &solved.stats);
+        summary(engine, &items, &exported, &solved.stats)?;
     }
     Ok(())
 }
@@ -107,17 +117,6 @@ fn output_spec(text: &str) -> Result<OutputSpec, Failure> {
         return Err(Report::error("bkl::terminal", "an archive is not text, and stdout is a terminal")
             .help("write it to a file with `dest=FILE`, or pipe it into another program")
             .into());
-    }
-    if let Dest::Path(path) = &spec.dest {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let is_archive = spec.format != export::Format::Local && !spec.as_dir;
-        if let Some(folder) = folder.filter(|folder| is_archive && !folder.is_dir()) {
-            std::fs::create_dir_all(folder).map_err(|error| {
-                let reason = program::io_reason(&error);
-                Report::error("bkl::export", format!("cannot make the folder `{}`: {reason}", folder.display()))
-                    .help("`dest` names a file; its folder is made when it is missing")
-            })?;
-        }
     }
     Ok(spec)
 }
@@ -219,7 +218,8 @@ fn stopped() -> Report {
 fn items(outputs: Vec<Output>, trees: &[Snapshot]) -> Vec<ExportItem> {
     let mut trees = trees.iter().cloned();
     let mut next = || trees.next().expect("there is a tree per root, in the same order");
-    let mut image = |image: ImageOutput| ExportImage { snapshot: next(), config: image.config, tags: image.tags };
+    let mut image =
+        |image: ImageOutput| ExportImage { snapshot: next(), config: image.config, tags: image.tags };
     outputs
         .into_iter()
         .map(|output| {
@@ -228,7 +228,14 @@ fn items(outputs: Vec<Output>, trees: &[Snapshot]) -> Vec<ExportItem> {
                 OutputKind::Index { images, tags } => {
                     ExportKind::Index { images: images.into_iter().map(&mut image).collect(), tags }
                 }
-                OutputKind::Fs(_) | OutputKind::Check(_) => ExportKind::Fs(image(ImageOutput { tree: None, config: ImageConfig::scratch(Platform::host()), tags: Vec::new() }).snapshot),
+                OutputKind::Fs(_) | OutputKind::Check(_) => ExportKind::Fs(
+                    image(ImageOutput {
+                        tree: None,
+                        config: ImageConfig::scratch(Platform::host()),
+                        tags: Vec::new(),
+                    })
+                    .snapshot,
+                ),
             };
             ExportItem { name: output.name, kind }
         })
@@ -253,18 +260,26 @@ struct Exported {
 }
 
 impl ExportPlan {
-    fn new(program: &Program, outputs: &[Output], spec: Option<OutputSpec>) -> Result<ExportPlan, Failure> {
+    fn new(program: &Program, outputs: &[Output], spec: Option<OutputSpec>) -> Result<ExportPlan, Report> {
+        if let Some(spec) = &spec {
+            refuse_unfit(outputs, spec)?;
+        }
         let mut folders = Vec::new();
         for output in outputs {
             let Some(dest) = output.dest.as_ref().filter(|_| spec.is_none()) else {
                 folders.push(None);
                 continue;
             };
-            let inside = Path::new(dest).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+            let inside = Path::new(dest)
+                .components()
+                .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
             if !inside {
-                return Err(Report::error("bkl::bad_dest", format!("`{dest}` of `{}` leaves the program's folder", output.name))
-                    .help("write elsewhere with `-o DIR`")
-                    .into());
+                return Err(Report::error(
+                    "bkl::bad_dest",
+                    format!("`{dest}` of `{}` leaves the program's folder", output.name),
+                )
+                .label(output.span, "declared here")
+                .help("write elsewhere with `-o DIR`"));
             }
             folders.push(Some(program.root.join(dest)));
         }
@@ -275,7 +290,8 @@ impl ExportPlan {
         let store = engine.store();
         let mut stdout = io::stdout().lock();
         if let Some(spec) = &self.all {
-            let report = export::export(store, items, spec, &mut stdout).map_err(|error| export_report(&error, store.root()))?;
+            let report = export::export(store, items, spec, &mut stdout)
+                .map_err(|error| export_report(&error, store.root()))?;
             let dest = match &spec.dest {
                 Dest::Stdout => "stdout".to_owned(),
                 Dest::Path(path) => path.display().to_string(),
@@ -297,7 +313,8 @@ impl ExportPlan {
                         image: ImageOptions::default(),
                     };
                     let files = ExportItem { name: item.name.clone(), kind: files_of(&item.kind) };
-                    export::export(store, &[files], &spec, &mut stdout).map_err(|error| export_report(&error, store.root()))?;
+                    export::export(store, &[files], &spec, &mut stdout)
+                        .map_err(|error| export_report(&error, store.root()))?;
                     Some(folder.display().to_string())
                 }
                 None => None,
@@ -307,6 +324,35 @@ impl ExportPlan {
         }
         Ok(done)
     }
+}
+
+/// Refuses what cannot be exported in the form that `-o` asks for, before anything is built.
+fn refuse_unfit(outputs: &[Output], spec: &OutputSpec) -> Result<(), Report> {
+    let wants_images = matches!(spec.format, export::Format::Oci | export::Format::Docker);
+    for output in outputs {
+        match &output.kind {
+            OutputKind::Check(_) => {
+                return Err(Report::error(
+                    "bkl::bad_output",
+                    format!("`{}` is a check and gives no files", output.name),
+                )
+                .label(output.span, "nothing to export")
+                .help("build it without `-o`"));
+            }
+            OutputKind::Fs(_) if wants_images => {
+                let form = spec.format.name();
+                let message = format!(
+                    "`{}` is a tree of files, not an image: it cannot be exported as `type={form}`",
+                    output.name
+                );
+                return Err(Report::error("bkl::bad_output", message).label(output.span, "this is fs").help(
+                    "export files with `type=local` or `type=tar`, or make an image of them with `.image()`",
+                ));
+            }
+            OutputKind::Fs(_) | OutputKind::Image(_) | OutputKind::Index { .. } => {}
+        }
+    }
+    Ok(())
 }
 
 /// An image that is written as files is its tree.
@@ -319,24 +365,36 @@ fn files_of(kind: &ExportKind) -> ExportKind {
 
 fn export_report(error: &export::ExportError, store_root: &Path) -> Report {
     match error {
-        export::ExportError::Store { source, .. } if source.is_no_space() => failure::store(source, store_root),
+        export::ExportError::Store { source, .. } if source.is_no_space() => {
+            failure::store(source, store_root)
+        }
         _ => error.report(),
     }
 }
 
-/// One line per output, and what it took.
-fn summary(exported: &[Exported], stats: &SolveStats) {
-    let mut err = io::stderr().lock();
-    let mut print = || {
-        for it in exported {
-            let digest = it.image.as_ref().map(|image| format!("  {}", image.digest)).unwrap_or_default();
-            let dest = it.dest.as_ref().map(|dest| format!("  -> {dest}")).unwrap_or_default();
-            writeln!(err, "{}{digest}{dest}", it.name)?;
-        }
-        writeln!(err, "{} steps: {} run, {} cached", stats.n_vertices, stats.n_executed + stats.n_fetched, stats.n_cached)
-    };
+/// One line per output, with its digest and where it went, and what it took.
+fn summary(
+    engine: &Engine,
+    items: &[ExportItem],
+    exported: &[Exported],
+    stats: &SolveStats,
+) -> Result<(), Report> {
+    let mut lines = String::new();
+    for (item, it) in items.iter().zip(exported) {
+        let digest = match &it.image {
+            Some(image) => Some(image.digest),
+            None => export::identify(engine.store(), item)
+                .map_err(|error| export_report(&error, engine.store().root()))?,
+        };
+        let digest = digest.map_or_else(|| "empty".to_owned(), |digest| digest.to_string());
+        let dest = it.dest.as_ref().map(|dest| format!("  -> {dest}")).unwrap_or_default();
+        lines += &format!("{}  {digest}{dest}\n", it.name);
+    }
+    let n_run = stats.n_executed + stats.n_fetched;
+    lines += &format!("{} steps: {n_run} run, {} cached\n", stats.n_vertices, stats.n_cached);
     // There is nowhere left to say that stderr is closed.
-    let _ = print();
+    let _ = io::stderr().lock().write_all(lines.as_bytes());
+    Ok(())
 }
 
 /// The digests of what was built, in the shape of buildx's metadata file.
@@ -370,7 +428,9 @@ fn list(targets: &[crate::lang::eval::TargetInfo], format: Format) -> Result<(),
             .collect();
         writeln!(out, "{:#}", serde_json::Value::Array(list))
     } else {
-        let width = |of: fn(&crate::lang::eval::TargetInfo) -> &str| targets.iter().map(|it| of(it).len()).max().unwrap_or(0);
+        let width = |of: fn(&crate::lang::eval::TargetInfo) -> &str| {
+            targets.iter().map(|it| of(it).len()).max().unwrap_or(0)
+        };
         let (names, types) = (width(|it| &it.name), width(|it| &it.ty));
         targets.iter().try_for_each(|it| {
             let doc = it.doc.as_deref().and_then(|doc| doc.lines().next()).unwrap_or_default();
@@ -379,9 +439,11 @@ fn list(targets: &[crate::lang::eval::TargetInfo], format: Format) -> Result<(),
         })
     };
     match printed {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Report::error("bkl::output", format!("cannot write to stdout: {}", program::io_reason(&error))).into())
-        }
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Report::error(
+            "bkl::output",
+            format!("cannot write to stdout: {}", program::io_reason(&error)),
+        )
+        .into()),
         _ => Ok(()),
     }
 }

@@ -56,31 +56,45 @@ fn explain(failed: &FailedVertex, context: &Context<'_>) -> (Report, &'static st
             let message = format!("`{}` ended with {code}{reason}", one_line(&failed.name));
             let mut report = Report::error("bkl::step_failed", message);
             let lines: Vec<&str> = tail.trim_end().lines().collect();
+            let mut details = String::new();
             if !lines.is_empty() {
                 let last = &lines[lines.len().saturating_sub(TAIL_LINES)..];
-                let shown: String = last.iter().map(|line| format!("  │ {line}\n")).collect();
-                report = report.details(format!("  the last lines of its output:\n{shown}"));
+                details += "  the last lines of its output:\n";
+                details.extend(last.iter().map(|line| format!("  │ {line}\n")));
             }
+            // Not in the help: a path must stay on one line to be copied.
             let log = (context.log_path)(failed);
             if log.exists() {
-                report = report.help(format!("the whole output is in {}", log.display()));
+                details += &format!("  the whole output: {}\n", log.display());
+            }
+            // A step that wrote nothing has no log either.
+            if !details.is_empty() {
+                report = report.details(details);
             }
             (report, "this step failed")
         }
         OpError::Exec(ExecError::Run(error)) => {
             let message = format!("`{}` could not be run: {}", one_line(&failed.name), with_causes(error));
-            let code = if matches!(error, RunError::Environment { .. }) { "bkl::environment" } else { "bkl::run" };
+            let code =
+                if matches!(error, RunError::Environment { .. }) { "bkl::environment" } else { "bkl::run" };
             (Report::error(code, message).maybe_help(error.help().map(str::to_owned)), "needed by this step")
         }
-        OpError::Exec(ExecError::Store(error)) | OpError::Store(error) => (store(error, context.store_root), "needed by this step"),
-        OpError::Source(SourceError::Source(error)) => (source(&**error, context.store_root), "this source cannot be used"),
+        OpError::Exec(ExecError::Store(error)) | OpError::Store(error) => {
+            (store(error, context.store_root), "needed by this step")
+        }
+        OpError::Source(SourceError::Source(error)) => {
+            (source(&**error, context.store_root), "this source cannot be used")
+        }
         OpError::File(failed) => match &failed.error {
             FileError::NoSpace { attempt, path } => {
                 (no_space(attempt, path, context.store_root), "needed by this step")
             }
             FileError::NotFound { path } => (
-                Report::error("bkl::not_found", format!("`{path}` does not exist in the tree it is taken from"))
-                    .help("check the path; a copy that may find nothing says `optional: true`"),
+                Report::error(
+                    "bkl::not_found",
+                    format!("`{path}` does not exist in the tree it is taken from"),
+                )
+                .help("check the path; a copy that may find nothing says `optional: true`"),
                 "this file action failed",
             ),
             error => (
@@ -103,7 +117,9 @@ fn explain(failed: &FailedVertex, context: &Context<'_>) -> (Report, &'static st
 fn source(error: &(dyn std::error::Error + Send + Sync + 'static), store_root: &Path) -> Report {
     if let Some(error) = error.downcast_ref::<ImageError>() {
         return match error {
-            ImageError::Store { source, .. } | ImageError::Unpack { source, .. } if source.is_no_space() => store(source, store_root),
+            ImageError::Store { source, .. } | ImageError::Unpack { source, .. } if source.is_no_space() => {
+                store(source, store_root)
+            }
             _ => error.report(),
         };
     }
@@ -111,12 +127,14 @@ fn source(error: &(dyn std::error::Error + Send + Sync + 'static), store_root: &
         Some(LocalError::Store(error)) => store(error, store_root),
         Some(error) => {
             let code = match error {
-                LocalError::Missing { .. } | LocalError::NotADirectory { .. } | LocalError::NotGiven { .. } => {
-                    "bkl::no_directory"
-                }
+                LocalError::Missing { .. }
+                | LocalError::NotADirectory { .. }
+                | LocalError::NotGiven { .. } => "bkl::no_directory",
                 LocalError::Pattern { .. } => "bkl::bad_pattern",
                 LocalError::Vanished { .. } | LocalError::Changed { .. } => "bkl::context_changed",
-                LocalError::Unreadable { .. } | LocalError::Store(_) | LocalError::Cancelled => "bkl::unreadable",
+                LocalError::Unreadable { .. } | LocalError::Store(_) | LocalError::Cancelled => {
+                    "bkl::unreadable"
+                }
             };
             Report::error(code, error.to_string()).maybe_help(error.help())
         }
@@ -189,7 +207,11 @@ fn span(location: &Location, context: &Context<'_>) -> Option<Span> {
     let file = context.sources.files().iter().find(|file| *file.name == *info.filename)?;
     let range = location.ranges.first()?;
     let Range { start, end } = range;
-    Some(Span::new(file.id, offset(context.sources, file.id, *start)?, offset(context.sources, file.id, *end)?))
+    Some(Span::new(
+        file.id,
+        offset(context.sources, file.id, *start)?,
+        offset(context.sources, file.id, *end)?,
+    ))
 }
 
 /// Byte offset of a line (from 1) and a character (from 0).

@@ -16,7 +16,8 @@ use crate::base::{Digest, ImageRef, Platform, Report};
 const VERSION: u32 = 1;
 
 /// What stands above the entries.
-const HEADER: &str = "# What the image references of this program meant when they were first used. Commit this file.\n";
+const HEADER: &str =
+    "# What the image references of this program meant when they were first used. Commit this file.\n";
 
 /// All pins of a program, in the order they were made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -84,7 +85,10 @@ impl Lock {
         let invalid = |why: String| LockError::Invalid { path: path.to_owned(), why };
         let lock: Lock = toml::from_str(&text).map_err(|error| invalid(error.message().to_owned()))?;
         if lock.version != VERSION {
-            return Err(invalid(format!("version {} is not one this bkl knows (it knows {VERSION})", lock.version)));
+            return Err(invalid(format!(
+                "version {} is not one this bkl knows (it knows {VERSION})",
+                lock.version
+            )));
         }
         for manifest in lock.images.iter().flat_map(|image| &image.manifests) {
             if Digest::of(&manifest.config) != manifest.config_digest {
@@ -117,7 +121,11 @@ impl Lock {
     }
 
     /// The pin of a reference for a platform.
-    pub(crate) fn manifest(&self, reference: &ImageRef, platform: &Platform) -> Option<(&PinnedImage, &PinnedManifest)> {
+    pub(crate) fn manifest(
+        &self,
+        reference: &ImageRef,
+        platform: &Platform,
+    ) -> Option<(&PinnedImage, &PinnedManifest)> {
         let image = self.image(reference)?;
         let platform = platform.normalize().to_string();
         let manifest = image.manifests.iter().find(|manifest| manifest.platform == platform)?;
@@ -125,7 +133,14 @@ impl Lock {
     }
 
     /// Pins a reference for a platform; another digest than the pinned one replaces the whole pin.
-    pub(crate) fn pin(&mut self, reference: &ImageRef, digest: Digest, platform: &Platform, manifest: Digest, config: String) {
+    pub(crate) fn pin(
+        &mut self,
+        reference: &ImageRef,
+        digest: Digest,
+        platform: &Platform,
+        manifest: Digest,
+        config: String,
+    ) {
         let key = reference.clone().with_default_tag().to_string();
         let pinned = PinnedManifest {
             platform: platform.normalize().to_string(),
@@ -150,7 +165,9 @@ impl LockError {
         let help = match self {
             LockError::Read { .. } => "check its permissions, or name another one with `--lock FILE`",
             LockError::Write { .. } => "make its folder writable, or name another one with `--lock FILE`",
-            LockError::Invalid { .. } => "restore it from version control, or remove it: the next build writes a new one",
+            LockError::Invalid { .. } => {
+                "restore it from version control, or remove it: the next build writes a new one"
+            }
         };
         Report::error("bkl::bad_lock", self.to_string()).help(help)
     }

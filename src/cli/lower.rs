@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use crate::base::{Platform, Report};
 use crate::cli::args::{Emit, Lower};
+use crate::cli::build::trees;
 use crate::cli::resolver::Resolver;
 use crate::cli::session::LocalSession;
 use crate::cli::{Failure, print_reports, program};
-use crate::graph::ir::{Graph, Output, OutputKind, Tree};
-use crate::graph::llb;
+use crate::graph::ir::{self, Graph, Output, OutputKind, Tree};
+use crate::graph::{llb, passes};
 
 /// Runs the verb.
 pub(super) fn run(args: &Lower) -> Result<(), Failure> {
@@ -27,15 +28,21 @@ pub(super) fn run(args: &Lower) -> Result<(), Failure> {
     print_reports(&checked.reports, &checked.sources, args.format);
     let runtime = super::build::runtime()?;
     let session = Arc::new(LocalSession::new(&program.root));
-    let resolver = Resolver::new(args.inputs.store.clone(), None, args.format, session, runtime.handle().clone());
+    let resolver =
+        Resolver::new(args.inputs.store.clone(), None, args.format, session, runtime.handle().clone());
     let ready = match program::evaluate(&program, &mut checked, &hir, &args.inputs, &resolver) {
         Ok(ready) => ready,
         Err(reports) => return Err(Failure::new(checked.sources, reports)),
     };
     print_reports(&ready.notes, &checked.sources, args.format);
-    let (graph, outputs) = (ready.evaluated.graph, ready.evaluated.outputs);
-    let roots = trees(&outputs);
+    let outputs = ready.evaluated.outputs;
+    let (mut graph, mut roots) = (ready.evaluated.graph, trees(&outputs));
     if 0 < args.level {
+        let (optimized, moved, report) = passes::optimize(&graph, &roots);
+        (graph, roots) = (optimized, moved);
+        if args.stats {
+            print_stats(&report);
+        }
     }
     let bytes = emit(args, &graph, &outputs, &roots)?;
     match &args.output {
@@ -47,17 +54,17 @@ pub(super) fn run(args: &Lower) -> Result<(), Failure> {
     }
 }
 
-/// The trees of all outputs, in order; scratch ones too.
-fn trees(outputs: &[Output]) -> Vec<Tree> {
-    outputs
-        .iter()
-        .flat_map(|output| match &output.kind {
-            OutputKind::Fs(tree) => vec![*tree],
-            OutputKind::Image(image) => vec![image.tree],
-            OutputKind::Index { images, .. } => images.iter().map(|image| image.tree).collect(),
-            OutputKind::Check(edge) => vec![Some(*edge)],
-        })
-        .collect()
+/// What the passes did: one line per pass that found something, then the totals.
+fn print_stats(report: &passes::PassReport) {
+    let mut err = io::stderr().lock();
+    let mut print = || {
+        for (pass, count) in report.counts.iter().filter(|(_, count)| 0 < *count) {
+            writeln!(err, "{pass}: {count}")?;
+        }
+        writeln!(err, "{} ops before, {} after", report.n_before, report.n_after)
+    };
+    // There is nowhere left to say that stderr is closed.
+    let _ = print();
 }
 
 fn emit(args: &Lower, graph: &Graph, outputs: &[Output], roots: &[Tree]) -> Result<Vec<u8>, Report> {
@@ -76,9 +83,11 @@ fn emit(args: &Lower, graph: &Graph, outputs: &[Output], roots: &[Tree]) -> Resu
             let dump = llb::dump::dump(&definition).expect("what was just encoded can be decoded");
             Ok(llb::dump::to_text(&dump).into_bytes())
         }
-        Emit::Dot => Ok(Vec::new()),
+        Emit::Dot => Ok(ir::dot::dot(graph, roots).into_bytes()),
         Emit::Config => match outputs {
-            [Output { kind: OutputKind::Image(image), .. }] => Ok(format!("{}\n", image.config.to_oci()).into_bytes()),
+            [Output { kind: OutputKind::Image(image), .. }] => {
+                Ok(format!("{}\n", image.config.to_oci()).into_bytes())
+            }
             _ => Err(Report::error("bkl::usage", "a config belongs to one image")
                 .help("name one target that is an image: `bkl lower --emit config app`")),
         },
@@ -91,8 +100,11 @@ fn the_root(outputs: &[Output], roots: &[Tree]) -> Result<Tree, Report> {
         [root] => Ok(*root),
         _ => {
             let names: Vec<String> = outputs.iter().map(|output| format!("`{}`", output.name)).collect();
-            Err(Report::error("bkl::usage", format!("a definition builds one tree, and there are {}", roots.len()))
-                .help(format!("name one target for one platform; there are {}", names.join(", "))))
+            Err(Report::error(
+                "bkl::usage",
+                format!("a definition builds one tree, and there are {}", roots.len()),
+            )
+            .help(format!("name one target for one platform; there are {}", names.join(", "))))
         }
     }
 }
@@ -109,9 +121,11 @@ fn random_id() -> String {
 fn write_stdout(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Report::error("bkl::output", format!("cannot write to stdout: {}", program::io_reason(&error))).into())
-        }
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Report::error(
+            "bkl::output",
+            format!("cannot write to stdout: {}", program::io_reason(&error)),
+        )
+        .into()),
         _ => Ok(()),
     }
 }

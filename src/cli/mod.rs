@@ -15,8 +15,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::base::report::{self, Report, Severity, Style};
 use crate::base::SourceMap;
+use crate::base::report::{self, Report, Severity, Style};
 
 /// Widest a report is drawn.
 const MAX_WIDTH: usize = 110;

@@ -105,7 +105,9 @@ impl ModuleSource for Files<'_> {
     fn module(&self, path: &str) -> ModuleText {
         match fs::read(self.root.join(path)) {
             Ok(bytes) => match String::from_utf8(bytes) {
-                Ok(text) => ModuleText::Text { name: format!("{}{path}", self.shown).into(), text: text.into() },
+                Ok(text) => {
+                    ModuleText::Text { name: format!("{}{path}", self.shown).into(), text: text.into() }
+                }
                 Err(error) => {
                     let at = error.utf8_error().valid_up_to();
                     ModuleText::Unreadable(format!("byte {at} is not UTF-8"))
@@ -136,7 +138,8 @@ pub(crate) fn evaluate(
 ) -> Result<Ready, Vec<Report>> {
     let platforms = platforms(args).map_err(|report| vec![report])?;
     let params = params(args).map_err(|report| vec![report])?;
-    let reports = |errors: Vec<eval::EvalError>| errors.iter().map(eval::EvalError::report).collect::<Vec<_>>();
+    let reports =
+        |errors: Vec<eval::EvalError>| errors.iter().map(eval::EvalError::report).collect::<Vec<_>>();
     let params = Params::read(hir, &mut checked.sources, &params).map_err(reports)?;
     let lock_path = args.lock.clone().unwrap_or_else(|| program.root.join("bkl.lock"));
     let mut lock = Lock::read(&lock_path).map_err(|error| vec![error.report()])?;
@@ -144,7 +147,11 @@ pub(crate) fn evaluate(
     let mut inputs = Inputs {
         targets: program.targets.clone(),
         params,
-        platform_choice: if args.platform.is_empty() { PlatformChoice::Default } else { PlatformChoice::Explicit },
+        platform_choice: if args.platform.is_empty() {
+            PlatformChoice::Default
+        } else {
+            PlatformChoice::Explicit
+        },
         platforms,
         build_platform: Platform::host(),
         ignore: ignore_patterns(&program.root).map_err(|report| vec![report])?,
@@ -165,7 +172,10 @@ pub(crate) fn evaluate(
         };
         for need in &needs {
             if let Request::Image { reference, pull: eval::Pull::Always, .. } = &need.request {
-                let note = format!("`{}` is taken from the registry: `pull: .always` ignores the lock", reference.familiar());
+                let note = format!(
+                    "`{}` is taken from the registry: `pull: .always` ignores the lock",
+                    reference.familiar()
+                );
                 notes.push(Report::warning("bkl::lock_ignored", note).label(need.span, "said here"));
             }
         }
@@ -181,7 +191,10 @@ pub(crate) fn evaluate(
             return Err(failed);
         }
     }
-    Err(vec![Report::error("bkl::too_many_rounds", "the names of this program's images depend on too long a chain of images")])
+    Err(vec![Report::error(
+        "bkl::too_many_rounds",
+        "the names of this program's images depend on too long a chain of images",
+    )])
 }
 
 /// Puts the place that asked for an image in front of what is wrong with it.
@@ -221,8 +234,11 @@ fn params(args: &args::Inputs) -> Result<Vec<String>, Report> {
     let read = |text: &String| match text.split_once("=@") {
         Some((name, file)) if !name.contains('=') => {
             let value = fs::read_to_string(file).map_err(|error| {
-                Report::error("bkl::param_value", format!("cannot read `{file}` for `-p {name}`: {}", io_reason(&error)))
-                    .help("`@` reads the value from a file; check the path")
+                Report::error(
+                    "bkl::param_value",
+                    format!("cannot read `{file}` for `-p {name}`: {}", io_reason(&error)),
+                )
+                .help("`@` reads the value from a file; check the path")
             })?;
             Ok(format!("{name}={}", value.strip_suffix('\n').unwrap_or(&value)))
         }
@@ -238,7 +254,10 @@ fn ignore_patterns(root: &Path) -> Result<Vec<String>, Report> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
                 let path = root.join(name).display().to_string();
-                return Err(Report::error("bkl::ignore_file", format!("cannot read `{path}`: {}", io_reason(&error))));
+                return Err(Report::error(
+                    "bkl::ignore_file",
+                    format!("cannot read `{path}`: {}", io_reason(&error)),
+                ));
             }
         }
     }

@@ -9,7 +9,9 @@ use crate::base::{Digest, ImageRef, Platform, Report, SourceMap};
 use crate::cli::args::Format;
 use crate::cli::lock::Lock;
 use crate::cli::{failure, print_reports};
-use crate::engine::registry::{ImageError, Layout, ResolveMode, ResolvedImage, resolve_image, resolve_layout};
+use crate::engine::registry::{
+    ImageError, Layout, ResolveMode, ResolvedImage, resolve_image, resolve_layout,
+};
 use crate::engine::solver::Limits;
 use crate::engine::{Engine, EngineConfig};
 use crate::lang::eval::{ImageAnswer, Need, Pull, Request};
@@ -44,9 +46,14 @@ impl Resolver {
             return Ok(engine);
         }
         let config = EngineConfig { limits: self.limits, ..EngineConfig::default() };
-        let engine = Engine::open(&self.store_root, config).map_err(|error| failure::store(&error, &self.store_root))?;
-        let notices: Vec<Report> =
-            engine.store().notices().iter().map(|it| Report::warning("bkl::store_healed", it.clone())).collect();
+        let engine = Engine::open(&self.store_root, config)
+            .map_err(|error| failure::store(&error, &self.store_root))?;
+        let notices: Vec<Report> = engine
+            .store()
+            .notices()
+            .iter()
+            .map(|it| Report::warning("bkl::store_healed", it.clone()))
+            .collect();
         print_reports(&notices, &SourceMap::default(), self.format);
         Ok(self.engine.get_or_init(|| engine))
     }
@@ -54,8 +61,14 @@ impl Resolver {
     /// One answer per need, in order. Pins what was not in the lock, unless `locked`, which refuses it.
     ///
     /// What has to be fetched is fetched at the same time.
-    pub(crate) fn answer(&self, needs: &[Need], lock: &mut Lock, locked: bool) -> Vec<Result<ImageAnswer, Report>> {
-        let known: Vec<Option<ImageAnswer>> = needs.iter().map(|need| from_lock(&need.request, lock)).collect();
+    pub(crate) fn answer(
+        &self,
+        needs: &[Need],
+        lock: &mut Lock,
+        locked: bool,
+    ) -> Vec<Result<ImageAnswer, Report>> {
+        let known: Vec<Option<ImageAnswer>> =
+            needs.iter().map(|need| from_lock(&need.request, lock)).collect();
         if known.iter().all(Option::is_some) {
             return known.into_iter().flatten().map(Ok).collect();
         }
@@ -81,15 +94,23 @@ impl Resolver {
         answers
     }
 
-    async fn fetch(&self, request: &Request, pinned: Option<Digest>, locked: bool) -> Result<ResolvedImage, Report> {
+    async fn fetch(
+        &self,
+        request: &Request,
+        pinned: Option<Digest>,
+        locked: bool,
+    ) -> Result<ResolvedImage, Report> {
         let engine = self.engine()?;
         let store = engine.store();
         match request {
             Request::Image { reference, platform, pull } => {
                 let always = *pull == Pull::Always;
                 if locked && pinned.is_none() && reference.digest.is_none() && !always {
-                    return Err(Report::error("bkl::not_locked", format!("`{}` is not in the lock file", reference.familiar()))
-                        .help("build once without `--locked`, which writes bkl.lock, and commit that file"));
+                    return Err(Report::error(
+                        "bkl::not_locked",
+                        format!("`{}` is not in the lock file", reference.familiar()),
+                    )
+                    .help("build once without `--locked`, which writes bkl.lock, and commit that file"));
                 }
                 let registry = engine.images().registry(&self.session);
                 let mode = match pull {
@@ -102,13 +123,18 @@ impl Resolver {
                     _ => reference.clone(),
                 };
                 let platform = platform.normalize();
-                resolve_image(&registry, store, &exact, &platform, mode).await.map_err(|error| match (&error, pinned) {
-                    (ImageError::Fetch(_), Some(digest)) if !always && is_gone(&error) => Report::error(
-                        "bkl::lock_mismatch",
-                        format!("{} no longer has the digest in the lock file, {digest}", reference.familiar()),
-                    )
-                    .help("remove its entry from bkl.lock to take the new one"),
-                    _ => error.report(),
+                resolve_image(&registry, store, &exact, &platform, mode).await.map_err(|error| {
+                    match (&error, pinned) {
+                        (ImageError::Fetch(_), Some(digest)) if !always && is_gone(&error) => Report::error(
+                            "bkl::lock_mismatch",
+                            format!(
+                                "{} no longer has the digest in the lock file, {digest}",
+                                reference.familiar()
+                            ),
+                        )
+                        .help("remove its entry from bkl.lock to take the new one"),
+                        _ => error.report(),
+                    }
                 })
             }
             Request::OciLayout { dir, reference, platform } => {

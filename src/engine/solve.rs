@@ -89,7 +89,6 @@ impl Engine {
             runner: self.runner.clone(),
             sources: self.sources.clone(),
             machine: self.machine.clone(),
-            events: events.clone(),
         });
         let digests = llb::digests(graph, &MarshalOptions::default());
         let united = United::new(graph, &digests);

@@ -16,8 +16,11 @@ use regex::Regex;
 /// One trial per folder of tests/golden/cli.
 pub fn trials() -> Vec<Trial> {
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/cli");
-    let mut folders: Vec<PathBuf> =
-        fs::read_dir(&cases).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
+    let mut folders: Vec<PathBuf> = fs::read_dir(&cases)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir())
+        .collect();
     folders.sort();
     folders
         .into_iter()
@@ -39,7 +42,7 @@ fn check(case: &Path) -> Result<(), Failed> {
     }
     let mut printed = String::new();
     for line in session.lines() {
-        if line.starts_with('#') || (line.is_empty() && printed.ends_with("#\n")) {
+        if line.starts_with("# ") {
             printed += &format!("{line}\n");
         } else if let Some(command) = line.strip_prefix("$ ") {
             printed += &format!("{line}\n{}", run(command, &root, temp.path()));
@@ -49,8 +52,10 @@ fn check(case: &Path) -> Result<(), Failed> {
         fs::write(&path, printed).unwrap();
         return Ok(());
     }
-    let expected: String = session.lines().filter(|line| !line.is_empty()).map(|line| format!("{line}\n")).collect();
-    let found: String = printed.lines().filter(|line| !line.is_empty()).map(|line| format!("{line}\n")).collect();
+    let expected: String =
+        session.lines().filter(|line| !line.is_empty()).map(|line| format!("{line}\n")).collect();
+    let found: String =
+        printed.lines().filter(|line| !line.is_empty()).map(|line| format!("{line}\n")).collect();
     if expected == found { Ok(()) } else { Err(difference(&expected, &found).into()) }
 }
 
@@ -86,13 +91,16 @@ fn clean(text: &str, root: &Path) -> String {
         (r"\b\d+\.\d+s\b", "[TIME]"),
         (r"(?m)^#(\d+) \d+\.\d{3} ", "#$1 [AT] "),
     ];
-    rules.iter().fold(text, |text, (pattern, by)| Regex::new(pattern).unwrap().replace_all(&text, *by).into_owned())
+    rules
+        .iter()
+        .fold(text, |text, (pattern, by)| Regex::new(pattern).unwrap().replace_all(&text, *by).into_owned())
 }
 
 fn difference(expected: &str, found: &str) -> String {
     let (expected, found): (Vec<_>, Vec<_>) = (expected.lines().collect(), found.lines().collect());
     let at = expected.iter().zip(&found).take_while(|(a, b)| a == b).count();
-    let part = |lines: &[&str]| lines.iter().skip(at).take(25).map(|line| format!("  {line}\n")).collect::<String>();
+    let part =
+        |lines: &[&str]| lines.iter().skip(at).take(25).map(|line| format!("  {line}\n")).collect::<String>();
     format!("differs from line {} on\nexpected:\n{}found:\n{}", at + 1, part(&expected), part(&found))
 }
 
@@ -101,10 +109,13 @@ pub fn busybox_root(root: &Path) {
     fs::create_dir_all(root.join("bin")).unwrap();
     fs::create_dir_all(root.join("etc")).unwrap();
     fs::copy("/bin/busybox", root.join("bin/busybox")).expect("busybox-static is installed");
-    for name in ["sh", "true", "false", "cat", "ls", "cp", "mkdir", "echo", "sleep", "touch", "rm", "id", "env", "seq"] {
+    for name in [
+        "sh", "true", "false", "cat", "ls", "cp", "mkdir", "echo", "sleep", "touch", "rm", "id", "env", "seq",
+    ] {
         std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).unwrap();
     }
-    fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n").unwrap();
+    fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n")
+        .unwrap();
     fs::write(root.join("etc/group"), "root:x:0:\nnogroup:x:65534:\n").unwrap();
 }
 

@@ -561,7 +561,7 @@ fn a_full_disk_is_said() {
         // What it wrote is gone: there is room again.
         let fine = run(&mut graph, base, "dd if=/dev/zero of=/big bs=1M count=4").unwrap();
         bench.try_solve(&engine, &graph, fine).unwrap();
-        let file = graph.file(None, vec![mkfile("/big", &"x".repeat(32 << 20))]);
+        let file = graph.file(None, vec![mkfile("/big", &"x".repeat(17 << 20))]);
         let Err(SolveError::Vertex { failed, .. }) = bench.try_solve(&engine, &graph, file) else {
             panic!("it fails")
         };

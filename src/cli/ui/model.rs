@@ -115,7 +115,15 @@ impl Model {
         if idx == next {
             let (name, state) = (one_line(name), State::Running);
             let (tail, transfers) = (Vec::new(), Vec::new());
-            self.steps.push(Step { number: next + 1, name, started: at, completed: None, state, tail, transfers });
+            self.steps.push(Step {
+                number: next + 1,
+                name,
+                started: at,
+                completed: None,
+                state,
+                tail,
+                transfers,
+            });
         }
         idx
     }
@@ -156,7 +164,11 @@ fn skip_escape(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
 /// `1.2s`, `1m 4s`.
 pub(super) fn duration(time: Duration) -> String {
     let seconds = time.as_secs_f64();
-    if seconds < 60.0 { format!("{seconds:.1}s") } else { format!("{}m {:.0}s", time.as_secs() / 60, seconds % 60.0) }
+    if seconds < 60.0 {
+        format!("{seconds:.1}s")
+    } else {
+        format!("{}m {:.0}s", time.as_secs() / 60, seconds % 60.0)
+    }
 }
 
 /// `12.3MB`, in powers of ten as registries count.

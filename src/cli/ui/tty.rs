@@ -65,7 +65,8 @@ impl Tty {
         let elapsed = now.duration_since(self.started).unwrap_or_default();
         let n_steps = self.model.steps.len();
         let head = format!("[+] Building {} ({}/{n_steps})", duration(elapsed), self.model.n_finished());
-        let running: Vec<&Step> = self.model.steps.iter().filter(|step| step.state == State::Running).collect();
+        let running: Vec<&Step> =
+            self.model.steps.iter().filter(|step| step.state == State::Running).collect();
         let room = height.saturating_sub(1);
         let n_running = running.len().min(room);
         let n_logs = (room - n_running).checked_div(n_running.max(1)).unwrap_or(0).min(LOG_LINES);

@@ -8,8 +8,9 @@ use super::config::{LayerFacts, config_bytes};
 use super::spec::{AnnotationPlace, ImageOptions, MediaTypes};
 use super::{ExportError, ExportImage, ExportItem, ExportKind, ExportedImage, json};
 use crate::base::{Digest, Platform};
+use crate::engine::registry::chain_id;
 use crate::engine::registry::document::{Descriptor, Index, Manifest, media};
-use crate::store::{BlobDescriptor, Compression, Existing, LayerId, Store, StoreError};
+use crate::store::{BlobDescriptor, Compression, Existing, LayerId, Snapshot, Store, StoreError};
 
 /// What an item is in an OCI layout: its root and all that the root leads to.
 pub(super) struct Artifact {
@@ -47,6 +48,40 @@ pub fn describe(
             Artifact::of(store, item, options, "oci").map(|artifact| Some(artifact.exported(&item.name)))
         }
     }
+}
+
+/// What a result is called without being exported: for an image the digest of its config (what docker calls the image
+/// ID), for an index a digest over those of its images, for files the chain ID of their layers.
+///
+/// Only hashes what was never hashed before. `None` for a tree without layers.
+pub fn identify(store: &Store, item: &ExportItem) -> Result<Option<Digest>, ExportError> {
+    let failed = |source| ExportError::Store { item: item.name.clone(), source: Box::new(source) };
+    match &item.kind {
+        ExportKind::Fs(tree) => {
+            let facts = layer_facts(store, tree).map_err(failed)?;
+            Ok(chain_id(facts.iter().map(|layer| &layer.diff_id)))
+        }
+        ExportKind::Image(image) => image_id(store, image).map(Some).map_err(failed),
+        ExportKind::Index { images, .. } => {
+            let ids = images.iter().map(|image| image_id(store, image)).collect::<Result<Vec<_>, _>>();
+            let ids: Vec<String> = ids.map_err(failed)?.iter().map(Digest::to_string).collect();
+            Ok(Some(Digest::of(ids.join("\n"))))
+        }
+    }
+}
+
+fn image_id(store: &Store, image: &ExportImage) -> Result<Digest, StoreError> {
+    let facts = layer_facts(store, &image.snapshot)?;
+    Ok(Digest::of(config_bytes(&image.config, &facts, None)))
+}
+
+fn layer_facts(store: &Store, tree: &Snapshot) -> Result<Vec<LayerFacts>, StoreError> {
+    let facts = |layer: &LayerId| {
+        let info = store.layer(*layer)?.ok_or(StoreError::NoLayer { layer: *layer })?;
+        let (created_at, description) = (info.created_at, info.description);
+        Ok(LayerFacts { diff_id: store.diff_id(*layer)?, created_at, description })
+    };
+    tree.layers.par_iter().map(facts).collect()
 }
 
 impl Artifact {

@@ -76,7 +76,19 @@ pub(super) fn export_dir(
     let target = if is_new { temporary_path(dest) } else { dest.clone() };
     let written = places(items).iter().try_for_each(|place| write_place(store, place, &target));
     let published = written.and_then(|()| match is_new {
-        true => fs::rename(&target, dest).at("rename a finished directory to", dest),
+        true => match fs::rename(&target, dest) {
+            // Another build made the directory meanwhile: its files are replaced one by one, as in any that is there.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists
+                ) =>
+            {
+                let _ = fs::remove_dir_all(&target);
+                places(items).iter().try_for_each(|place| write_place(store, place, dest))
+            }
+            renamed => renamed.at("rename a finished directory to", dest),
+        },
         false => Ok(()),
     });
     if published.is_err() && is_new {

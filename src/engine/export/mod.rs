@@ -26,7 +26,7 @@ use crate::graph::ir::ImageConfig;
 use crate::store::{Snapshot, Store};
 
 pub use error::ExportError;
-pub use image::describe;
+pub use image::{describe, identify};
 pub use spec::{
     Annotation, AnnotationPlace, Dest, Format, ImageOptions, MediaTypes, OutputSpec, SpecError, parse,
     read_epoch,

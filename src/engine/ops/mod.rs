@@ -10,7 +10,6 @@ use std::sync::{Arc, OnceLock};
 use futures_util::future::BoxFuture;
 
 use super::content_hash::HashTree;
-use super::event::EventSink;
 use super::exec::Runner;
 use super::solver::{self, CacheMap, ExecCtx, InputRule, Slot};
 use super::source::{Progress, Resolved, Source, SourceCtx, SourceError};
@@ -38,8 +37,6 @@ pub struct Build {
     pub sources: Vec<Arc<dyn Source>>,
     /// The machine's own platform.
     pub machine: Platform,
-    /// Takes what happens.
-    pub events: EventSink,
 }
 
 /// What a source's identifier stands for, once that is known; shared with the ops that read it.

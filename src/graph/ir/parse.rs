@@ -20,7 +20,7 @@ pub struct ParseError {
 ///
 /// # Errors
 /// When a line is not in the form, refers to a vertex that does not stand before it, or the graph breaks a rule of
-/// [`verify`](super::verify).
+/// [`super::verify`].
 pub fn parse(text: &str) -> Result<(Graph, Vec<Tree>), ParseError> {
     let mut graph = Graph::new();
     let mut roots = Vec::new();

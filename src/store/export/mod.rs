@@ -1,6 +1,7 @@
 //! Trees and layers out of the store: layer archives, their blobs, and whole trees as one archive.
 
 mod blob;
+mod diff_id;
 mod layer_tar;
 mod tree_tar;
 
