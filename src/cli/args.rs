@@ -62,6 +62,15 @@ pub(crate) struct Inputs {
     pub(crate) store: PathBuf,
 }
 
+/// What commands are given that no file of the program holds.
+#[derive(Debug, Args)]
+pub(crate) struct Secrets {
+    /// A secret for commands that ask for it: `id=token,src=FILE` or `id=token,env=VARIABLE`; only `id=token` is the
+    /// variable of that name, else the file
+    #[arg(long = "secret", value_name = "id=ID[,src=FILE|,env=VARIABLE]")]
+    pub(crate) secrets: Vec<String>,
+}
+
 /// How errors are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
@@ -98,6 +107,10 @@ pub(crate) struct Build {
     #[command(flatten)]
     #[allow(missing_docs, reason = "see the type")]
     pub(crate) inputs: Inputs,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub(crate) secrets: Secrets,
 
     /// Where results go: `dir`, `type=oci|docker|tar|local,dest=PATH`; `-` is stdout. Without it, targets declared
     /// with `-> "dir"` go there and the others stay in the store

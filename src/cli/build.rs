@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::base::{Platform, Report, SourceMap};
+use crate::base::{Report, SourceMap};
 use crate::cli::args::{self, Format};
 use crate::cli::failure::{self, Context};
 use crate::cli::program::{self, Program};
 use crate::cli::resolver::Resolver;
+use crate::cli::secret::Secrets;
 use crate::cli::session::LocalSession;
 use crate::cli::ui::Ui;
 use crate::cli::{Failure, print_reports};
@@ -21,7 +22,7 @@ use crate::engine::export::{
 use crate::engine::solver::Limits;
 use crate::engine::{CacheMode, Engine, SolveError, SolveRequest, SolveStats};
 use crate::graph::ir::outputs::ImageOutput;
-use crate::graph::ir::{Edge, Graph, ImageConfig, Output, OutputKind, Tree};
+use crate::graph::ir::{Edge, Graph, Output, OutputKind, Tree};
 use crate::graph::passes;
 use crate::lang::eval::list_targets;
 use crate::session::Session;
@@ -34,6 +35,7 @@ const TERMINATED: u8 = 143;
 /// Runs the verb.
 pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
     let spec = args.output.as_deref().map(output_spec).transpose()?;
+    let secrets = Secrets::read(&args.secrets.secrets)?;
     let program = Program::find(&args.selection)?;
     let mut checked = program.check();
     let Some(hir) = checked.program.take() else {
@@ -44,7 +46,7 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
         return list(&list_targets(&hir), args.format);
     }
     let runtime = runtime()?;
-    let session: Arc<dyn Session> = Arc::new(LocalSession::new(&program.root));
+    let session: Arc<dyn Session> = Arc::new(LocalSession::new(&program.root, secrets));
     let limits = args.jobs.map(|jobs| Limits { commands: jobs.max(1), ..default_limits() });
     let resolver = Resolver::new(
         args.inputs.store.clone(),
@@ -86,13 +88,13 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
             return Err(Failure::new(checked.sources, reports));
         }
     };
-    let items = items(outputs, &solved.trees);
-    let exported = plan.run(engine, &items)?;
+    let built = built(outputs, &solved.trees);
+    let exported = plan.run(engine, &built)?;
     if let Some(path) = &args.metadata_file {
         write_metadata(path, &exported)?;
     }
     if args.progress != args::Progress::Quiet {
-        summary(engine, &items, &exported, &solved.stats)?;
+        summary(engine, &built, &exported, &solved.stats)?;
     }
     Ok(())
 }
@@ -214,30 +216,34 @@ fn stopped() -> Report {
     Report::error("bkl::stopped", "stopped; everything that was finished is kept")
 }
 
+/// What became of an output: its trees, or nothing for a check.
+struct Built {
+    name: String,
+    item: Option<ExportItem>,
+}
+
 /// The outputs with their trees.
-fn items(outputs: Vec<Output>, trees: &[Snapshot]) -> Vec<ExportItem> {
+fn built(outputs: Vec<Output>, trees: &[Snapshot]) -> Vec<Built> {
     let mut trees = trees.iter().cloned();
     let mut next = || trees.next().expect("there is a tree per root, in the same order");
-    let mut image =
-        |image: ImageOutput| ExportImage { snapshot: next(), config: image.config, tags: image.tags };
     outputs
         .into_iter()
         .map(|output| {
+            let mut image =
+                |image: ImageOutput| ExportImage { snapshot: next(), config: image.config, tags: image.tags };
             let kind = match output.kind {
-                OutputKind::Image(it) => ExportKind::Image(Box::new(image(*it))),
+                OutputKind::Image(it) => Some(ExportKind::Image(Box::new(image(*it)))),
                 OutputKind::Index { images, tags } => {
-                    ExportKind::Index { images: images.into_iter().map(&mut image).collect(), tags }
+                    Some(ExportKind::Index { images: images.into_iter().map(image).collect(), tags })
                 }
-                OutputKind::Fs(_) | OutputKind::Check(_) => ExportKind::Fs(
-                    image(ImageOutput {
-                        tree: None,
-                        config: ImageConfig::scratch(Platform::host()),
-                        tags: Vec::new(),
-                    })
-                    .snapshot,
-                ),
+                OutputKind::Fs(_) => Some(ExportKind::Fs(next())),
+                OutputKind::Check(_) => {
+                    next();
+                    None
+                }
             };
-            ExportItem { name: output.name, kind }
+            let item = kind.map(|kind| ExportItem { name: output.name.clone(), kind });
+            Built { name: output.name, item }
         })
         .collect()
 }
@@ -253,10 +259,17 @@ struct ExportPlan {
 /// What became of an output.
 struct Exported {
     name: String,
-    /// Where it was written; `None`: it is in the store.
-    dest: Option<String>,
-    /// Its digests, when it is an image.
-    image: Option<ExportedImage>,
+    became: Became,
+}
+
+/// Where a result is.
+enum Became {
+    /// A check: it succeeded.
+    Checked,
+    /// Only in the store.
+    Stored,
+    /// Written there; with its digests, when it is an image.
+    Written(String, Option<ExportedImage>),
 }
 
 impl ExportPlan {
@@ -286,41 +299,43 @@ impl ExportPlan {
         Ok(ExportPlan { all: spec, folders })
     }
 
-    fn run(self, engine: &Engine, items: &[ExportItem]) -> Result<Vec<Exported>, Report> {
+    fn run(self, engine: &Engine, built: &[Built]) -> Result<Vec<Exported>, Report> {
         let store = engine.store();
         let mut stdout = io::stdout().lock();
         if let Some(spec) = &self.all {
-            let report = export::export(store, items, spec, &mut stdout)
-                .map_err(|error| export_report(&error, store.root()))?;
+            // No check is among them: that was refused.
+            let items: Vec<ExportItem> = built.iter().filter_map(|built| built.item.clone()).collect();
+            let report = export::export(store, &items, spec, &mut stdout)
+                .map_err(|error| export_report(&error, engine.store().root()))?;
             let dest = match &spec.dest {
                 Dest::Stdout => "stdout".to_owned(),
                 Dest::Path(path) => path.display().to_string(),
             };
-            let exported = items.iter().map(|item| {
+            let exported = items.into_iter().map(|item| {
                 let image = report.images.iter().find(|image| image.name == item.name).cloned();
-                Exported { name: item.name.clone(), dest: Some(dest.clone()), image }
+                Exported { name: item.name, became: Became::Written(dest.clone(), image) }
             });
             return Ok(exported.collect());
         }
         let mut done = Vec::new();
-        for (item, folder) in items.iter().zip(self.folders) {
-            let dest = match folder {
-                Some(folder) => {
+        for (Built { name, item }, folder) in built.iter().zip(self.folders) {
+            let became = match (item, folder) {
+                (None, _) => Became::Checked,
+                (Some(_), None) => Became::Stored,
+                (Some(item), Some(folder)) => {
                     let spec = OutputSpec {
                         format: export::Format::Local,
                         dest: Dest::Path(folder.clone()),
                         as_dir: false,
                         image: ImageOptions::default(),
                     };
-                    let files = ExportItem { name: item.name.clone(), kind: files_of(&item.kind) };
+                    let files = ExportItem { name: name.clone(), kind: files_of(&item.kind) };
                     export::export(store, &[files], &spec, &mut stdout)
-                        .map_err(|error| export_report(&error, store.root()))?;
-                    Some(folder.display().to_string())
+                        .map_err(|error| export_report(&error, engine.store().root()))?;
+                    Became::Written(folder.display().to_string(), None)
                 }
-                None => None,
             };
-            let image = None;
-            done.push(Exported { name: item.name.clone(), dest, image });
+            done.push(Exported { name: name.clone(), became });
         }
         Ok(done)
     }
@@ -332,12 +347,16 @@ fn refuse_unfit(outputs: &[Output], spec: &OutputSpec) -> Result<(), Report> {
     for output in outputs {
         match &output.kind {
             OutputKind::Check(_) => {
-                return Err(Report::error(
-                    "bkl::bad_output",
-                    format!("`{}` is a check and gives no files", output.name),
-                )
-                .label(output.span, "nothing to export")
-                .help("build it without `-o`"));
+                let files = outputs.iter().filter(|it| !matches!(it.kind, OutputKind::Check(_)));
+                let files: Vec<&str> = files.map(|it| it.name.as_str()).collect();
+                let help = match files.as_slice() {
+                    [] => "leave `-o` away: the check runs, and says `ok`".to_owned(),
+                    files => format!("name what is to be written: {}", files.join(" ")),
+                };
+                let message = format!("`{}` is a check and gives no files", output.name);
+                return Err(Report::error("bkl::bad_output", message)
+                    .label(output.span, "a check only succeeds or fails")
+                    .help(help));
             }
             OutputKind::Fs(_) if wants_images => {
                 let form = spec.format.name();
@@ -375,20 +394,24 @@ fn export_report(error: &export::ExportError, store_root: &Path) -> Report {
 /// One line per output, with its digest and where it went, and what it took.
 fn summary(
     engine: &Engine,
-    items: &[ExportItem],
+    built: &[Built],
     exported: &[Exported],
     stats: &SolveStats,
 ) -> Result<(), Report> {
     let mut lines = String::new();
-    for (item, it) in items.iter().zip(exported) {
-        let digest = match &it.image {
-            Some(image) => Some(image.digest),
-            None => export::identify(engine.store(), item)
-                .map_err(|error| export_report(&error, engine.store().root()))?,
+    for it in exported {
+        let digest = || -> Result<String, Report> {
+            let item = built.iter().find(|built| built.name == it.name).and_then(|built| built.item.as_ref());
+            let digest = item.map(|item| export::identify(engine.store(), item)).transpose();
+            let digest = digest.map_err(|error| export_report(&error, engine.store().root()))?.flatten();
+            Ok(digest.map_or_else(|| "empty".to_owned(), |digest| digest.to_string()))
         };
-        let digest = digest.map_or_else(|| "empty".to_owned(), |digest| digest.to_string());
-        let dest = it.dest.as_ref().map(|dest| format!("  -> {dest}")).unwrap_or_default();
-        lines += &format!("{}  {digest}{dest}\n", it.name);
+        lines += &match &it.became {
+            Became::Checked => format!("{}  ok\n", it.name),
+            Became::Stored => format!("{}  {}\n", it.name, digest()?),
+            Became::Written(dest, Some(image)) => format!("{}  {}  -> {dest}\n", it.name, image.digest),
+            Became::Written(dest, None) => format!("{}  {}  -> {dest}\n", it.name, digest()?),
+        };
     }
     let n_run = stats.n_executed + stats.n_fetched;
     lines += &format!("{} steps: {n_run} run, {} cached\n", stats.n_vertices, stats.n_cached);
@@ -402,7 +425,11 @@ fn write_metadata(path: &Path, exported: &[Exported]) -> Result<(), Report> {
     let targets: serde_json::Map<String, serde_json::Value> = exported
         .iter()
         .map(|it| {
-            let image = it.image.as_ref().map(|image| {
+            let image = match &it.became {
+                Became::Written(_, image) => image.as_ref(),
+                Became::Checked | Became::Stored => None,
+            };
+            let image = image.map(|image| {
                 json!({
                     "containerimage.digest": image.digest,
                     "containerimage.config.digest": image.platforms.first().map(|(_, _, config)| config),

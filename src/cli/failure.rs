@@ -79,6 +79,14 @@ fn explain(failed: &FailedVertex, context: &Context<'_>) -> (Report, &'static st
                 if matches!(error, RunError::Environment { .. }) { "bkl::environment" } else { "bkl::run" };
             (Report::error(code, message).maybe_help(error.help().map(str::to_owned)), "needed by this step")
         }
+        OpError::Exec(ExecError::NoSecret { id }) => (
+            Report::error("bkl::no_secret", format!("the secret `{id}` is not given to this build"))
+                .help(format!("give it with `--secret id={id},src=FILE` or `--secret id={id},env=VARIABLE`")),
+            "this step asks for it",
+        ),
+        OpError::Exec(ExecError::Session(error)) => {
+            (Report::error("bkl::secret", with_causes(error)), "needed by this step")
+        }
         OpError::Exec(ExecError::Store(error)) | OpError::Store(error) => {
             (store(error, context.store_root), "needed by this step")
         }

@@ -7,7 +7,9 @@ mod lock;
 mod lower;
 mod program;
 mod resolver;
+mod secret;
 mod session;
+mod tracked;
 mod ui;
 
 use std::io::{self, IsTerminal, Write};

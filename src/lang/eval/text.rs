@@ -145,6 +145,7 @@ impl Evaluator<'_> {
             | Value::Fs(_)
             | Value::Image(_)
             | Value::Index(_)
+            | Value::Check(_)
             | Value::Mount(_)
             | Value::Out(_)
             | Value::Secret(_)
