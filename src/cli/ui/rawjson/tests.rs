@@ -1,3 +1,4 @@
+//! What clients of the status messages rely on.
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
