@@ -85,7 +85,9 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
         }
         Err(Stopped::Error(error)) => {
             let log_path = |failed: &crate::engine::FailedVertex| engine.store().log_path(&failed.digest);
-            let context = Context { sources: &checked.sources, graph: &graph, log_path: &log_path };
+            let store_root = engine.store().root();
+            let context =
+                Context { sources: &checked.sources, graph: &graph, store_root, log_path: &log_path };
             let reports = failure::reports(&error, &context);
             return Err(Failure::new(checked.sources, reports));
         }
@@ -307,8 +309,8 @@ impl ExportPlan {
         if let Some(spec) = &self.all {
             // No check is among them: that was refused.
             let items: Vec<ExportItem> = built.iter().filter_map(|built| built.item.clone()).collect();
-            let report =
-                export::export(store, &items, spec, &mut stdout).map_err(|error| export_report(&error))?;
+            let report = export::export(store, &items, spec, &mut stdout)
+                .map_err(|error| export_report(&error, engine.store().root()))?;
             let dest = match &spec.dest {
                 Dest::Stdout => "stdout".to_owned(),
                 Dest::Path(path) => path.display().to_string(),
@@ -333,7 +335,7 @@ impl ExportPlan {
                     };
                     let files = ExportItem { name: name.clone(), kind: files_of(&item.kind) };
                     export::export(store, &[files], &spec, &mut stdout)
-                        .map_err(|error| export_report(&error))?;
+                        .map_err(|error| export_report(&error, engine.store().root()))?;
                     Became::Written(folder.display().to_string(), None)
                 }
             };
@@ -384,9 +386,11 @@ fn files_of(kind: &ExportKind) -> ExportKind {
     }
 }
 
-fn export_report(error: &export::ExportError) -> Report {
+fn export_report(error: &export::ExportError, store_root: &Path) -> Report {
     match error {
-        export::ExportError::Store { source, .. } if source.is_no_space() => failure::store(source),
+        export::ExportError::Store { source, .. } if source.is_no_space() => {
+            failure::store(source, store_root)
+        }
         _ => error.report(),
     }
 }
@@ -399,21 +403,19 @@ fn summary(
     stats: &SolveStats,
 ) -> Result<(), Report> {
     let mut lines = String::new();
-    for (Built { item, .. }, Exported { name, became }) in built.iter().zip(exported) {
-        let Some(item) = item else {
-            lines += &format!("{name}  ok\n");
-            continue;
+    for it in exported {
+        let digest = || -> Result<String, Report> {
+            let item = built.iter().find(|built| built.name == it.name).and_then(|built| built.item.as_ref());
+            let digest = item.map(|item| export::identify(engine.store(), item)).transpose();
+            let digest = digest.map_err(|error| export_report(&error, engine.store().root()))?.flatten();
+            Ok(digest.map_or_else(|| "empty".to_owned(), |digest| digest.to_string()))
         };
-        let digest = match became {
-            Became::Written(_, Some(image)) => Some(image.digest),
-            _ => export::identify(engine.store(), item).map_err(|error| export_report(&error))?,
+        lines += &match &it.became {
+            Became::Checked => format!("{}  ok\n", it.name),
+            Became::Stored => format!("{}  {}\n", it.name, digest()?),
+            Became::Written(dest, Some(image)) => format!("{}  {}  -> {dest}\n", it.name, image.digest),
+            Became::Written(dest, None) => format!("{}  {}  -> {dest}\n", it.name, digest()?),
         };
-        let digest = digest.map_or_else(|| "empty".to_owned(), |digest| digest.to_string());
-        let dest = match became {
-            Became::Written(dest, _) => format!("  -> {dest}"),
-            Became::Checked | Became::Stored => String::new(),
-        };
-        lines += &format!("{name}  {digest}{dest}\n");
     }
     let n_run = stats.n_executed + stats.n_fetched;
     lines += &format!("{} steps: {n_run} run, {} cached\n", stats.n_vertices, stats.n_cached);

@@ -47,7 +47,8 @@ impl Resolver {
             return Ok(engine);
         }
         let config = EngineConfig { limits: self.limits, ..EngineConfig::default() };
-        let engine = Engine::open(&self.store_root, config).map_err(|error| failure::store(&error))?;
+        let engine = Engine::open(&self.store_root, config)
+            .map_err(|error| failure::store(&error, &self.store_root))?;
         let notices: Vec<Report> = engine
             .store()
             .notices()
@@ -68,7 +69,7 @@ impl Resolver {
         locked: bool,
     ) -> Vec<Result<Answer, Report>> {
         let here =
-            |need: &Need| self.answer_from_disk(&need.request).or_else(|| from_lock(&need.request, lock).map(Ok));
+            |need: &Need| self.read_disk(&need.request).or_else(|| from_lock(&need.request, lock).map(Ok));
         let known: Vec<Option<Result<Answer, Report>>> = needs.iter().map(here).collect();
         if known.iter().all(Option::is_some) {
             return known.into_iter().flatten().collect();
@@ -96,7 +97,7 @@ impl Resolver {
     }
 
     /// The answer to what is asked of the program's folder.
-    fn answer_from_disk(&self, request: &Request) -> Option<Result<Answer, Report>> {
+    fn read_disk(&self, request: &Request) -> Option<Result<Answer, Report>> {
         let root = || self.session.local_dir(".").unwrap_or_default();
         match request {
             Request::Read { path } => Some(tracked::read(&root(), path).map(Answer::Text)),

@@ -123,7 +123,10 @@ fn run_checks(
         }
         Err(Stopped::Error(error)) => {
             let log_path = |failed: &crate::engine::FailedVertex| engine.store().log_path(&failed.digest);
-            Ok(failure::reports(&error, &Context { sources, graph: &graph, log_path: &log_path }))
+            Ok(failure::reports(
+                &error,
+                &Context { sources, graph: &graph, log_path: &log_path, store_root: engine.store().root() },
+            ))
         }
     }
 }
