@@ -2,9 +2,14 @@
 
 mod args;
 mod build;
+mod doc;
+mod explain;
 mod failure;
+mod fmt;
+mod init;
 mod lock;
 mod lower;
+mod man;
 mod program;
 mod resolver;
 mod session;
@@ -15,8 +20,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::base::report::{self, Report, Severity, Style};
 use crate::base::SourceMap;
+use crate::base::report::{self, Report, Severity, Style};
 
 /// Widest a report is drawn.
 const MAX_WIDTH: usize = 110;
@@ -47,11 +52,23 @@ pub fn main() -> ExitCode {
         args::Command::Build(build) => build.format,
         args::Command::Check(check) => check.format,
         args::Command::Lower(lower) => lower.format,
+        args::Command::Fmt(fmt) => fmt.format,
+        args::Command::Explain(_)
+        | args::Command::Doc(_)
+        | args::Command::Init(_)
+        | args::Command::Completions(_)
+        | args::Command::Man(_) => args::Format::Human,
     };
     let done = match &cli.command {
         args::Command::Build(args) => build::run(args),
         args::Command::Check(args) => check(args),
         args::Command::Lower(args) => lower::run(args),
+        args::Command::Fmt(args) => fmt::run(args),
+        args::Command::Explain(args) => explain::run(args),
+        args::Command::Doc(args) => doc::run(args),
+        args::Command::Init(args) => init::run(args),
+        args::Command::Completions(args) => man::completions(args),
+        args::Command::Man(args) => man::pages(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,6 +5,7 @@ mod build;
 mod cli;
 mod eval;
 mod exec;
+mod explain;
 mod export;
 mod fuzz;
 mod golden;
@@ -25,6 +26,7 @@ fn main() {
     trials.extend(cli::trials());
     trials.extend(eval::trials());
     trials.extend(exec::trials());
+    trials.extend(explain::trials());
     trials.extend(export::trials());
     trials.extend(fuzz::trials());
     trials.extend(golden::trials());
