@@ -27,6 +27,18 @@ pub(crate) enum Command {
     Test(Test),
     /// Show what would be built: LLB for buildctl, JSON, or a graph for Graphviz
     Lower(Lower),
+    /// Put programs into the one layout; comments stay, and nothing but the layout changes
+    Fmt(Fmt),
+    /// Say what a diagnostic's code means, with a wrong and a right program; without a code, list them
+    Explain(Explain),
+    /// Print the reference of a module: its types, functions, parameters and targets with their docs
+    Doc(Doc),
+    /// Write a first build.bkl and .bklignore
+    Init(Init),
+    /// Print a completion script for a shell
+    Completions(Completions),
+    /// Write the manual pages
+    Man(Man),
 }
 
 /// What names a program and its targets; shared by the verbs.
@@ -262,4 +274,91 @@ pub(crate) struct Lower {
     /// How errors are printed
     #[arg(long, value_enum, default_value = "human")]
     pub(crate) format: Format,
+}
+
+/// `bkl fmt`
+#[derive(Debug, Args)]
+pub(crate) struct Fmt {
+    /// Programs, and folders whose .bkl files are meant; build.bkl when not given
+    #[arg(value_name = "FILE | FOLDER")]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// Change nothing: name the files that are not formatted, and fail if there are some
+    #[arg(long)]
+    pub(crate) check: bool,
+
+    /// Read a program from stdin and print it
+    #[arg(long, conflicts_with = "files")]
+    pub(crate) stdin: bool,
+
+    /// How errors are printed
+    #[arg(long, value_enum, default_value = "human")]
+    pub(crate) format: Format,
+}
+
+/// `bkl explain`
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// A code as diagnostics print it: `bkl::type_mismatch`, or `type_mismatch`
+    pub(crate) code: Option<String>,
+}
+
+/// What `bkl doc` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DocFormat {
+    /// Markdown
+    Markdown,
+    /// One page of HTML that needs no other file
+    Html,
+}
+
+/// `bkl doc`
+#[derive(Debug, Args)]
+pub(crate) struct Doc {
+    /// A program, or a module of the library: `std/go`; build.bkl when not given
+    #[arg(value_name = "PROGRAM | std/NAME")]
+    pub(crate) module: Option<String>,
+
+    /// What to write
+    #[arg(long, value_enum, default_value = "markdown")]
+    pub(crate) format: DocFormat,
+
+    /// Write a file into this folder instead of printing
+    #[arg(short = 'o', long = "output", value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// `bkl init`
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// Where to; the current folder when not given
+    #[arg(value_name = "FOLDER", default_value = ".")]
+    pub(crate) folder: PathBuf,
+}
+
+/// `bkl completions`
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: Shell,
+}
+
+/// Shells there are completion scripts for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shell {
+    /// bash
+    Bash,
+    /// zsh
+    Zsh,
+    /// fish
+    Fish,
+}
+
+/// `bkl man`
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// The folder to write bkl.1, bkl-build.1 and so on into; it is made when missing
+    #[arg(short = 'o', long = "output", value_name = "DIR")]
+    pub(crate) output: PathBuf,
 }

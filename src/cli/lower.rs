@@ -138,7 +138,7 @@ fn random_id() -> String {
 }
 
 /// Writes data to stdout; a closed pipe is no error worth a report.
-fn write_stdout(bytes: &[u8]) -> Result<(), Failure> {
+pub(super) fn write_stdout(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Report::error(

@@ -2,10 +2,15 @@
 
 mod args;
 mod build;
+mod doc;
 mod emulation;
+mod explain;
 mod failure;
+mod fmt;
+mod init;
 mod lock;
 mod lower;
+mod man;
 mod program;
 mod resolver;
 mod secret;
@@ -56,12 +61,24 @@ pub fn main() -> ExitCode {
         args::Command::Check(check) => check.format,
         args::Command::Lower(lower) => lower.format,
         args::Command::Test(test) => test.format,
+        args::Command::Fmt(fmt) => fmt.format,
+        args::Command::Explain(_)
+        | args::Command::Doc(_)
+        | args::Command::Init(_)
+        | args::Command::Completions(_)
+        | args::Command::Man(_) => args::Format::Human,
     };
     let done = match &cli.command {
         args::Command::Build(args) => build::run(args),
         args::Command::Check(args) => check(args),
         args::Command::Lower(args) => lower::run(args),
         args::Command::Test(args) => test::run(args),
+        args::Command::Fmt(args) => fmt::run(args),
+        args::Command::Explain(args) => explain::run(args),
+        args::Command::Doc(args) => doc::run(args),
+        args::Command::Init(args) => init::run(args),
+        args::Command::Completions(args) => man::completions(args),
+        args::Command::Man(args) => man::pages(args),
     };
     let code = match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -85,7 +102,14 @@ fn results_on_stdout(command: &args::Command) -> bool {
             build.list || build.output.as_ref().is_some_and(stdout)
         }
         args::Command::Lower(lower) => lower.output.is_none(),
-        args::Command::Check(_) | args::Command::Test(_) => false,
+        // Their results are on stdout.
+        args::Command::Explain(_)
+        | args::Command::Doc(_)
+        | args::Command::Completions(_)
+        | args::Command::Test(_) => true,
+        args::Command::Check(_) | args::Command::Fmt(_) | args::Command::Init(_) | args::Command::Man(_) => {
+            false
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bkl::base::{Severity, SourceMap, report};
 use bkl::lang::hir::Origin;
+use bkl::lang::syntax::format;
 use bkl::lang::{Entry, ModuleSource, ModuleText, load_and_check};
 use libtest_mimic::Trial;
 
@@ -17,6 +18,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             let name = format!("golden::{area}::{name}");
             trials.push(crate::trial(name, move || check(&case)));
         }
+    }
+    for case in cases("format") {
+        let name = case.file_stem().and_then(|it| it.to_str()).expect("case names are text");
+        let name = format!("golden::format::{name}");
+        trials.push(crate::trial(name, move || formatted(&case)));
     }
     trials.push(crate::trial("golden::diagnostics::complete", every_expectation_has_its_case));
     trials
@@ -81,6 +87,21 @@ fn diagnosed(case: &Path) {
         fs::read_to_string(&expected).unwrap_or_else(|error| panic!("{}: {error}", expected.display()));
     assert!(!rendered.is_empty(), "nothing is wrong with {}", case.display());
     assert!(rendered == text, "expected:\n{text}\nfound:\n{rendered}");
+}
+
+/// A program of `format/` is laid out as the text beside it.
+fn formatted(case: &Path) {
+    let mut sources = SourceMap::default();
+    let file = sources.add("case.bkl", fs::read_to_string(case).unwrap());
+    let found =
+        format::format(sources.file(file)).unwrap_or_else(|error| panic!("{error}: {:?}", error.reports()));
+    let expected = case.with_extension("out");
+    if std::env::var_os("BKL_UPDATE").is_some() {
+        fs::write(&expected, &found).unwrap();
+    }
+    let text =
+        fs::read_to_string(&expected).unwrap_or_else(|error| panic!("{}: {error}", expected.display()));
+    assert!(found == text, "expected:\n{text}\nfound:\n{found}");
 }
 
 fn every_expectation_has_its_case() {

@@ -6,6 +6,7 @@ mod cli;
 mod docs;
 mod eval;
 mod exec;
+mod explain;
 mod export;
 mod fuzz;
 mod golden;
@@ -28,6 +29,7 @@ fn main() {
     trials.extend(docs::trials());
     trials.extend(eval::trials());
     trials.extend(exec::trials());
+    trials.extend(explain::trials());
     trials.extend(export::trials());
     trials.extend(fuzz::trials());
     trials.extend(golden::trials());

@@ -5,6 +5,7 @@ mod build;
 mod build_expr;
 mod dedent;
 mod error;
+pub mod format;
 mod grammar;
 mod parse;
 mod scan;
