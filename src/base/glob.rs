@@ -249,6 +249,38 @@ impl Patterns {
     }
 }
 
+/// One pattern that whole paths are held against: moby's, so that `**` stands for any number of directories, but what
+/// lies below a match is none itself.
+#[derive(Debug)]
+pub struct PathGlob(Pattern);
+
+impl PathGlob {
+    /// Reads a pattern.
+    pub fn new(text: &str) -> Result<PathGlob, GlobError> {
+        let mut patterns = Patterns::new(&[text])?.patterns;
+        match patterns.pop() {
+            Some(pattern) if !pattern.is_exception => Ok(PathGlob(pattern)),
+            Some(_) => {
+                let reason = "an exception needs other patterns before it";
+                Err(GlobError::Syntax { pattern: text.to_owned(), reason })
+            }
+            None => Err(GlobError::Syntax { pattern: text.to_owned(), reason: "it is empty" }),
+        }
+    }
+
+    /// Whether the pattern matches all of `path`, which is relative and clean.
+    pub fn matches(&self, path: &str) -> bool {
+        self.0.matches(path)
+    }
+
+    /// Whether something below the directory `dir` may match.
+    pub fn may_match_below(&self, dir: &str) -> bool {
+        let literal = split_wildcard(&self.0.text).0;
+        let below = format!("{dir}/");
+        literal.contains('\\') || literal.starts_with(&below) || below.starts_with(literal)
+    }
+}
+
 /// Which patterns of a list are meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {

@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Build(Build),
     /// Parse and type-check a program; nothing is built and nothing is fetched
     Check(Check),
+    /// Run the tests of a program; its checks run as steps of a build
+    Test(Test),
     /// Show what would be built: LLB for buildctl, JSON, or a graph for Graphviz
     Lower(Lower),
 }
@@ -63,6 +65,15 @@ pub(crate) struct Inputs {
     /// Where images, results and caches are kept
     #[arg(long, value_name = "DIR", env = "BKL_STORE", default_value = "/var/lib/bkl")]
     pub(crate) store: PathBuf,
+}
+
+/// What commands are given that no file of the program holds.
+#[derive(Debug, Args)]
+pub(crate) struct Secrets {
+    /// A secret for commands that ask for it: `id=token,src=FILE` or `id=token,env=VARIABLE`; only `id=token` is the
+    /// variable of that name, else the file
+    #[arg(long = "secret", value_name = "id=ID[,src=FILE|,env=VARIABLE]")]
+    pub(crate) secrets: Vec<String>,
 }
 
 /// How errors are printed.
@@ -126,6 +137,10 @@ pub(crate) struct Build {
     #[allow(missing_docs, reason = "see the type")]
     pub(crate) inputs: Inputs,
 
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub(crate) secrets: Secrets,
+
     /// Where results go: `dir`, `type=oci|docker|tar|local,dest=PATH`; `-` is stdout. Without it, targets declared
     /// with `-> "dir"` go there and the others stay in the store
     #[arg(short = 'o', long = "output", value_name = "SPEC")]
@@ -162,6 +177,38 @@ pub(crate) struct Check {
     #[command(flatten)]
     #[allow(missing_docs, reason = "see the type")]
     pub(crate) selection: Selection,
+
+    /// How errors are printed
+    #[arg(long, value_enum, default_value = "human")]
+    pub(crate) format: Format,
+}
+
+/// `bkl test`
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// The program (default build.bkl), and parts of the names of the tests to run: `bkl test lib/util.bkl version`
+    #[arg(value_name = "PROGRAM | NAME")]
+    pub(crate) words: Vec<String>,
+
+    /// The program, when its name is no .bkl file
+    #[arg(short = 'f', long = "file", value_name = "PROGRAM")]
+    pub(crate) file: Option<PathBuf>,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub(crate) inputs: Inputs,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub(crate) secrets: Secrets,
+
+    /// Evaluate only: asserted checks are not run
+    #[arg(long)]
+    pub(crate) no_run: bool,
+
+    /// How the progress of checks is shown
+    #[arg(long, value_enum, env = "BUILDKIT_PROGRESS", default_value = "quiet", hide_env_values = true)]
+    pub(crate) progress: Progress,
 
     /// How errors are printed
     #[arg(long, value_enum, default_value = "human")]

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::base::{Platform, Report, SourceMap};
+use crate::base::{Report, SourceMap};
 use crate::cli::args::{self, Format};
+use crate::cli::emulation::Machine;
 use crate::cli::failure::{self, Context};
 use crate::cli::program::{self, Program};
 use crate::cli::resolver::Resolver;
+use crate::cli::secret::Secrets;
 use crate::cli::session::LocalSession;
 use crate::cli::ui::Ui;
 use crate::cli::{Failure, print_reports};
@@ -21,7 +23,7 @@ use crate::engine::export::{
 use crate::engine::solver::Limits;
 use crate::engine::{CacheMode, Engine, SolveError, SolveRequest, SolveStats};
 use crate::graph::ir::outputs::ImageOutput;
-use crate::graph::ir::{Edge, Graph, ImageConfig, Output, OutputKind, Tree};
+use crate::graph::ir::{Edge, Graph, Output, OutputKind, Tree};
 use crate::graph::passes;
 use crate::lang::eval::list_targets;
 use crate::session::Session;
@@ -34,6 +36,7 @@ const TERMINATED: u8 = 143;
 /// Runs the verb.
 pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
     let spec = args.output.as_deref().map(output_spec).transpose()?;
+    let secrets = Secrets::read(&args.secrets.secrets)?;
     let program = Program::find(&args.selection)?;
     let mut checked = program.check();
     let Some(hir) = checked.program.take() else {
@@ -44,7 +47,7 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
         return list(&list_targets(&hir), args.format);
     }
     let runtime = runtime()?;
-    let session: Arc<dyn Session> = Arc::new(LocalSession::new(&program.root));
+    let session: Arc<dyn Session> = Arc::new(LocalSession::new(&program.root, secrets));
     let limits = args.jobs.map(|jobs| Limits { commands: jobs.max(1), ..default_limits() });
     let resolver = Resolver::new(
         args.inputs.store.clone(),
@@ -66,6 +69,9 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
 
     let engine = resolver.engine()?;
     let (graph, roots, _) = passes::optimize(&ready.evaluated.graph, &trees(&outputs));
+    if let Err(reports) = Machine::this().refuse(&graph, &roots, &checked.sources) {
+        return Err(Failure::new(checked.sources, reports));
+    }
     let _sync = SyncLater(engine);
     let build = Build { engine, session, graph: &graph, roots: &roots };
     let ui = Ui::start(args.progress);
@@ -79,18 +85,20 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
         }
         Err(Stopped::Error(error)) => {
             let log_path = |failed: &crate::engine::FailedVertex| engine.store().log_path(&failed.digest);
-            let context = Context { sources: &checked.sources, graph: &graph, log_path: &log_path };
+            let store_root = engine.store().root();
+            let context =
+                Context { sources: &checked.sources, graph: &graph, store_root, log_path: &log_path };
             let reports = failure::reports(&error, &context);
             return Err(Failure::new(checked.sources, reports));
         }
     };
-    let items = items(outputs, &solved.trees);
-    let exported = plan.run(engine, &items)?;
+    let built = built(outputs, &solved.trees);
+    let exported = plan.run(engine, &built)?;
     if let Some(path) = &args.metadata_file {
         write_metadata(path, &exported)?;
     }
     if args.progress != args::Progress::Quiet {
-        summary(engine, &items, &exported, &solved.stats)?;
+        summary(engine, &built, &exported, &solved.stats)?;
     }
     Ok(())
 }
@@ -131,21 +139,21 @@ pub(super) fn trees(outputs: &[Output]) -> Vec<Tree> {
 }
 
 /// What is to be solved.
-struct Build<'a> {
-    engine: &'a Engine,
-    session: Arc<dyn Session>,
-    graph: &'a Graph,
-    roots: &'a [Tree],
+pub(super) struct Build<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) session: Arc<dyn Session>,
+    pub(super) graph: &'a Graph,
+    pub(super) roots: &'a [Tree],
 }
 
 /// The trees of a build, one per root.
-struct SolvedTrees {
+pub(super) struct SolvedTrees {
     trees: Vec<Snapshot>,
     stats: SolveStats,
 }
 
 /// Why there are none.
-enum Stopped {
+pub(super) enum Stopped {
     Error(SolveError),
     /// By a signal; the exit code.
     Signal(u8),
@@ -153,7 +161,7 @@ enum Stopped {
 
 impl Build<'_> {
     /// Solves, until a signal says stop: then everything that runs is stopped and waited for.
-    async fn solve(&self, cache: CacheMode, ui: &Ui) -> Result<SolvedTrees, Stopped> {
+    pub(super) async fn solve(&self, cache: CacheMode, ui: &Ui) -> Result<SolvedTrees, Stopped> {
         use tokio::signal::unix::{SignalKind, signal};
         let cancel = Cancel::new();
         let edges: Vec<Edge> = self.roots.iter().copied().flatten().collect();
@@ -197,7 +205,7 @@ impl Build<'_> {
 }
 
 /// Leaves the sync of what was built to another process, however the build ends.
-struct SyncLater<'a>(&'a Engine);
+pub(super) struct SyncLater<'a>(pub(super) &'a Engine);
 
 impl Drop for SyncLater<'_> {
     fn drop(&mut self) {
@@ -208,34 +216,38 @@ impl Drop for SyncLater<'_> {
     }
 }
 
-fn stopped() -> Report {
+pub(super) fn stopped() -> Report {
     Report::error("bkl::stopped", "stopped; everything that was finished is kept")
 }
 
+/// What became of an output: its trees, or nothing for a check.
+struct Built {
+    name: String,
+    item: Option<ExportItem>,
+}
+
 /// The outputs with their trees.
-fn items(outputs: Vec<Output>, trees: &[Snapshot]) -> Vec<ExportItem> {
+fn built(outputs: Vec<Output>, trees: &[Snapshot]) -> Vec<Built> {
     let mut trees = trees.iter().cloned();
     let mut next = || trees.next().expect("there is a tree per root, in the same order");
-    let mut image =
-        |image: ImageOutput| ExportImage { snapshot: next(), config: image.config, tags: image.tags };
     outputs
         .into_iter()
         .map(|output| {
+            let mut image =
+                |image: ImageOutput| ExportImage { snapshot: next(), config: image.config, tags: image.tags };
             let kind = match output.kind {
-                OutputKind::Image(it) => ExportKind::Image(Box::new(image(*it))),
+                OutputKind::Image(it) => Some(ExportKind::Image(Box::new(image(*it)))),
                 OutputKind::Index { images, tags } => {
-                    ExportKind::Index { images: images.into_iter().map(&mut image).collect(), tags }
+                    Some(ExportKind::Index { images: images.into_iter().map(image).collect(), tags })
                 }
-                OutputKind::Fs(_) | OutputKind::Check(_) => ExportKind::Fs(
-                    image(ImageOutput {
-                        tree: None,
-                        config: ImageConfig::scratch(Platform::host()),
-                        tags: Vec::new(),
-                    })
-                    .snapshot,
-                ),
+                OutputKind::Fs(_) => Some(ExportKind::Fs(next())),
+                OutputKind::Check(_) => {
+                    next();
+                    None
+                }
             };
-            ExportItem { name: output.name, kind }
+            let item = kind.map(|kind| ExportItem { name: output.name.clone(), kind });
+            Built { name: output.name, item }
         })
         .collect()
 }
@@ -251,10 +263,17 @@ struct ExportPlan {
 /// What became of an output.
 struct Exported {
     name: String,
-    /// Where it was written; `None`: it is in the store.
-    dest: Option<String>,
-    /// Its digests, when it is an image.
-    image: Option<ExportedImage>,
+    became: Became,
+}
+
+/// Where a result is.
+enum Became {
+    /// A check: it succeeded.
+    Checked,
+    /// Only in the store.
+    Stored,
+    /// Written there; with its digests, when it is an image.
+    Written(String, Option<ExportedImage>),
 }
 
 impl ExportPlan {
@@ -284,41 +303,43 @@ impl ExportPlan {
         Ok(ExportPlan { all: spec, folders })
     }
 
-    fn run(self, engine: &Engine, items: &[ExportItem]) -> Result<Vec<Exported>, Report> {
+    fn run(self, engine: &Engine, built: &[Built]) -> Result<Vec<Exported>, Report> {
         let store = engine.store();
         let mut stdout = io::stdout().lock();
         if let Some(spec) = &self.all {
-            let report =
-                export::export(store, items, spec, &mut stdout).map_err(|error| export_report(&error))?;
+            // No check is among them: that was refused.
+            let items: Vec<ExportItem> = built.iter().filter_map(|built| built.item.clone()).collect();
+            let report = export::export(store, &items, spec, &mut stdout)
+                .map_err(|error| export_report(&error, engine.store().root()))?;
             let dest = match &spec.dest {
                 Dest::Stdout => "stdout".to_owned(),
                 Dest::Path(path) => path.display().to_string(),
             };
-            let exported = items.iter().map(|item| {
+            let exported = items.into_iter().map(|item| {
                 let image = report.images.iter().find(|image| image.name == item.name).cloned();
-                Exported { name: item.name.clone(), dest: Some(dest.clone()), image }
+                Exported { name: item.name, became: Became::Written(dest.clone(), image) }
             });
             return Ok(exported.collect());
         }
         let mut done = Vec::new();
-        for (item, folder) in items.iter().zip(self.folders) {
-            let dest = match folder {
-                Some(folder) => {
+        for (Built { name, item }, folder) in built.iter().zip(self.folders) {
+            let became = match (item, folder) {
+                (None, _) => Became::Checked,
+                (Some(_), None) => Became::Stored,
+                (Some(item), Some(folder)) => {
                     let spec = OutputSpec {
                         format: export::Format::Local,
                         dest: Dest::Path(folder.clone()),
                         as_dir: false,
                         image: ImageOptions::default(),
                     };
-                    let files = ExportItem { name: item.name.clone(), kind: files_of(&item.kind) };
+                    let files = ExportItem { name: name.clone(), kind: files_of(&item.kind) };
                     export::export(store, &[files], &spec, &mut stdout)
-                        .map_err(|error| export_report(&error))?;
-                    Some(folder.display().to_string())
+                        .map_err(|error| export_report(&error, engine.store().root()))?;
+                    Became::Written(folder.display().to_string(), None)
                 }
-                None => None,
             };
-            let image = None;
-            done.push(Exported { name: item.name.clone(), dest, image });
+            done.push(Exported { name: name.clone(), became });
         }
         Ok(done)
     }
@@ -330,12 +351,16 @@ fn refuse_unfit(outputs: &[Output], spec: &OutputSpec) -> Result<(), Report> {
     for output in outputs {
         match &output.kind {
             OutputKind::Check(_) => {
-                return Err(Report::error(
-                    "bkl::bad_output",
-                    format!("`{}` is a check and gives no files", output.name),
-                )
-                .label(output.span, "nothing to export")
-                .help("build it without `-o`"));
+                let files = outputs.iter().filter(|it| !matches!(it.kind, OutputKind::Check(_)));
+                let files: Vec<&str> = files.map(|it| it.name.as_str()).collect();
+                let help = match files.as_slice() {
+                    [] => "leave `-o` away: the check runs, and says `ok`".to_owned(),
+                    files => format!("name what is to be written: {}", files.join(" ")),
+                };
+                let message = format!("`{}` is a check and gives no files", output.name);
+                return Err(Report::error("bkl::bad_output", message)
+                    .label(output.span, "a check only succeeds or fails")
+                    .help(help));
             }
             OutputKind::Fs(_) if wants_images => {
                 let form = spec.format.name();
@@ -361,9 +386,11 @@ fn files_of(kind: &ExportKind) -> ExportKind {
     }
 }
 
-fn export_report(error: &export::ExportError) -> Report {
+fn export_report(error: &export::ExportError, store_root: &Path) -> Report {
     match error {
-        export::ExportError::Store { source, .. } if source.is_no_space() => failure::store(source),
+        export::ExportError::Store { source, .. } if source.is_no_space() => {
+            failure::store(source, store_root)
+        }
         _ => error.report(),
     }
 }
@@ -371,22 +398,28 @@ fn export_report(error: &export::ExportError) -> Report {
 /// One line per output, with its digest and where it went, and what it took.
 fn summary(
     engine: &Engine,
-    items: &[ExportItem],
+    built: &[Built],
     exported: &[Exported],
     stats: &SolveStats,
 ) -> Result<(), Report> {
     let mut lines = String::new();
-    for (item, it) in items.iter().zip(exported) {
-        let digest = match &it.image {
-            Some(image) => Some(image.digest),
-            None => export::identify(engine.store(), item).map_err(|error| export_report(&error))?,
+    for it in exported {
+        let digest = || -> Result<String, Report> {
+            let item = built.iter().find(|built| built.name == it.name).and_then(|built| built.item.as_ref());
+            let digest = item.map(|item| export::identify(engine.store(), item)).transpose();
+            let digest = digest.map_err(|error| export_report(&error, engine.store().root()))?.flatten();
+            Ok(digest.map_or_else(|| "empty".to_owned(), |digest| digest.to_string()))
         };
-        let digest = digest.map_or_else(|| "empty".to_owned(), |digest| digest.to_string());
-        let dest = it.dest.as_ref().map(|dest| format!("  -> {dest}")).unwrap_or_default();
-        lines += &format!("{}  {digest}{dest}\n", it.name);
+        lines += &match &it.became {
+            Became::Checked => format!("{}  ok\n", it.name),
+            Became::Stored => format!("{}  {}\n", it.name, digest()?),
+            Became::Written(dest, Some(image)) => format!("{}  {}  -> {dest}\n", it.name, image.digest),
+            Became::Written(dest, None) => format!("{}  {}  -> {dest}\n", it.name, digest()?),
+        };
     }
     let n_run = stats.n_executed + stats.n_fetched;
-    lines += &format!("{} steps: {n_run} run, {} cached\n", stats.n_vertices, stats.n_cached);
+    let steps = if stats.n_vertices == 1 { "step" } else { "steps" };
+    lines += &format!("{} {steps}: {n_run} run, {} cached\n", stats.n_vertices, stats.n_cached);
     // There is nowhere left to say that stderr is closed.
     let _ = io::stderr().lock().write_all(lines.as_bytes());
     Ok(())
@@ -397,7 +430,11 @@ fn write_metadata(path: &Path, exported: &[Exported]) -> Result<(), Report> {
     let targets: serde_json::Map<String, serde_json::Value> = exported
         .iter()
         .map(|it| {
-            let image = it.image.as_ref().map(|image| {
+            let image = match &it.became {
+                Became::Written(_, image) => image.as_ref(),
+                Became::Checked | Became::Stored => None,
+            };
+            let image = image.map(|image| {
                 let mut entry = json!({ "containerimage.digest": image.digest });
                 // An index has a config per platform: none of them is its own.
                 if let [(_, _, config)] = &image.platforms[..] {

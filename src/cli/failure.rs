@@ -1,5 +1,7 @@
 //! What to tell people about a build that failed: the step, its line in the program, the last lines of its output.
 
+use std::path::{Path, PathBuf};
+
 use crate::base::{FileId, Report, SourceMap, Span};
 use crate::engine::content_hash::HashError;
 use crate::engine::exec::RunError;
@@ -20,8 +22,10 @@ pub(super) struct Context<'a> {
     pub(super) sources: &'a SourceMap,
     /// The graph that was solved.
     pub(super) graph: &'a Graph,
+    /// Root of the store.
+    pub(super) store_root: &'a Path,
     /// Where whole logs are kept, for a vertex.
-    pub(super) log_path: &'a dyn Fn(&FailedVertex) -> std::path::PathBuf,
+    pub(super) log_path: &'a dyn Fn(&FailedVertex) -> PathBuf,
 }
 
 /// One report per failed vertex, the first failure first. A cancelled build has nothing to report.
@@ -37,7 +41,7 @@ pub(super) fn reports(error: &SolveError, context: &Context<'_>) -> Vec<Report> 
 fn report(failed: &FailedVertex, context: &Context<'_>) -> Report {
     let (mut report, what) = explain(failed, context);
     for location in &failed.locations {
-        if let Some(span) = span(location, context) {
+        if let Some(span) = span_of(location, context.sources, context.graph) {
             report = report.label(span, what);
         }
     }
@@ -72,12 +76,24 @@ fn explain(failed: &FailedVertex, context: &Context<'_>) -> (Report, &'static st
                 if matches!(error, RunError::Environment { .. }) { "bkl::environment" } else { "bkl::run" };
             (Report::error(code, message).maybe_help(error.help().map(str::to_owned)), "needed by this step")
         }
-        OpError::Exec(ExecError::Store(error)) | OpError::Store(error) => {
-            (store(error), "needed by this step")
+        OpError::Exec(ExecError::NoSecret { id }) => (
+            Report::error("bkl::no_secret", format!("the secret `{id}` is not given to this build"))
+                .help(format!("give it with `--secret id={id},src=FILE` or `--secret id={id},env=VARIABLE`")),
+            "this step asks for it",
+        ),
+        OpError::Exec(ExecError::Session(error)) => {
+            (Report::error("bkl::secret", with_causes(error)), "needed by this step")
         }
-        OpError::Source(SourceError::Source(error)) => (source(&**error), "this source cannot be used"),
+        OpError::Exec(ExecError::Store(error)) | OpError::Store(error) => {
+            (store(error, context.store_root), "needed by this step")
+        }
+        OpError::Source(SourceError::Source(error)) => {
+            (source(&**error, context.store_root), "this source cannot be used")
+        }
         OpError::File(failed) => match &failed.error {
-            FileError::NoSpace { .. } => (no_space(&failed.error.to_string()), "needed by this step"),
+            FileError::NoSpace { attempt, path } => {
+                (no_space(attempt, path, context.store_root), "needed by this step")
+            }
             FileError::NotFound { path } => (
                 Report::error(
                     "bkl::not_found",
@@ -103,17 +119,17 @@ fn explain(failed: &FailedVertex, context: &Context<'_>) -> (Report, &'static st
     }
 }
 
-fn source(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Report {
+fn source(error: &(dyn std::error::Error + Send + Sync + 'static), store_root: &Path) -> Report {
     if let Some(error) = error.downcast_ref::<ImageError>() {
         return match error {
             ImageError::Store { source, .. } | ImageError::Unpack { source, .. } if source.is_no_space() => {
-                store(source)
+                store(source, store_root)
             }
             _ => error.report(),
         };
     }
     match error.downcast_ref::<LocalError>() {
-        Some(LocalError::Store(error)) => store(error),
+        Some(LocalError::Store(error)) => store(error, store_root),
         Some(error) => {
             let code = match error {
                 LocalError::Missing { .. }
@@ -131,10 +147,12 @@ fn source(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Report {
     }
 }
 
-/// What to say when the store cannot be used.
-pub(super) fn store(error: &StoreError) -> Report {
+/// What to say when the store at `root` cannot be used.
+pub(super) fn store(error: &StoreError, root: &Path) -> Report {
     match error {
-        StoreError::NoSpace { .. } => no_space(&error.to_string()),
+        StoreError::NoSpace { attempt, path } => no_space(attempt, path, root),
+        StoreError::InUse { .. } => Report::error("bkl::store", error.to_string())
+            .help("it is put aside once nobody else uses the store: end the other builds, or wait for them"),
         StoreError::Io { source, .. } if is_refused(source) => Report::error("bkl::store", error.to_string()).help(
             "the store is in /var/lib/bkl and needs root; another place is chosen with `--store DIR` or BKL_STORE",
         ),
@@ -147,9 +165,27 @@ fn is_refused(error: &std::io::Error) -> bool {
     matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | NotFound)
 }
 
-fn no_space(message: &str) -> Report {
-    Report::error("bkl::no_space", message)
+fn no_space(attempt: &str, path: &Path, store_root: &Path) -> Report {
+    // Paths in trees are relative: they are in the store, too.
+    let disk = if path.is_absolute() && !path.starts_with(store_root) {
+        format!("the disk of `{}`", path.parent().unwrap_or(path).display())
+    } else {
+        let mounted = match mount_point(store_root) {
+            Some(place) if place != store_root => format!(" (mounted on `{}`)", place.display()),
+            _ => String::new(),
+        };
+        format!("the disk of the store `{}`{mounted}", store_root.display())
+    };
+    Report::error("bkl::no_space", format!("no space left on {disk}: cannot {attempt} `{}`", path.display()))
         .help("nothing half-written was kept; free some space, or use a store on another disk: `--store DIR` or BKL_STORE")
+}
+
+/// The directory on which the file system of `path` is mounted.
+fn mount_point(path: &Path) -> Option<PathBuf> {
+    use std::os::unix::fs::MetadataExt;
+    let device = |path: &Path| path.metadata().ok().map(|it| it.dev());
+    let own = device(path)?;
+    path.ancestors().take_while(|it| device(it) == Some(own)).last().map(Path::to_owned)
 }
 
 /// The message with those of its causes that say something it does not.
@@ -170,17 +206,13 @@ fn one_line(name: &str) -> String {
     name.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The place of a location in the program's texts.
-fn span(location: &Location, context: &Context<'_>) -> Option<Span> {
-    let info = context.graph.sources.get(location.source as usize)?;
-    let file = context.sources.files().iter().find(|file| *file.name == *info.filename)?;
+/// The place of a location of `graph` in the program's texts.
+pub(super) fn span_of(location: &Location, sources: &SourceMap, graph: &Graph) -> Option<Span> {
+    let info = graph.sources.get(location.source as usize)?;
+    let file = sources.files().iter().find(|file| *file.name == *info.filename)?;
     let range = location.ranges.first()?;
     let Range { start, end } = range;
-    Some(Span::new(
-        file.id,
-        offset(context.sources, file.id, *start)?,
-        offset(context.sources, file.id, *end)?,
-    ))
+    Some(Span::new(file.id, offset(sources, file.id, *start)?, offset(sources, file.id, *end)?))
 }
 
 /// Byte offset of a line (from 1) and a character (from 0).

@@ -8,6 +8,7 @@ use crate::base::{Platform, Report};
 use crate::cli::args::{Emit, Lower};
 use crate::cli::build::trees;
 use crate::cli::resolver::Resolver;
+use crate::cli::secret::Secrets;
 use crate::cli::session::LocalSession;
 use crate::cli::{Failure, print_reports, program};
 use crate::graph::ir::{self, Graph, Output, OutputKind, Tree};
@@ -27,7 +28,7 @@ pub(super) fn run(args: &Lower) -> Result<(), Failure> {
     };
     print_reports(&checked.reports, &checked.sources, args.format);
     let runtime = super::build::runtime()?;
-    let session = Arc::new(LocalSession::new(&program.root));
+    let session = Arc::new(LocalSession::new(&program.root, Secrets::default()));
     let resolver =
         Resolver::new(args.inputs.store.clone(), None, args.format, session, runtime.handle().clone());
     let ready = match program::evaluate(&program, &mut checked, &hir, &args.inputs, &resolver) {

@@ -2,12 +2,16 @@
 
 mod args;
 mod build;
+mod emulation;
 mod failure;
 mod lock;
 mod lower;
 mod program;
 mod resolver;
+mod secret;
 mod session;
+mod test;
+mod tracked;
 mod ui;
 
 use std::io::{self, IsTerminal, Write};
@@ -51,11 +55,13 @@ pub fn main() -> ExitCode {
         args::Command::Build(build) => build.format,
         args::Command::Check(check) => check.format,
         args::Command::Lower(lower) => lower.format,
+        args::Command::Test(test) => test.format,
     };
     let done = match &cli.command {
         args::Command::Build(args) => build::run(args),
         args::Command::Check(args) => check(args),
         args::Command::Lower(args) => lower::run(args),
+        args::Command::Test(args) => test::run(args),
     };
     let code = match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -79,6 +85,7 @@ fn results_on_stdout(command: &args::Command) -> bool {
             build.list || build.output.as_ref().is_some_and(stdout)
         }
         args::Command::Lower(lower) => lower.output.is_none(),
+        args::Command::Test(_) => true,
         args::Command::Check(_) => false,
     }
 }

@@ -11,7 +11,7 @@ use crate::base::{Platform, Report, SourceMap, Span};
 use crate::cli::args;
 use crate::cli::lock::Lock;
 use crate::cli::resolver::Resolver;
-use crate::lang::eval::{self, Evaluated, Inputs, Outcome, Params, PlatformChoice, Request};
+use crate::lang::eval::{self, Evaluated, Inputs, Need, Outcome, Params, PlatformChoice, Request};
 use crate::lang::resolve::{Entry, ModuleSource, ModuleText};
 use crate::lang::{self, hir};
 
@@ -127,6 +127,107 @@ pub(crate) struct Ready {
     pub(crate) notes: Vec<Report>,
 }
 
+/// What evaluation is given, and how it learns more: the lock file is read once and written when something was pinned.
+pub(crate) struct Driver<'a> {
+    args: &'a args::Inputs,
+    resolver: &'a Resolver,
+    lock: Lock,
+    lock_as_read: Lock,
+    lock_path: PathBuf,
+    /// What is known so far.
+    pub(crate) inputs: Inputs,
+    /// What should be said although nothing is wrong.
+    notes: Vec<Report>,
+}
+
+impl<'a> Driver<'a> {
+    /// Reads params, platforms, patterns and the lock file.
+    pub(crate) fn new(
+        program: &Program,
+        checked: &mut Checked,
+        hir: &hir::Program,
+        args: &'a args::Inputs,
+        resolver: &'a Resolver,
+    ) -> Result<Driver<'a>, Vec<Report>> {
+        let platforms = platforms(args).map_err(|report| vec![report])?;
+        let params = params(args).map_err(|report| vec![report])?;
+        let params = Params::read(hir, &mut checked.sources, &params).map_err(|errors| reports(&errors))?;
+        let lock_path = args.lock.clone().unwrap_or_else(|| program.root.join("bkl.lock"));
+        let lock = Lock::read(&lock_path).map_err(|error| vec![error.report()])?;
+        let inputs = Inputs {
+            targets: program.targets.clone(),
+            params,
+            platform_choice: if args.platform.is_empty() {
+                PlatformChoice::Default
+            } else {
+                PlatformChoice::Explicit
+            },
+            platforms,
+            build_platform: Platform::host(),
+            ignore: ignore_patterns(&program.root).map_err(|report| vec![report])?,
+            answers: BTreeMap::new(),
+        };
+        let lock_as_read = lock.clone();
+        Ok(Driver { args, resolver, lock, lock_as_read, lock_path, inputs, notes: Vec::new() })
+    }
+
+    /// Runs `evaluate`, answering what it asks for, until it asks for nothing.
+    pub(crate) fn run<T>(
+        &mut self,
+        mut evaluate: impl FnMut(&Inputs) -> Result<Round<T>, Vec<Report>>,
+    ) -> Result<T, Vec<Report>> {
+        for _ in 0..MAX_ROUNDS {
+            match evaluate(&self.inputs)? {
+                Round::Done(done) => return Ok(done),
+                Round::Needs(needs) => self.answer(needs)?,
+            }
+        }
+        Err(vec![Report::error(
+            "bkl::too_many_rounds",
+            "the names of this program's images depend on too long a chain of images",
+        )])
+    }
+
+    fn answer(&mut self, needs: Vec<Need>) -> Result<(), Vec<Report>> {
+        for need in &needs {
+            if let Request::Image { reference, pull: eval::Pull::Always, .. } = &need.request {
+                let note = format!(
+                    "`{}` is taken from the registry: `pull: .always` ignores the lock",
+                    reference.familiar()
+                );
+                // Each platform asks for itself; people are told once.
+                if !self.notes.iter().any(|known| known.message == note) {
+                    self.notes.push(Report::warning("bkl::lock_ignored", note).label(need.span, "said here"));
+                }
+            }
+        }
+        let answers = self.resolver.answer(&needs, &mut self.lock, self.args.locked);
+        let mut failed = Vec::new();
+        for (need, answer) in needs.into_iter().zip(answers) {
+            match answer {
+                Ok(answer) => drop(self.inputs.answers.insert(need.request, answer)),
+                Err(report) => failed.push(at_need(report, need.span)),
+            }
+        }
+        if failed.is_empty() { Ok(()) } else { Err(failed) }
+    }
+
+    /// Writes the lock file if something was pinned; never with `--locked`.
+    pub(crate) fn keep_lock(&self) -> Result<(), Vec<Report>> {
+        if self.args.locked || self.lock == self.lock_as_read {
+            return Ok(());
+        }
+        self.lock.write(&self.lock_path).map_err(|error| vec![error.report()])
+    }
+}
+
+/// What one evaluation gives.
+pub(crate) enum Round<T> {
+    Done(T),
+    /// These have to be answered first.
+    Needs(Vec<Need>),
+}
+
 /// Evaluates the targets of `program`, asking for image configs as they turn out to be needed, and writes the lock
 /// file when something was pinned.
 pub(crate) fn evaluate(
@@ -136,65 +237,24 @@ pub(crate) fn evaluate(
     args: &args::Inputs,
     resolver: &Resolver,
 ) -> Result<Ready, Vec<Report>> {
-    let platforms = platforms(args).map_err(|report| vec![report])?;
-    let params = params(args).map_err(|report| vec![report])?;
-    let reports =
-        |errors: Vec<eval::EvalError>| errors.iter().map(eval::EvalError::report).collect::<Vec<_>>();
-    let params = Params::read(hir, &mut checked.sources, &params).map_err(reports)?;
-    let lock_path = args.lock.clone().unwrap_or_else(|| program.root.join("bkl.lock"));
-    let mut lock = Lock::read(&lock_path).map_err(|error| vec![error.report()])?;
-    let as_read = lock.clone();
-    let mut inputs = Inputs {
-        targets: program.targets.clone(),
-        params,
-        platform_choice: if args.platform.is_empty() {
-            PlatformChoice::Default
-        } else {
-            PlatformChoice::Explicit
-        },
-        platforms,
-        build_platform: Platform::host(),
-        ignore: ignore_patterns(&program.root).map_err(|report| vec![report])?,
-        answers: BTreeMap::new(),
-    };
-    let mut notes = Vec::new();
-    for _ in 0..MAX_ROUNDS {
-        let needs = match eval::evaluate(hir, &checked.sources, &inputs).map_err(reports)? {
-            Outcome::Needs(needs) => needs,
-            Outcome::Done(evaluated) => {
-                if args.locked {
-                    refuse_unpinned(&evaluated)?;
-                } else if lock != as_read {
-                    lock.write(&lock_path).map_err(|error| vec![error.report()])?;
-                }
-                return Ok(Ready { evaluated: *evaluated, notes });
-            }
-        };
-        for need in &needs {
-            if let Request::Image { reference, pull: eval::Pull::Always, .. } = &need.request {
-                let note = format!(
-                    "`{}` is taken from the registry: `pull: .always` ignores the lock",
-                    reference.familiar()
-                );
-                notes.push(Report::warning("bkl::lock_ignored", note).label(need.span, "said here"));
-            }
+    let mut driver = Driver::new(program, checked, hir, args, resolver)?;
+    let sources = &checked.sources;
+    let evaluated = driver.run(|inputs| {
+        match eval::evaluate(hir, sources, inputs).map_err(|errors| reports(&errors))? {
+            Outcome::Done(evaluated) => Ok(Round::Done(evaluated)),
+            Outcome::Needs(needs) => Ok(Round::Needs(needs)),
         }
-        let answers = resolver.answer(&needs, &mut lock, args.locked);
-        let mut failed = Vec::new();
-        for (need, answer) in needs.into_iter().zip(answers) {
-            match answer {
-                Ok(answer) => drop(inputs.answers.insert(need.request, answer)),
-                Err(report) => failed.push(at_need(report, need.span)),
-            }
-        }
-        if !failed.is_empty() {
-            return Err(failed);
-        }
+    })?;
+    if args.locked {
+        refuse_unpinned(&evaluated)?;
     }
-    Err(vec![Report::error(
-        "bkl::too_many_rounds",
-        "the names of this program's images depend on too long a chain of images",
-    )])
+    driver.keep_lock()?;
+    Ok(Ready { evaluated: *evaluated, notes: driver.notes })
+}
+
+/// What is said of errors.
+pub(crate) fn reports(errors: &[eval::EvalError]) -> Vec<Report> {
+    errors.iter().map(eval::EvalError::report).collect()
 }
 
 /// Puts the place that asked for an image in front of what is wrong with it.

@@ -1,4 +1,5 @@
-//! Answers what evaluation needs to know of images: from the lock, the store, a layout on disk, a registry.
+//! Answers what evaluation needs to know: of images from the lock, the store, a layout on disk, a registry; of files from
+//! the program's folder.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -8,13 +9,13 @@ use futures_util::future::join_all;
 use crate::base::{Digest, ImageRef, Platform, Report, SourceMap};
 use crate::cli::args::Format;
 use crate::cli::lock::Lock;
-use crate::cli::{failure, print_reports};
+use crate::cli::{failure, print_reports, tracked};
 use crate::engine::registry::{
     ImageError, Layout, ResolveMode, ResolvedImage, resolve_image, resolve_layout,
 };
 use crate::engine::solver::Limits;
 use crate::engine::{Engine, EngineConfig};
-use crate::lang::eval::{ImageAnswer, Need, Pull, Request};
+use crate::lang::eval::{Answer, ImageAnswer, Need, Pull, Request};
 use crate::session::Session;
 
 /// The engine, opened when it is first needed, and what images mean.
@@ -46,7 +47,8 @@ impl Resolver {
             return Ok(engine);
         }
         let config = EngineConfig { limits: self.limits, ..EngineConfig::default() };
-        let engine = Engine::open(&self.store_root, config).map_err(|error| failure::store(&error))?;
+        let engine = Engine::open(&self.store_root, config)
+            .map_err(|error| failure::store(&error, &self.store_root))?;
         let notices: Vec<Report> = engine
             .store()
             .notices()
@@ -65,11 +67,12 @@ impl Resolver {
         needs: &[Need],
         lock: &mut Lock,
         locked: bool,
-    ) -> Vec<Result<ImageAnswer, Report>> {
-        let known: Vec<Option<ImageAnswer>> =
-            needs.iter().map(|need| from_lock(&need.request, lock)).collect();
+    ) -> Vec<Result<Answer, Report>> {
+        let here =
+            |need: &Need| self.read_disk(&need.request).or_else(|| from_lock(&need.request, lock).map(Ok));
+        let known: Vec<Option<Result<Answer, Report>>> = needs.iter().map(here).collect();
         if known.iter().all(Option::is_some) {
-            return known.into_iter().flatten().map(Ok).collect();
+            return known.into_iter().flatten().collect();
         }
         let fetches = needs.iter().zip(&known).map(|(need, known)| {
             let pinned = pinned_root(&need.request, lock);
@@ -84,13 +87,25 @@ impl Resolver {
         let mut answers = Vec::new();
         for ((need, known), fetched) in needs.iter().zip(known).zip(fetched) {
             answers.push(match (known, fetched) {
-                (Some(answer), _) => Ok(answer),
-                (None, Some(Ok(image))) => Ok(take(&need.request, &image, lock)),
+                (Some(answer), _) => answer,
+                (None, Some(Ok(image))) => Ok(Answer::Image(take(&need.request, &image, lock))),
                 (None, Some(Err(report))) => Err(report),
                 (None, None) => unreachable!("what is not known was fetched"),
             });
         }
         answers
+    }
+
+    /// The answer to what is asked of the program's folder.
+    fn read_disk(&self, request: &Request) -> Option<Result<Answer, Report>> {
+        let root = || self.session.local_dir(".").unwrap_or_default();
+        match request {
+            Request::Read { path } => Some(tracked::read(&root(), path).map(Answer::Text)),
+            Request::Files { dir, pattern, except } => {
+                Some(tracked::files(&root(), dir, pattern, except).map(Answer::Paths))
+            }
+            Request::Image { .. } | Request::OciLayout { .. } => None,
+        }
     }
 
     async fn fetch(
@@ -141,6 +156,7 @@ impl Resolver {
                 let layout = Layout::new(path, reference.to_string());
                 resolve_layout(&layout, store, &platform.normalize()).await.map_err(|error| error.report())
             }
+            Request::Read { .. } | Request::Files { .. } => unreachable!("files are answered from disk"),
         }
     }
 }
@@ -150,18 +166,18 @@ fn is_gone(error: &ImageError) -> bool {
     error.code() == "bkl::image_not_found"
 }
 
-fn from_lock(request: &Request, lock: &Lock) -> Option<ImageAnswer> {
+fn from_lock(request: &Request, lock: &Lock) -> Option<Answer> {
     let Request::Image { reference, platform, pull: Pull::Auto | Pull::Local } = request else { return None };
     let (image, manifest) = lock.manifest(reference, platform)?;
     let config = serde_json::from_str(&manifest.config).ok()?;
-    Some(ImageAnswer { digest: image.digest, config })
+    Some(Answer::Image(ImageAnswer { digest: image.digest, config }))
 }
 
 /// The digest a reference is pinned to, whatever the platform.
 fn pinned_root(request: &Request, lock: &Lock) -> Option<Digest> {
     match request {
         Request::Image { reference, .. } => lock.image(reference).map(|image| image.digest),
-        Request::OciLayout { .. } => None,
+        Request::OciLayout { .. } | Request::Read { .. } | Request::Files { .. } => None,
     }
 }
 

@@ -17,7 +17,9 @@ use bkl::graph::ir::{
     FileActionOp, FileCopy, FileInput, Graph, MountKind, Op, Output, OutputKind, Tree, Vertex, VertexId,
 };
 use bkl::graph::llb::{MarshalOptions, marshal};
-use bkl::lang::eval::{self, Evaluated, ImageAnswer, Inputs, Outcome, Params, PlatformChoice, Request};
+use bkl::lang::eval::{
+    self, Answer, Evaluated, ImageAnswer, Inputs, Outcome, Params, PlatformChoice, Request,
+};
 use bkl::lang::{Entry, ModuleSource, ModuleText, hir, load_and_check};
 use libtest_mimic::Trial;
 
@@ -217,16 +219,38 @@ const CONFIG: &str = r#"{
     }
 }"#;
 
-fn answer(request: &Request, config: &str) -> ImageAnswer {
-    let (Request::Image { reference, platform, .. } | Request::OciLayout { reference, platform, .. }) =
-        request;
+/// Every file has the same text, which says enough of JSON for the cases; every pattern matches two paths.
+fn answer(request: &Request, config: &str) -> Answer {
+    let (reference, platform) = match request {
+        Request::Image { reference, platform, .. } | Request::OciLayout { reference, platform, .. } => {
+            (reference, platform)
+        }
+        Request::Read { path } => return Answer::Text(file_text(path).into()),
+        Request::Files { pattern, .. } => {
+            return Answer::Paths(vec![pattern.replace('*', "a"), pattern.replace('*', "b")]);
+        }
+    };
     let mut config: serde_json::Value = serde_json::from_str(config).expect("config.json is JSON");
     config["os"] = platform.os.clone().into();
     config["architecture"] = platform.arch.clone().into();
     if !platform.variant.is_empty() {
         config["variant"] = platform.variant.clone().into();
     }
-    ImageAnswer { digest: Digest::of(reference.to_string().as_bytes()), config }
+    Answer::Image(ImageAnswer { digest: Digest::of(reference.to_string().as_bytes()), config })
+}
+
+/// What the files of these tests hold, by their names.
+fn file_text(path: &str) -> &'static str {
+    match path {
+        "services.json" => {
+            r#"[{ "name": "api", "port": 8080, "more": [1] }, { "name": "web", "port": "81/udp", "replicas": 3 }]"#
+        }
+        "wrong.json" => {
+            r#"[{ "name": "api", "port": 8080 }, { "name": "web", "port": 80, "replicas": "3" }]"#
+        }
+        "broken.json" => "[1,\n",
+        _ => "text of a file\n",
+    }
 }
 
 /// An AMD machine that builds for itself, and nothing given.
@@ -258,6 +282,8 @@ fn show_request(request: &Request) -> String {
         Request::OciLayout { dir, reference, platform } => {
             format!("image {reference} of layout {dir} for {platform}")
         }
+        Request::Read { path } => format!("file {path}"),
+        Request::Files { dir, pattern, except } => format!("files {pattern} in {dir} except {except:?}"),
     }
 }
 
@@ -313,6 +339,7 @@ fn show_vertex(out: &mut String, id: VertexId, vertex: &Vertex, graph: &Graph) {
                 (format!("security {:?}", exec.security), exec.security != Default::default()),
                 (format!("hosts {:?}", exec.extra_hosts), !exec.extra_hosts.is_empty()),
                 (format!("devices {:?}", exec.cdi_devices), !exec.cdi_devices.is_empty()),
+                (format!("secrets {:?}", exec.secret_env), !exec.secret_env.is_empty()),
                 (format!("exit codes {:?}", exec.valid_exit_codes), !exec.valid_exit_codes.is_empty()),
             ];
             for (text, _) in more.iter().filter(|(_, shown)| *shown) {

@@ -106,6 +106,30 @@ pub fn digests(graph: &Graph, options: &MarshalOptions) -> Vec<Digest> {
     graph.vertices().map(|(id, vertex)| encoder.encode(id, vertex).digest).collect()
 }
 
+/// Gives each passthrough op without an id one that is made of its inputs' digests: equal requirements stay one op, and
+/// no two others are mistaken for each other. Later changes of the graph leave the ids as they are.
+pub fn name_requirements(graph: &mut Graph) {
+    let is_unnamed =
+        |vertex: &Vertex| matches!(&vertex.op, Op::Passthrough(passthrough) if passthrough.id.is_empty());
+    if !graph.vertices().any(|(_, vertex)| is_unnamed(vertex)) {
+        return;
+    }
+    let options = MarshalOptions::default();
+    let mut encoder = Encoder::new(graph.len(), &options);
+    let mut digests: Vec<Digest> = Vec::with_capacity(graph.len());
+    for id in (0..graph.len() as u32).map(VertexId) {
+        if is_unnamed(graph.vertex(id)) {
+            let inputs = graph.vertex(id).inputs.iter();
+            let lines: String =
+                inputs.map(|edge| format!("{}.{}\n", digests[edge.vertex.0 as usize], edge.output)).collect();
+            if let Op::Passthrough(passthrough) = &mut graph.vertex_mut(id).op {
+                passthrough.id = Digest::of(format!("bkl.require.v1\n{lines}")).hex();
+            }
+        }
+        digests.push(encoder.encode(id, graph.vertex(id)).digest);
+    }
+}
+
 /// What is known about the ops of one digest.
 struct Facts {
     digest: Digest,

@@ -11,6 +11,6 @@ pub mod pb;
 pub mod unmarshal;
 
 pub use decode::OpError;
-pub use marshal::{MarshalOptions, Order, digests, marshal};
+pub use marshal::{MarshalOptions, Order, digests, marshal, name_requirements};
 pub use pb::Definition;
 pub use unmarshal::{DecodeError, unmarshal};

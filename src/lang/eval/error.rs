@@ -26,6 +26,15 @@ pub struct Frame {
     pub span: Span,
 }
 
+/// A side of a comparison.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Side {
+    /// Where it stands.
+    pub span: Span,
+    /// What it is.
+    pub value: String,
+}
+
 /// What is wrong.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[allow(missing_docs, reason = "the fields are the words of the message")]
@@ -84,6 +93,24 @@ pub enum Cause {
     /// A path that leaves the root directory.
     #[error("`{path}` lies outside the root directory")]
     OutsideRoot { path: String },
+    /// The owner of a secret's file, given by name.
+    #[error("`{owner}` is not a user's number")]
+    BadOwner { owner: String },
+    /// `.require` of no files at all: there is nothing that could wait.
+    #[error("`scratch` cannot require a check")]
+    RequireOnScratch,
+    /// `->` of a target that is or holds a check.
+    #[error("`{target}` is a check and has no files for `{dest}`")]
+    CheckDest { target: String, dest: String },
+    /// An `assert` that does not hold; of a comparison, what stands on its sides.
+    #[error("this claim does not hold")]
+    AssertFailed { sides: Option<(Side, Side)> },
+    /// A file that is not JSON.
+    #[error("`{file}` is not JSON")]
+    BadJson { file: String, why: String },
+    /// JSON that is not of the type that the program takes it for; `path` leads to the place in it.
+    #[error("`{file}` is not a {ty}")]
+    JsonMismatch { file: String, ty: String, path: String, why: String },
     /// Part of the language that is not in yet.
     #[error("{what} is not implemented yet")]
     NotYet { what: String },
@@ -163,6 +190,12 @@ impl Cause {
             Cause::UnknownConfig => "bkl::unknown_config",
             Cause::IncludeWithParents => "bkl::include_with_parents",
             Cause::OutsideRoot { .. } => "bkl::outside_root",
+            Cause::BadOwner { .. } => "bkl::bad_owner",
+            Cause::RequireOnScratch => "bkl::require_scratch",
+            Cause::CheckDest { .. } => "bkl::bad_output",
+            Cause::AssertFailed { .. } => "bkl::assert_failed",
+            Cause::BadJson { .. } => "bkl::bad_json",
+            Cause::JsonMismatch { .. } => "bkl::json_mismatch",
             Cause::NotYet { .. } => "bkl::not_yet",
             Cause::Rejected { .. } => "bkl::param_rejected",
             Cause::MissingParam { .. } => "bkl::param_missing",
@@ -183,7 +216,8 @@ impl Cause {
             Cause::BadLiteral { why, .. } | Cause::BadWords { why } | Cause::BadRegex { why, .. } => {
                 why.clone()
             }
-            Cause::BadParam { why, .. } => why.clone(),
+            Cause::BadParam { why, .. } | Cause::BadJson { why, .. } => why.clone(),
+            Cause::JsonMismatch { path, why, .. } => format!("at `{path}`: {why}"),
             Cause::UnsafeInterpolation(why) => why.to_string(),
             Cause::EmptyCommand => "nothing to run".to_owned(),
             Cause::DuplicateMount { .. } => "and here again".to_owned(),
@@ -199,6 +233,10 @@ impl Cause {
             Cause::UnknownConfig => "made with `config: false`".to_owned(),
             Cause::IncludeWithParents => "`parents` selects by `from` already".to_owned(),
             Cause::OutsideRoot { .. } => "leaves the root directory".to_owned(),
+            Cause::BadOwner { .. } => "names are not looked up for a secret".to_owned(),
+            Cause::AssertFailed { .. } => "this is false".to_owned(),
+            Cause::RequireOnScratch => "this has no files that could wait for it".to_owned(),
+            Cause::CheckDest { .. } => "a check only succeeds or fails".to_owned(),
             Cause::NotYet { .. } => "used here".to_owned(),
             Cause::Rejected { message, .. } => message.clone().unwrap_or_else(|| "this is false".to_owned()),
             Cause::MissingParam { .. } => "needed here".to_owned(),
@@ -229,6 +267,9 @@ impl Cause {
             Cause::MissingKey { have, .. } if !have.is_empty() => format!("it has: {}", list(have)),
             Cause::UnknownConfig => "leave `config: false` away to have it read".to_owned(),
             Cause::OutsideRoot { .. } => "a program sees only what lies below its root directory".to_owned(),
+            Cause::BadOwner { .. } => "write numbers, `1000` or `1000:1000`".to_owned(),
+            Cause::RequireOnScratch => "say `.require` where the first files are in".to_owned(),
+            Cause::CheckDest { .. } => "leave the `->` away".to_owned(),
             Cause::MissingParam { param, target, ty, .. } => {
                 format!("bkl build {target} -p {param}=…, a value of type {ty}")
             }
@@ -281,8 +322,13 @@ impl EvalError {
     /// The diagnostic.
     pub fn report(&self) -> Report {
         let mut report = Report::error(self.cause.code(), self.cause.to_string());
-        if let Some(span) = self.span {
-            report = report.label(span, self.cause.label());
+        match (&*self.cause, self.span) {
+            (Cause::AssertFailed { sides: Some((left, right)) }, _) => {
+                report = report.label(left.span, format!("this is {}", left.value));
+                report = report.label(right.span, format!("and this {}", right.value));
+            }
+            (cause, Some(span)) => report = report.label(span, cause.label()),
+            (_, None) => {}
         }
         let other = match &*self.cause {
             Cause::DuplicateMount { first, .. } => Some((*first, "mounted here")),

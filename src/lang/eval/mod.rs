@@ -1,7 +1,7 @@
 //! A typed program to the build graph: call by value, memoised, total, and without any IO.
 //!
 //! [`evaluate`] either gives the graph with what the selected targets are made of, or says what it would have to know
-//! ([`Need`]: the configs of images). The driver finds the answers to all needs at once and evaluates again, until
+//! ([`Need`]: the configs of images, texts of files). The driver finds the answers to all needs at once and evaluates again, until
 //! there are none. Nothing else than [`Inputs`] reaches a program.
 
 mod budget;
@@ -10,15 +10,18 @@ mod coerce;
 pub mod error;
 mod expr;
 mod interp;
+mod json;
 pub mod params;
 mod part;
 pub mod quote;
 mod select;
+mod testing;
 mod text;
 pub mod value;
 mod words;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::base::{Digest, ImageRef, Platform, SourceMap, Span};
 use crate::graph::ir::{Graph, Outputs};
@@ -27,6 +30,7 @@ use crate::lang::hir;
 pub use error::{Cause, EvalError};
 pub use params::Params;
 pub use select::{TargetInfo, list_targets, unknown_targets};
+pub use testing::{TestOutcome, Tested, evaluate_test};
 
 /// Everything that reaches a program.
 #[derive(Debug, Clone)]
@@ -57,7 +61,7 @@ pub enum PlatformChoice {
 }
 
 /// Answers to needs.
-pub type Answers = BTreeMap<Request, ImageAnswer>;
+pub type Answers = BTreeMap<Request, Answer>;
 
 /// What the outside is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,6 +84,20 @@ pub enum Request {
         /// Which manifest of an index.
         platform: Platform,
     },
+    /// The text of a file.
+    Read {
+        /// From the root directory, clean.
+        path: String,
+    },
+    /// Which files there are.
+    Files {
+        /// Folder that the pattern and the answer are relative to: from the root directory, clean, `.` for itself.
+        dir: String,
+        /// A [`PathGlob`](crate::base::glob::PathGlob).
+        pattern: String,
+        /// Folders that are left out, from the root directory, clean: what targets write is no input.
+        except: Vec<String>,
+    },
 }
 
 /// `Pull` of the prelude.
@@ -91,6 +109,17 @@ pub enum Pull {
     Always,
     /// What is here first.
     Local,
+}
+
+/// The answer to a [`Request`], of the kind it asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// To [`Request::Image`] and [`Request::OciLayout`].
+    Image(ImageAnswer),
+    /// To [`Request::Read`].
+    Text(Arc<str>),
+    /// To [`Request::Files`]: what matches, sorted bytewise.
+    Paths(Vec<String>),
 }
 
 /// What is known of an image.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::error::{Cause, EvalError, near};
 use super::interp::{Eval, Evaluator};
+use super::json::{self, Extra, Mismatch};
 use super::value::Value;
 use crate::base::{FileId, SourceMap, Span};
 use crate::lang::hir::{LiteralKind, Param, ParamId, Program};
@@ -150,14 +151,20 @@ fn read_values<'t>(program: &Program, param: &Param, texts: &[&'t str]) -> Resul
 fn read_text(program: &Program, ty: &Type, text: &str, start: usize) -> Result<Given, Wrong> {
     let range = start..start + text.len();
     let wrong = |why: String| Wrong { range: range.clone(), why };
-    let json = |text: &str| {
+    let parse = |text: &str| {
         serde_json::from_str::<serde_json::Value>(text)
             .map_err(|_| wrong(format!("this is not JSON, in which a {ty} is given: {}", example(ty))))
     };
     match ty {
         Type::Option(_) if text == "none" => Ok(Given::Value(Value::None)),
         Type::Option(inner) => read_text(program, inner, text, start),
-        Type::List(_) | Type::Map(_) | Type::Record(_) => read_json(program, ty, &json(text)?).map_err(wrong),
+        Type::List(_) | Type::Map(_) | Type::Record(_) => {
+            let Mismatch { path, why } = match json::given(program, ty, &parse(text)?, Extra::Refused) {
+                Ok(given) => return Ok(given),
+                Err(mismatch) => mismatch,
+            };
+            Err(wrong(if path == "." { why } else { format!("{path}: {why}") }))
+        }
         scalar => read_scalar(program, scalar, text).map(Given::Value).map_err(wrong),
     }
 }
@@ -170,7 +177,7 @@ fn example(ty: &Type) -> &'static str {
     }
 }
 
-fn read_scalar(program: &Program, ty: &Type, text: &str) -> Result<Value, String> {
+pub(super) fn read_scalar(program: &Program, ty: &Type, text: &str) -> Result<Value, String> {
     let kind = match ty {
         Type::Str => return Ok(Value::str(text)),
         Type::Int => {
@@ -224,45 +231,6 @@ fn read_scalar(program: &Program, ty: &Type, text: &str) -> Result<Value, String
             .map(|platform| Value::Platform(Arc::new(platform)))
             .map_err(|error| format!("{error}")),
         _ => Ok(Value::str(text)),
-    }
-}
-
-fn read_json(program: &Program, ty: &Type, json: &serde_json::Value) -> Result<Given, String> {
-    use serde_json::Value as Json;
-    match (ty, json) {
-        (Type::Option(_), Json::Null) => Ok(Given::Value(Value::None)),
-        (Type::Option(inner), json) => read_json(program, inner, json),
-        (Type::List(element), Json::Array(items)) => {
-            let items: Result<_, _> = items.iter().map(|item| read_json(program, element, item)).collect();
-            Ok(Given::List(items?))
-        }
-        (Type::Map(value), Json::Object(entries)) => {
-            let entries = entries
-                .iter()
-                .map(|(key, json)| Ok((Arc::from(key.as_str()), read_json(program, value, json)?)));
-            Ok(Given::Map(entries.collect::<Result<_, String>>()?))
-        }
-        (Type::Record(record), Json::Object(entries)) => {
-            if let Some(unknown) = entries.keys().find(|key| record.field(key).is_none()) {
-                return Err(format!("no field `{unknown}` in {ty}"));
-            }
-            let mut fields = Vec::new();
-            for field in &record.fields {
-                match entries.get(&*field.name) {
-                    Some(json) => fields.push((field.name.clone(), read_json(program, &field.ty, json)?)),
-                    None if field.has_default => {}
-                    None => return Err(format!("missing field `{}`", field.name)),
-                }
-            }
-            Ok(Given::Record(record.clone(), fields))
-        }
-        (Type::List(_), _) => Err(format!("expected {ty}, a JSON array")),
-        (Type::Map(_) | Type::Record(_), _) => Err(format!("expected {ty}, a JSON object")),
-        (scalar, Json::String(text)) => read_scalar(program, scalar, text).map(Given::Value),
-        (scalar @ (Type::Int | Type::Bool | Type::Port), json) => {
-            read_scalar(program, scalar, &json.to_string()).map(Given::Value)
-        }
-        (scalar, _) => Err(format!("expected {scalar}, a JSON string")),
     }
 }
 

@@ -8,6 +8,7 @@ use super::value::{Image, Index, Value};
 use super::{Evaluated, Inputs, Outcome, PlatformChoice};
 use crate::base::{Platform, SourceMap, Span};
 use crate::graph::ir::outputs::{ImageOutput, Output, OutputKind};
+use crate::graph::llb::name_requirements;
 use crate::lang::hir::{Program, Target, TargetId};
 
 /// A target, for `bkl build --list`.
@@ -127,8 +128,8 @@ pub(super) fn run(
     let mut outputs: Vec<Output> = Vec::new();
     if errors.is_empty() && evaluator.needs.is_empty() {
         for group in by_name(built) {
-            match output(&mut evaluator, &group, inputs) {
-                Ok(output) => outputs.push(output),
+            match group_outputs(&mut evaluator, &group, inputs) {
+                Ok(of_group) => outputs.extend(of_group),
                 Err(error) => errors.push(error),
             }
         }
@@ -139,7 +140,8 @@ pub(super) fn run(
     if !evaluator.needs.is_empty() {
         return Ok(Outcome::Needs(evaluator.needs));
     }
-    let Evaluator { graph, used, unpinned, .. } = evaluator;
+    let Evaluator { mut graph, used, unpinned, .. } = evaluator;
+    name_requirements(&mut graph);
     Ok(Outcome::Done(Box::new(Evaluated { graph, outputs, used, unpinned })))
 }
 
@@ -267,6 +269,27 @@ fn by_name(built: Vec<(Arc<Platform>, Vec<Leaf>)>) -> Vec<Group> {
         }
     }
     groups
+}
+
+/// The outputs of what a leaf is on each platform: one, but for checks, of which each is one.
+fn group_outputs(
+    evaluator: &mut Evaluator<'_>,
+    group: &Group,
+    inputs: &Inputs,
+) -> Result<Vec<Output>, EvalError> {
+    let mut outputs: Vec<Output> = Vec::new();
+    for Version { leaf, .. } in &group.versions {
+        let Value::Check(edge) = leaf.value else { return Ok(vec![output(evaluator, group, inputs)?]) };
+        if let Some(dest) = &leaf.dest {
+            let cause = Cause::CheckDest { target: group.name.clone(), dest: dest.clone() };
+            return Err(EvalError::at(leaf.span, cause));
+        }
+        let kind = OutputKind::Check(edge);
+        if !outputs.iter().any(|known| known.kind == kind) {
+            outputs.push(Output { name: group.name.clone(), dest: None, kind, span: leaf.span });
+        }
+    }
+    Ok(outputs)
 }
 
 /// One output of what a leaf is on each platform.

@@ -145,12 +145,34 @@ impl Evaluator<'_> {
             | Value::Fs(_)
             | Value::Image(_)
             | Value::Index(_)
+            | Value::Check(_)
             | Value::Mount(_)
             | Value::Out(_)
             | Value::Secret(_)
             | Value::Ssh(_) => "…".to_owned(),
             scalar => self.text_of(scalar),
         }
+    }
+
+    /// As [`Evaluator::show`], texts in quotes.
+    pub(super) fn show_quoted(&self, value: &Value) -> String {
+        match value {
+            Value::Str(text) => format!("{text:?}"),
+            Value::List(items) => {
+                let items: Vec<String> = items.iter().map(|item| self.show_quoted(item)).collect();
+                format!("[{}]", items.join(", "))
+            }
+            Value::Map(map) => self.show_fields_quoted(map.entries()),
+            Value::Record(fields) => self.show_fields_quoted(fields),
+            Value::Variant(..) => format!(".{}", self.text_of(value)),
+            other => self.show(other),
+        }
+    }
+
+    fn show_fields_quoted(&self, fields: &[(Arc<str>, Value)]) -> String {
+        let fields: Vec<String> =
+            fields.iter().map(|(name, value)| format!("{name}: {}", self.show_quoted(value))).collect();
+        format!("{{ {} }}", fields.join(", "))
     }
 
     fn show_fields(&self, fields: &[(Arc<str>, Value)]) -> String {

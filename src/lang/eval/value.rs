@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::base::{Platform, Span};
-use crate::graph::ir::{ImageConfig, MountSpec, Tree};
+use crate::graph::ir::{Edge, ImageConfig, MountSpec, Tree};
 use crate::lang::hir::{EnumId, SecretId, SshId};
 
 /// A value. The checker's types say which kind stands where; a value of `T?` is a value of `T` or [`Value::None`].
@@ -43,6 +43,8 @@ pub enum Value {
     Image(Arc<Image>),
     /// `index`.
     Index(Arc<Index>),
+    /// `check`: what the command leaves of its root, which nobody looks at.
+    Check(Edge),
     /// `mount`.
     Mount(Arc<Mount>),
     /// `out`.
@@ -266,6 +268,7 @@ impl PartialEq for Value {
             (Value::Fs(a), Value::Fs(b)) => a == b,
             (Value::Image(a), Value::Image(b)) => Arc::ptr_eq(a, b),
             (Value::Index(a), Value::Index(b)) => Arc::ptr_eq(a, b),
+            (Value::Check(a), Value::Check(b)) => a == b,
             (Value::Mount(a), Value::Mount(b)) => Arc::ptr_eq(a, b),
             (Value::Out(a), Value::Out(b)) => Arc::ptr_eq(a, b),
             (Value::Secret(a), Value::Secret(b)) => a == b,
@@ -296,6 +299,7 @@ impl Hash for Value {
             Value::Fs(files) => files.hash(state),
             Value::Image(image) => Arc::as_ptr(image).hash(state),
             Value::Index(index) => Arc::as_ptr(index).hash(state),
+            Value::Check(edge) => edge.hash(state),
             Value::Mount(mount) => Arc::as_ptr(mount).hash(state),
             Value::Out(out) => Arc::as_ptr(out).hash(state),
             Value::Secret(id) => id.hash(state),

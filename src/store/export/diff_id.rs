@@ -22,9 +22,12 @@ impl Store {
         } else {
             let mut writer = BufWriter::with_capacity(128 << 10, DigestWriter::new(io::sink()));
             self.write_layer_tar(layer, &mut writer)?;
-            let finished = writer.flush().and_then(|()| Ok(writer.into_inner().map_err(|error| error.into_error())?));
-            let (_, diff_id, _) =
-                finished.map_err(|error| StoreError::io("hash the layer", self.layer_fs(layer), error))?.finish();
+            let finished = writer
+                .flush()
+                .and_then(|()| writer.into_inner().map_err(std::io::IntoInnerError::into_error));
+            let (_, diff_id, _) = finished
+                .map_err(|error| StoreError::io("hash the layer", self.layer_fs(layer), error))?
+                .finish();
             diff_id
         };
         rows::set_diff_id(&self.inner.database, layer, &diff_id)?;

@@ -1,12 +1,13 @@
-//! `run` and `exec`.
+//! `run`, `exec` and `check`.
 
 use std::sync::Arc;
 
 use super::Args;
 use crate::base::{Span, path};
-use crate::graph::ir::build::ExecBuilder;
+use crate::graph::ir::build::{ExecBuilder, SecretSpec};
 use crate::graph::ir::{
-    CUSTOM_NAME, CdiDevice, ExecOp, HostIp, LinuxResources, MountKind, MountSpec, NetMode, SecurityMode,
+    CUSTOM_NAME, CdiDevice, ExecOp, HostIp, LinuxResources, MountKind, MountSpec, NetMode, SecretEnv,
+    SecurityMode,
 };
 use crate::lang::eval::error::Cause;
 use crate::lang::eval::interp::{Eval, Evaluator, as_map, as_text};
@@ -27,11 +28,6 @@ struct Placed {
 impl Evaluator<'_> {
     pub(super) fn run(&mut self, args: &Args<'_>) -> Eval {
         let image = args.image().clone();
-        if let Some(secrets) = args.get("secret_env")
-            && !as_map(secrets).entries().is_empty()
-        {
-            return self.not_yet("`secret_env`".to_owned(), args.span_of("secret_env"));
-        }
         let mut config = image.config.clone();
         if let Some(env) = args.get("env") {
             for (name, value) in as_map(env).entries() {
@@ -82,11 +78,13 @@ impl Evaluator<'_> {
         }
         let (mounts, outs) = self.place_mounts(args, &cwd)?;
         op.cwd = cwd;
+        let (secrets, mounts) = self.take_secrets(args, mounts)?;
         let builder = ExecBuilder {
             op,
             base: image.tree,
             readonly_root: args.flag("read_only", false),
-            mounts: mounts.into_iter().map(|mount| mount.spec).collect(),
+            mounts,
+            secrets,
             platform: Some(image.config.platform.normalize()),
             exit_codes_given: args.get("exit").is_some(),
             resources: self.resources(args)?,
@@ -98,6 +96,11 @@ impl Evaluator<'_> {
         metadata.ignore_cache = !args.flag("cache", true);
         if let Some(name) = args.maybe_text("name") {
             metadata.description.insert(CUSTOM_NAME.to_owned(), name.to_string());
+        }
+        if args.call.builtin == Builtin::ImageCheck {
+            return Ok(Value::Check(
+                edges.root.expect("the root of a check is writable, so it is an output"),
+            ));
         }
         let root = Value::Image(Arc::new(image.with_tree(edges.root)));
         let Type::Record(ty) = args.ty else { return Ok(root) };
@@ -170,6 +173,27 @@ impl Evaluator<'_> {
             return Ok(format!("set -e\n{text}"));
         }
         Ok(text.to_owned())
+    }
+
+    /// Secrets apart from the mounts of trees: files as they were mounted, then variables.
+    fn take_secrets(&self, args: &Args<'_>, placed: Vec<Placed>) -> Eval<(Vec<SecretSpec>, Vec<MountSpec>)> {
+        let (mut secrets, mut mounts) = (Vec::new(), Vec::new());
+        for mount in placed {
+            match mount.spec.kind {
+                MountKind::Secret(options) => {
+                    secrets.push(SecretSpec { file: Some((mount.spec.dest, options)), env: None });
+                }
+                _ => mounts.push(mount.spec),
+            }
+        }
+        if let Some(variables) = args.get("secret_env") {
+            for (name, secret) in as_map(variables).entries() {
+                self.check_variable(name, args.span_of("secret_env"))?;
+                let (id, name) = (self.secret_id(secret), name.to_string());
+                secrets.push(SecretSpec { file: None, env: Some(SecretEnv { id, name, optional: false }) });
+            }
+        }
+        Ok((secrets, mounts))
     }
 
     fn resources(&self, args: &Args<'_>) -> Eval<Option<LinuxResources>> {

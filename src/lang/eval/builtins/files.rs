@@ -13,7 +13,8 @@ use super::{Args, as_files};
 use crate::base::{Span, path};
 use crate::graph::ir::build::{FileStep, chown};
 use crate::graph::ir::{
-    Chown, FileCopy, FileInput, FileMkdir, FileMkfile, FileRm, FileSymlink, Graph, ImageConfig, Tree,
+    CUSTOM_NAME, Chown, Edge, FileCopy, FileInput, FileMkdir, FileMkfile, FileRm, FileSymlink, Graph,
+    ImageConfig, Tree,
 };
 use crate::lang::eval::error::Cause;
 use crate::lang::eval::interp::{Eval, Evaluator, as_list};
@@ -175,6 +176,27 @@ impl Evaluator<'_> {
         let trees = [receiver.tree, self.materialise(&args.files("add"), args.span)];
         let merged = self.add_tree(args.span, |graph: &mut Graph| graph.merge(&trees));
         Ok(receiver.result(merged))
+    }
+
+    /// The receiver, which cannot be had unless the checks succeed. The op gets its id when the graph is complete
+    /// ([`name_requirements`](crate::graph::llb::name_requirements)).
+    pub(super) fn require(&mut self, args: &Args<'_>) -> Eval {
+        let receiver = self.receiver(args);
+        let mut checks: Vec<Edge> = Vec::new();
+        for check in args.items("checks") {
+            let Value::Check(edge) = check else { panic!("expected a check, found {check:?}") };
+            if !checks.contains(edge) {
+                checks.push(*edge);
+            }
+        }
+        let Some(tree) = receiver.tree else { return self.error(args.span, Cause::RequireOnScratch) };
+        if checks.is_empty() {
+            return Ok(receiver.result(Some(tree)));
+        }
+        let edge = self.add_edge(args.span, |graph| graph.require("", tree, &checks));
+        let name = format!("require {} check{}", checks.len(), if checks.len() == 1 { "" } else { "s" });
+        self.graph.vertex_mut(edge.vertex).metadata.description.insert(CUSTOM_NAME.to_owned(), name);
+        Ok(receiver.result(Some(edge)))
     }
 
     pub(super) fn mkdir(&mut self, args: &Args<'_>) -> Eval {

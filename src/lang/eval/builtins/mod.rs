@@ -3,6 +3,7 @@
 mod command;
 mod files;
 mod image;
+mod inputs;
 mod mounts;
 mod source;
 mod values;
@@ -51,17 +52,29 @@ fn names(builtin: Builtin) -> &'static [&'static str] {
         "cache",
         "name",
     ];
+    const CHECK: &[&str] = &[
+        "self",
+        "cmd",
+        "mounts",
+        "env",
+        "secret_env",
+        "workdir",
+        "user",
+        "network",
+        "security",
+        "memory",
+        "exit",
+        "cache",
+        "name",
+    ];
     match builtin {
         Builtin::Scratch | Builtin::TargetPlatform | Builtin::BuildPlatform => &[],
         Builtin::Image => &["ref", "platform", "digest", "pull", "config"],
         Builtin::Local => &["dir", "include", "exclude", "follow"],
         Builtin::OciLayout => &["dir", "ref", "platform"],
-        Builtin::Git
-        | Builtin::Http
-        | Builtin::Dockerfile
-        | Builtin::Read
-        | Builtin::ReadJson
-        | Builtin::Files => &[],
+        Builtin::Git | Builtin::Http | Builtin::Dockerfile => &[],
+        Builtin::Read | Builtin::ReadJson => &["file"],
+        Builtin::Files => &["pattern"],
         Builtin::Copy => &[
             "src", "self", "from", "to", "include", "exclude", "chown", "mode", "follow", "unpack",
             "optional", "parents",
@@ -82,7 +95,9 @@ fn names(builtin: Builtin) -> &'static [&'static str] {
         Builtin::TreeRequire => &["self", "checks"],
         Builtin::TreeImage => &["self", "platform"],
         Builtin::ImageRun | Builtin::ImageExec => RUN,
-        Builtin::ImageCheck | Builtin::SecretFile | Builtin::SshAgent => &[],
+        Builtin::ImageCheck => CHECK,
+        Builtin::SecretFile => &["self", "at", "mode", "owner", "optional"],
+        Builtin::SshAgent => &[],
         Builtin::Raw => &["text"],
         Builtin::Ro | Builtin::Rw => &["src", "at"],
         Builtin::Cache => &["at", "id", "sharing", "seed"],
@@ -136,20 +151,18 @@ fn names(builtin: Builtin) -> &'static [&'static str] {
 }
 
 impl Args<'_> {
-    fn position(&self, name: &str) -> usize {
-        let builtin = self.call.builtin;
-        let found = names(builtin).iter().position(|known| *known == name);
-        found.unwrap_or_else(|| panic!("`{}` has no argument `{name}`", builtin.key()))
+    fn position(&self, name: &str) -> Option<usize> {
+        names(self.call.builtin).iter().position(|known| *known == name)
     }
 
-    /// The argument, if it was given.
+    /// The argument, if it was given; `check` has fewer of them than `run`, and never gives the others.
     fn get(&self, name: &str) -> Option<&Value> {
-        self.values.get(self.position(name)).and_then(Option::as_ref)
+        self.values.get(self.position(name)?).and_then(Option::as_ref)
     }
 
     /// Where the argument stands, else the call's name.
     fn span_of(&self, name: &str) -> Span {
-        let given = self.call.args.get(self.position(name)).and_then(Option::as_ref);
+        let given = self.position(name).and_then(|at| self.call.args.get(at)?.as_ref());
         given.map_or(self.call.name_span, |expr| expr.span)
     }
 
@@ -235,16 +248,12 @@ impl Evaluator<'_> {
             Builtin::Image => self.image(&args),
             Builtin::Local => self.local(&args),
             Builtin::OciLayout => self.oci_layout(&args),
-            Builtin::Git
-            | Builtin::Http
-            | Builtin::Dockerfile
-            | Builtin::Read
-            | Builtin::ReadJson
-            | Builtin::Files
-            | Builtin::TreeRequire
-            | Builtin::ImageCheck
-            | Builtin::SecretFile
-            | Builtin::SshAgent => self.not_yet(format!("`{}`", call.builtin.key()), call.name_span),
+            Builtin::Git | Builtin::Http | Builtin::Dockerfile | Builtin::SshAgent => {
+                self.not_yet(format!("`{}`", call.builtin.key()), call.name_span)
+            }
+            Builtin::Read => self.read(&args),
+            Builtin::ReadJson => self.read_json(&args),
+            Builtin::Files => self.files(&args),
             Builtin::Copy | Builtin::TreeCopy => self.copy(&args),
             Builtin::Merge => self.merge(&args),
             Builtin::Diff => self.diff(&args),
@@ -257,13 +266,15 @@ impl Evaluator<'_> {
             Builtin::TreeOnly => self.filtered(&args, args.texts("patterns"), Vec::new()),
             Builtin::TreeWithout => self.filtered(&args, Vec::new(), args.texts("patterns")),
             Builtin::TreeImage => self.image_of_tree(&args),
-            Builtin::ImageRun | Builtin::ImageExec => self.run(&args),
+            Builtin::TreeRequire => self.require(&args),
+            Builtin::ImageRun | Builtin::ImageExec | Builtin::ImageCheck => self.run(&args),
             Builtin::Raw => Ok(values::raw(args.text("text"))),
             Builtin::Ro => Ok(self.ro(&args)),
             Builtin::Rw => Ok(self.rw(&args)),
             Builtin::Cache => Ok(self.cache(&args)),
             Builtin::Tmpfs => self.tmpfs(&args),
             Builtin::Out => Ok(mounts::out(&args)),
+            Builtin::SecretFile => self.secret_file(&args),
             Builtin::ImageConfig => self.config(&args),
             Builtin::ImagePlatform => Ok(Value::Platform(Arc::new(args.image().config.platform.clone()))),
             Builtin::ImageTags => Ok(Value::strs(&args.image().tags)),

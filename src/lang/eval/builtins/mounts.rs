@@ -1,9 +1,9 @@
-//! `ro`, `rw`, `cache`, `tmpfs`, `out`: what a command sees. Paths are bound to the command's directory when it runs.
+//! `ro`, `rw`, `cache`, `tmpfs`, `secret.file`, `out`: what a command sees. Paths are bound to the command's directory when it runs.
 
 use std::sync::Arc;
 
 use super::Args;
-use crate::graph::ir::{MountSpec, Sharing};
+use crate::graph::ir::{FileSecret, MountKind, MountSpec, Sharing};
 use crate::lang::eval::error::Cause;
 use crate::lang::eval::interp::{Eval, Evaluator};
 use crate::lang::eval::value::{Files, Mount, Out, Value};
@@ -51,6 +51,47 @@ impl Evaluator<'_> {
             Ok(size) => Ok(mount(MountSpec::tmpfs(&**args.text("at"), size), args)),
             Err(_) => self.error(args.span_of("size"), Cause::Overflow),
         }
+    }
+
+    /// A secret as a file. What it holds is never known here, only its id.
+    pub(super) fn secret_file(&mut self, args: &Args<'_>) -> Eval {
+        let (uid, gid) = match args.maybe_text("owner") {
+            None => (0, 0),
+            Some(owner) => match numeric_owner(owner) {
+                Some(ids) => ids,
+                None => {
+                    let owner = owner.to_string();
+                    return self.error(args.span_of("owner"), Cause::BadOwner { owner });
+                }
+            },
+        };
+        let mode = match args.get("mode") {
+            Some(Value::Mode(mode)) => *mode,
+            _ => 0o400,
+        };
+        let (id, optional) = (self.secret_id(args.required("self")), args.flag("optional", false));
+        let spec = MountSpec {
+            kind: MountKind::Secret(FileSecret { id, uid, gid, mode, optional }),
+            ..MountSpec::bind(&**args.text("at"), None)
+        };
+        Ok(mount(spec, args))
+    }
+
+    /// The id that a secret is asked for by.
+    pub(super) fn secret_id(&self, secret: &Value) -> String {
+        match secret {
+            Value::Secret(id) => self.program.secrets[id.index()].id.to_string(),
+            other => panic!("expected a secret, found {other:?}: the checker knows the types"),
+        }
+    }
+}
+
+/// `uid[:gid]`; `root` is 0. Names would have to be looked up in a tree, and a secret has none.
+fn numeric_owner(text: &str) -> Option<(u32, u32)> {
+    let id = |part: &str| if part == "root" { Some(0) } else { part.parse().ok() };
+    match text.split_once(':') {
+        Some((user, group)) => Some((id(user)?, id(group)?)),
+        None => id(text).map(|user| (user, user)),
     }
 }
 

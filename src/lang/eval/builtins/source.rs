@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::Args;
-use crate::base::{ImageRef, Platform, path};
+use crate::base::{FileId, ImageRef, Platform, path};
 use crate::graph::ir::ImageConfig;
 use crate::graph::ir::build::ResolveMode;
 use crate::lang::eval::error::Cause;
 use crate::lang::eval::interp::{Eval, Evaluator};
 use crate::lang::eval::value::{BaseConfig, Cmd, Files, Image, Value};
-use crate::lang::eval::{ImageAnswer, Pull, Request};
+use crate::lang::eval::{Answer, ImageAnswer, Pull, Request};
 use crate::lang::hir::{LiteralKind, Program};
 
 impl Evaluator<'_> {
@@ -50,7 +50,7 @@ impl Evaluator<'_> {
         }
         let request =
             Request::Image { reference: reference.clone(), platform: Platform::clone(&platform), pull };
-        let answer = self.answer(request, args)?;
+        let answer = self.image_answer(request, args)?;
         let mut pinned = reference;
         pinned.digest.get_or_insert(answer.digest);
         let source = Some(Platform::clone(&platform));
@@ -69,7 +69,7 @@ impl Evaluator<'_> {
             reference: reference.clone(),
             platform: Platform::clone(&platform),
         };
-        let answer = self.answer(request, args)?;
+        let answer = self.image_answer(request, args)?;
         let mut pinned = reference;
         pinned.digest.get_or_insert(answer.digest);
         let source = Some(Platform::clone(&platform));
@@ -88,9 +88,7 @@ impl Evaluator<'_> {
             exclude.extend(self.inputs.ignore.iter().cloned());
         }
         exclude.extend(args.texts("exclude"));
-        for (_, target) in self.program.entry_targets() {
-            let Some((dest, _)) = &target.dest else { continue };
-            let dest = path::join(&[&entry, dest]);
+        for dest in self.dest_folders() {
             let below = if dir == "." { Some(dest.as_str()) } else { dest.strip_prefix(&format!("{dir}/")) };
             let pattern = below.map(escape_pattern);
             if let Some(pattern) = pattern
@@ -104,6 +102,13 @@ impl Evaluator<'_> {
         Ok(Value::Fs(Files::all(Some(edge))))
     }
 
+    /// The folders that targets write to by default, from the root directory.
+    pub(super) fn dest_folders(&self) -> Vec<String> {
+        let entry = &self.program.modules[Program::ENTRY.index()].dir;
+        let dests = self.program.entry_targets().filter_map(|(_, target)| target.dest.as_ref());
+        dests.map(|(dest, _)| path::join(&[".", entry, dest])).collect()
+    }
+
     fn reference(&self, args: &Args<'_>) -> Eval<ImageRef> {
         let text = args.text("ref");
         match text.parse() {
@@ -115,7 +120,15 @@ impl Evaluator<'_> {
         }
     }
 
-    fn answer(&mut self, request: Request, args: &Args<'_>) -> Eval<ImageAnswer> {
+    fn image_answer(&mut self, request: Request, args: &Args<'_>) -> Eval<ImageAnswer> {
+        match self.answer(request, args)? {
+            Answer::Image(answer) => Ok(answer),
+            other => panic!("an image is answered with {other:?}"),
+        }
+    }
+
+    /// The answer, if it is known.
+    pub(super) fn answer(&mut self, request: Request, args: &Args<'_>) -> Eval<Answer> {
         let Some(answer) = self.inputs.answers.get(&request).cloned() else {
             return self.need(request, args.span);
         };
@@ -125,12 +138,16 @@ impl Evaluator<'_> {
         Ok(answer)
     }
 
-    /// A folder argument, relative to the module that says it, as a clean path from the root directory.
-    fn below_root(&self, args: &Args<'_>, name: &str) -> Eval<String> {
+    /// The folder of the module `file`, from the root directory; `.` is the root directory.
+    pub(super) fn module_dir(&self, file: FileId) -> String {
+        let module = self.program.module_of(file);
+        path::join(&[".", module.map_or("", |module| &module.dir)])
+    }
+
+    /// A path argument, relative to the module that says it, as a clean path from the root directory.
+    pub(super) fn below_root(&self, args: &Args<'_>, name: &str) -> Eval<String> {
         let text = args.text(name);
-        let module = self.program.module_of(args.span.file);
-        let base = module.map_or("", |module| &module.dir);
-        let joined = path::join(&[".", base, text]);
+        let joined = path::join(&[".", &self.module_dir(args.span.file), text]);
         if text.starts_with('/') || joined == ".." || joined.starts_with("../") {
             return self.error(args.span_of(name), Cause::OutsideRoot { path: text.to_string() });
         }
