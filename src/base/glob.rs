@@ -244,7 +244,9 @@ impl Patterns {
         wanted.all(|pattern| {
             let literal = pattern.text.strip_suffix("/**").unwrap_or(&pattern.text);
             let is_literal = !literal.contains(['*', '[', ']', '?', '^', '\\']);
-            is_literal && !literal.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/'))
+            // `dir/**` is about what lies in `dir`, though not about `dir`.
+            let reaches_below = |rest: &str| rest.is_empty() || rest.starts_with('/');
+            is_literal && !literal.strip_prefix(dir).is_some_and(reaches_below)
         })
     }
 }

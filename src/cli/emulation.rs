@@ -20,10 +20,10 @@ pub(super) struct Machine {
 impl Machine {
     /// This one.
     pub(super) fn this() -> Machine {
-        Machine::with(Platform::host(), Path::new(BINFMT))
+        Machine::with(&Platform::host(), Path::new(BINFMT))
     }
 
-    fn with(host: Platform, binfmt: &Path) -> Machine {
+    fn with(host: &Platform, binfmt: &Path) -> Machine {
         let is_on = |arch: &str| {
             // With `F` the interpreter was opened when it was registered: the container need not have it.
             fs::read_to_string(binfmt.join(format!("qemu-{arch}"))).is_ok_and(|text| {

@@ -67,7 +67,10 @@ fn explain(failed: &FailedVertex, context: &Context<'_>) -> (Report, &'static st
             if log.exists() {
                 details += &format!("  the whole output: {}\n", log.display());
             }
-            report = report.details(details);
+            // A step that wrote nothing has no log either.
+            if !details.is_empty() {
+                report = report.details(details);
+            }
             (report, "this step failed")
         }
         OpError::Exec(ExecError::Run(error)) => {

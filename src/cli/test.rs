@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use crate::base::{Report, SourceMap};
+use crate::base::{Label, Report, SourceMap};
 use crate::cli::args;
 use crate::cli::build::{Build, Stopped, SyncLater, runtime, stopped};
 use crate::cli::emulation::Machine;
@@ -14,8 +14,8 @@ use crate::cli::secret::Secrets;
 use crate::cli::session::LocalSession;
 use crate::cli::ui::Ui;
 use crate::cli::{Failure, print_reports};
-use crate::engine::CacheMode;
-use crate::graph::ir::Tree;
+use crate::engine::{CacheMode, FailedVertex, SolveError};
+use crate::graph::ir::{Tree, Vertex};
 use crate::graph::passes;
 use crate::lang::eval::{TestOutcome, Tested, evaluate_test};
 use crate::lang::hir;
@@ -122,13 +122,32 @@ fn run_checks(
             Err(Failure { sources: SourceMap::default(), reports: vec![stopped()], code })
         }
         Err(Stopped::Error(error)) => {
-            let log_path = |failed: &crate::engine::FailedVertex| engine.store().log_path(&failed.digest);
-            Ok(failure::reports(
-                &error,
-                &Context { sources, graph: &graph, log_path: &log_path, store_root: engine.store().root() },
-            ))
+            let log_path = |failed: &FailedVertex| engine.store().log_path(&failed.digest);
+            let store_root = engine.store().root();
+            let context = Context { sources, graph: &graph, log_path: &log_path, store_root };
+            let mut reports = failure::reports(&error, &context);
+            if let SolveError::Vertex { failed, others } = &error {
+                for (failed, report) in std::iter::once(&**failed).chain(others).zip(&mut reports) {
+                    for &(edge, claim) in &tested.checks {
+                        // A check that is written in the claim is shown already.
+                        let is_shown = report.primary().is_some_and(|step| {
+                            step.file == claim.file && claim.start <= step.start && step.end <= claim.end
+                        });
+                        if !is_shown && is_of(failed, tested.graph.vertex(edge.vertex)) {
+                            report.labels.push(Label { span: claim, text: "asserted here".to_owned() });
+                        }
+                    }
+                }
+            }
+            Ok(reports)
         }
     }
+}
+
+/// Whether the step that failed is this check, which may lie in a module that the test only calls. The passes may have
+/// made another op of it, but keep its name and its place.
+fn is_of(failed: &FailedVertex, check: &Vertex) -> bool {
+    failed.name == check.name() && check.locations.iter().any(|place| failed.locations.contains(place))
 }
 
 fn say(test: &hir::Test, has_passed: bool, n_left: usize) {

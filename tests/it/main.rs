@@ -13,6 +13,7 @@ mod images;
 mod passes;
 mod registry;
 mod solver;
+mod stdlib;
 mod tidy;
 mod vecprog;
 mod vectors;
@@ -33,6 +34,7 @@ fn main() {
     trials.extend(passes::trials());
     trials.extend(registry::trials());
     trials.extend(solver::trials());
+    trials.extend(stdlib::trials());
     trials.extend(tidy::trials());
     trials.extend(vectors::trials());
     libtest_mimic::run(&args, trials).exit();

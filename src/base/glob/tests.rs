@@ -109,6 +109,10 @@ fn whole_directories_are_passed_by_only_when_nothing_below_can_be_meant() {
     check(&["src/a"], "lib", Kind::Plain, true);
     check(&["src/a"], "src", Kind::Plain, false);
     check(&["src/a"], "sr", Kind::Plain, true);
+    check(&["src/**"], "src", Kind::Plain, false);
+    check(&["src/**"], "lib", Kind::Plain, true);
+    check(&["a/b/**"], "a/b", Kind::Plain, false);
+    check(&["a", "!a/**"], "a", Kind::Exceptions, false);
     check(&["**/a"], "lib", Kind::Plain, false);
     check(&["node_modules"], "node_modules", Kind::Exceptions, true);
     check(&["a", "!a/b/**"], "a", Kind::Exceptions, false);

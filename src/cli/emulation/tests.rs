@@ -7,7 +7,7 @@ fn check(host: &str, registered: &[(&str, &str)], platform: &str, expected: bool
     for (name, text) in registered {
         std::fs::write(binfmt.path().join(name), text).unwrap();
     }
-    let machine = Machine::with(host.parse().unwrap(), binfmt.path());
+    let machine = Machine::with(&host.parse().unwrap(), binfmt.path());
     assert_eq!(machine.runs(&platform.parse().unwrap()), expected, "{platform} on {host}");
 }
 

@@ -42,7 +42,7 @@ impl Ui {
         let is_terminal = io::stderr().is_terminal();
         let display: Box<dyn Display> = match progress {
             args::Progress::Quiet => return Ui { events: None, thread: None },
-            args::Progress::Rawjson => Box::new(rawjson::RawJson),
+            args::Progress::Rawjson => Box::new(rawjson::RawJson::default()),
             args::Progress::Auto if is_terminal => Box::new(tty::Tty::new()),
             args::Progress::Tty => Box::new(tty::Tty::new()),
             args::Progress::Auto | args::Progress::Plain => Box::new(plain::Plain::default()),

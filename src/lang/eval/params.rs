@@ -151,7 +151,7 @@ fn read_values<'t>(program: &Program, param: &Param, texts: &[&'t str]) -> Resul
 fn read_text(program: &Program, ty: &Type, text: &str, start: usize) -> Result<Given, Wrong> {
     let range = start..start + text.len();
     let wrong = |why: String| Wrong { range: range.clone(), why };
-    let parse = |text: &str| {
+    let json_text = |text: &str| {
         serde_json::from_str::<serde_json::Value>(text)
             .map_err(|_| wrong(format!("this is not JSON, in which a {ty} is given: {}", example(ty))))
     };
@@ -159,7 +159,7 @@ fn read_text(program: &Program, ty: &Type, text: &str, start: usize) -> Result<G
         Type::Option(_) if text == "none" => Ok(Given::Value(Value::None)),
         Type::Option(inner) => read_text(program, inner, text, start),
         Type::List(_) | Type::Map(_) | Type::Record(_) => {
-            let Mismatch { path, why } = match json::given(program, ty, &parse(text)?, Extra::Refused) {
+            let Mismatch { path, why } = match json::given(program, ty, &json_text(text)?, Extra::Refused) {
                 Ok(given) => return Ok(given),
                 Err(mismatch) => mismatch,
             };
