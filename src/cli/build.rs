@@ -418,7 +418,8 @@ fn summary(
         };
     }
     let n_run = stats.n_executed + stats.n_fetched;
-    lines += &format!("{} steps: {n_run} run, {} cached\n", stats.n_vertices, stats.n_cached);
+    let steps = if stats.n_vertices == 1 { "step" } else { "steps" };
+    lines += &format!("{} {steps}: {n_run} run, {} cached\n", stats.n_vertices, stats.n_cached);
     // There is nowhere left to say that stderr is closed.
     let _ = io::stderr().lock().write_all(lines.as_bytes());
     Ok(())

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::base::{Digest, ImageRef, Platform, Report};
+use crate::cli::program::io_reason;
 
 /// The version this binary reads and writes.
 const VERSION: u32 = 1;
@@ -60,9 +61,9 @@ pub(crate) struct PinnedManifest {
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages are the documentation")]
 pub(crate) enum LockError {
-    #[error("cannot read the lock file `{}`: {source}", path.display())]
+    #[error("cannot read the lock file `{}`: {}", path.display(), io_reason(source))]
     Read { path: PathBuf, source: io::Error },
-    #[error("cannot write the lock file `{}`: {source}", path.display())]
+    #[error("cannot write the lock file `{}`: {}", path.display(), io_reason(source))]
     Write { path: PathBuf, source: io::Error },
     #[error("the lock file `{}` is not valid: {why}", path.display())]
     Invalid { path: PathBuf, why: String },
@@ -83,7 +84,10 @@ impl Lock {
             Err(source) => return Err(LockError::Read { path: path.to_owned(), source }),
         };
         let invalid = |why: String| LockError::Invalid { path: path.to_owned(), why };
-        let lock: Lock = toml::from_str(&text).map_err(|error| invalid(error.message().to_owned()))?;
+        let lock: Lock = toml::from_str(&text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            invalid(format!("line {}: {}", 1 + before.matches('\n').count(), error.message()))
+        })?;
         if lock.version != VERSION {
             return Err(invalid(format!(
                 "version {} is not one this bkl knows (it knows {VERSION})",

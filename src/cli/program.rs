@@ -195,7 +195,10 @@ impl<'a> Driver<'a> {
                     "`{}` is taken from the registry: `pull: .always` ignores the lock",
                     reference.familiar()
                 );
-                self.notes.push(Report::warning("bkl::lock_ignored", note).label(need.span, "said here"));
+                // Each platform asks for itself; people are told once.
+                if !self.notes.iter().any(|known| known.message == note) {
+                    self.notes.push(Report::warning("bkl::lock_ignored", note).label(need.span, "said here"));
+                }
             }
         }
         let answers = self.resolver.answer(&needs, &mut self.lock, self.args.locked);
@@ -290,12 +293,13 @@ fn platforms(args: &args::Inputs) -> Result<Vec<Platform>, Report> {
 fn params(args: &args::Inputs) -> Result<Vec<String>, Report> {
     let read = |text: &String| match text.split_once("=@") {
         Some((name, file)) if !name.contains('=') => {
-            let value = fs::read_to_string(file).map_err(|error| {
-                Report::error(
-                    "bkl::param_value",
-                    format!("cannot read `{file}` for `-p {name}`: {}", io_reason(&error)),
-                )
-                .help("`@` reads the value from a file; check the path")
+            let unreadable = |why: String| {
+                Report::error("bkl::param_value", format!("cannot read `{file}` for `-p {name}`: {why}"))
+                    .help("`@` reads the value from a file, as text; check the path")
+            };
+            let bytes = fs::read(file).map_err(|error| unreadable(io_reason(&error)))?;
+            let value = String::from_utf8(bytes).map_err(|error| {
+                unreadable(format!("byte {} is not UTF-8", error.utf8_error().valid_up_to()))
             })?;
             Ok(format!("{name}={}", value.strip_suffix('\n').unwrap_or(&value)))
         }

@@ -112,7 +112,7 @@ fn said_to_work(words: &[&str], folder: &Path) -> Result<(), String> {
             for flag in rest.iter().filter(|word| word.starts_with('-')) {
                 let flag = if flag.starts_with("--") { flag } else { &flag[..2] };
                 if !help.contains(flag) {
-                    return Err(format!("`bkl lower` has no `{flag}`").into());
+                    return Err(format!("`bkl lower` has no `{flag}`"));
                 }
             }
         }

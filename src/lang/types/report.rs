@@ -252,6 +252,10 @@ fn mismatch_help(expected: &Type, found: &Type) -> Option<String> {
             let trees = outs_of(found)?;
             format!("this command has `outs`, so it gives a record; pick one of its trees: {trees}")
         }
+        (Type::Fs | Type::Tree, Type::Str | Type::Path) => {
+            "a path is not files: those beside the program are `local(\"dir\")`".to_owned()
+        }
+        (Type::Image, Type::Str | Type::Ref) => "an image is made of its name with `image(\"name\")`".to_owned(),
         (Type::Image, Type::Fs) => "`.image()` makes an image of a tree".to_owned(),
         (Type::Image, Type::Index) => "an index is one image per platform: `.images[0]`".to_owned(),
         (Type::Fs | Type::Image, Type::Check) => {
