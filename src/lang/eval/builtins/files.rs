@@ -83,8 +83,11 @@ impl Evaluator<'_> {
             src = pivot;
             if pattern != "/" {
                 let pattern = pattern.trim_start_matches('/').to_owned();
-                if !optional {
-                    required_paths.push(pattern.clone());
+                // Required paths are no patterns: what stands before a wildcard must be there.
+                let (literal, _) = crate::base::glob::split_wildcard(&pattern);
+                let literal = literal.trim_end_matches('/');
+                if !optional && !literal.is_empty() {
+                    required_paths.push(literal.to_owned());
                 }
                 include_patterns.push(pattern);
             }
@@ -97,7 +100,7 @@ impl Evaluator<'_> {
             Some(dir) => path::join(&[&super::source::escape_pattern(dir), &rooted("/", src, Slash::Drop)]),
         };
         let copy = FileCopy {
-            src,
+            src: if optional { as_pattern(src) } else { src },
             dest: destination(receiver.workdir(), to),
             owner: owner(args, receiver.tree),
             mode: match args.get("mode") {
@@ -298,4 +301,19 @@ fn mode(args: &Args<'_>, default: u32) -> i32 {
 fn owner(args: &Args<'_>, base: Tree) -> Option<Chown> {
     let text = args.maybe_text("chown")?;
     Some(chown(text, if base.is_some() { FileInput::Input(0) } else { FileInput::Scratch }))
+}
+
+/// A pattern that matches nothing but `path`. LLB lets only a pattern go without a match, so a plain path that is optional
+/// becomes one.
+fn as_pattern(path: String) -> String {
+    let (_, wildcard) = crate::base::glob::split_wildcard(&path);
+    if !wildcard.is_empty() {
+        return path;
+    }
+    let is_plain = |at: usize, c: char| c.is_alphanumeric() && !path[..at].ends_with('\\');
+    let name = path.rfind('/').map_or(0, |slash| slash + 1);
+    match path.char_indices().rev().take_while(|&(at, _)| name <= at).find(|&(at, c)| is_plain(at, c)) {
+        Some((at, c)) => format!("{}[{c}]{}", &path[..at], &path[at + c.len_utf8()..]),
+        None => path,
+    }
 }
