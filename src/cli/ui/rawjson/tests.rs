@@ -1,3 +1,5 @@
+//! A message is read alone: it must tell all of its vertex.
+
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
