@@ -181,6 +181,9 @@ impl Evaluator<'_> {
     }
 
     pub(super) fn mkdir(&mut self, args: &Args<'_>) -> Eval {
+        if let Some(cause) = special_bits(args) {
+            return self.error(args.span_of("mode"), cause);
+        }
         let receiver = self.receiver(args);
         let mkdir = FileMkdir {
             path: rooted(receiver.workdir(), args.text("dir"), Slash::Drop),
@@ -194,6 +197,9 @@ impl Evaluator<'_> {
 
     /// Writes a file, after making its folder where that is missing.
     pub(super) fn write(&mut self, args: &Args<'_>) -> Eval {
+        if let Some(cause) = special_bits(args) {
+            return self.error(args.span_of("mode"), cause);
+        }
         let receiver = self.receiver(args);
         let path = rooted(receiver.workdir(), args.text("file"), Slash::Drop);
         let mut steps = folder_of(&path);
@@ -286,6 +292,14 @@ fn folder_of(path: &str) -> Vec<FileStep> {
         owner: None,
         timestamp: -1,
     })]
+}
+
+/// Bits that [`mode`] would lose: a file meant to be sticky or set-id must not silently be neither.
+fn special_bits(args: &Args<'_>) -> Option<Cause> {
+    match args.get("mode") {
+        Some(Value::Mode(mode)) if mode & !0o777 != 0 => Some(Cause::SpecialModeBits { mode: *mode }),
+        _ => None,
+    }
 }
 
 /// Permission bits of something made (BuildKit client/llb/fileop.go keeps these nine).
