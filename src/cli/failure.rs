@@ -102,7 +102,7 @@ fn explain(failed: &FailedVertex, context: &Context<'_>) -> (Report, &'static st
                     "bkl::not_found",
                     format!("`{path}` does not exist in the tree it is taken from"),
                 )
-                .help("check the path; a copy that may find nothing says `optional: true`"),
+                .help("check the path; an action that may find nothing says `optional: true`"),
                 "this file action failed",
             ),
             error => (
@@ -112,7 +112,7 @@ fn explain(failed: &FailedVertex, context: &Context<'_>) -> (Report, &'static st
         },
         OpError::Hash(HashError::NotFound { path }) => (
             Report::error("bkl::not_found", format!("`{path}` does not exist in the tree it is taken from"))
-                .help("check the path; a copy that may find nothing says `optional: true`"),
+                .help("check the path; an action that may find nothing says `optional: true`"),
             "this step reads it",
         ),
         cause => {
@@ -157,7 +157,8 @@ pub(super) fn store(error: &StoreError, root: &Path) -> Report {
         StoreError::InUse { .. } => Report::error("bkl::store", error.to_string())
             .help("it is put aside once nobody else uses the store: end the other builds, or wait for them"),
         StoreError::Io { source, .. } if is_refused(source) => Report::error("bkl::store", error.to_string()).help(
-            "the store is in /var/lib/bkl and needs root; another place is chosen with `--store DIR` or BKL_STORE",
+            "the store must be a place that this user can write to; it is chosen with `--store DIR` or BKL_STORE, and \
+             /var/lib/bkl, which needs root, when neither is given",
         ),
         _ => Report::error("bkl::store", error.to_string()),
     }

@@ -167,10 +167,18 @@ impl United {
 
     fn failed(&self, graph: &Graph, digests: &[Digest], node: usize, cause: Arc<OpError>) -> FailedVertex {
         let vertex = self.first[node];
+        let failed_action = match &*cause {
+            OpError::File(failed) => Some(failed.action),
+            _ => None,
+        };
+        let is_meant = |at: &&Location| match (&at.actions, failed_action) {
+            (Some(actions), Some(failed)) => actions.contains(&failed),
+            _ => true,
+        };
         let locations = graph
             .vertices()
             .filter(|(id, _)| self.node[id.0 as usize] == node)
-            .flat_map(|(_, vertex)| vertex.locations.iter().cloned())
+            .flat_map(|(_, vertex)| vertex.locations.iter().filter(is_meant).cloned())
             .collect::<Vec<Location>>();
         let digest = digests[vertex.0 as usize];
         FailedVertex { vertex, digest, name: graph.vertex(vertex).name(), locations, cause }

@@ -369,11 +369,24 @@ fn a_failing_step_stops_the_others() {
 }
 
 /// Layers half made, of all processes on the store.
+/// Layers that are being made. What is done with is removed by a thread: waits a little for that.
 fn n_staged(store: &Path) -> usize {
-    let owners =
-        fs::read_dir(store.join("staging")).unwrap().map(|it| it.unwrap().path()).filter(|it| it.is_dir());
-    let staged = owners.flat_map(|it| fs::read_dir(it).unwrap()).map(|it| it.unwrap().path());
-    staged.filter(|it| it.is_dir()).count()
+    let now = || {
+        let owners = fs::read_dir(store.join("staging"))
+            .unwrap()
+            .map(|it| it.unwrap().path())
+            .filter(|it| it.is_dir());
+        let staged =
+            owners.flat_map(|it| fs::read_dir(it).into_iter().flatten()).flatten().map(|it| it.path());
+        staged.filter(|it| it.is_dir()).count()
+    };
+    for _ in 0..100 {
+        if now() == 0 {
+            return 0;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    now()
 }
 
 fn a_build_can_be_cancelled() {

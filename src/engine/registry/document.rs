@@ -193,6 +193,9 @@ pub enum DocumentError {
     /// Not JSON, or not of the form.
     #[error("it is not valid: {0}")]
     Json(#[from] serde_json::Error),
+    /// What came is something else, such as the page of a proxy or of a login.
+    #[error("what came is no manifest, but of type `{0}`: a web page or a proxy's answer, perhaps")]
+    Foreign(String),
     /// A document that two readers could take for two different things (CVE-2021-41190).
     #[error("it has both `layers` and `manifests`, so it could pass for an image and for an index")]
     Ambiguous,
@@ -230,7 +233,10 @@ impl Document {
         if MAX_MANIFEST_BYTES < size {
             return Err(DocumentError::TooBig { size, limit: MAX_MANIFEST_BYTES });
         }
-        let value: Value = serde_json::from_slice(bytes)?;
+        let value: Value = serde_json::from_slice(bytes).map_err(|error| {
+            let is_foreign = !announced.is_empty() && !announced.contains("json");
+            if is_foreign { DocumentError::Foreign(announced.to_owned()) } else { error.into() }
+        })?;
         let present = |field: &str| value.get(field).is_some_and(|it| !it.is_null());
         if present("manifests") && (present("layers") || present("config")) {
             return Err(DocumentError::Ambiguous);

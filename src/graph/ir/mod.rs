@@ -153,6 +153,9 @@ pub struct Location {
     pub source: u32,
     /// Stretches of that text.
     pub ranges: Vec<Range>,
+    /// The actions of a file op that were written here, when it is made of several; `None` when all were. For error
+    /// reports only: neither the wire nor the text form has it.
+    pub actions: Option<std::ops::Range<usize>>,
 }
 
 /// A stretch of a source text; lines from 1, characters from 0.

@@ -141,7 +141,8 @@ fn location(text: &str) -> Result<Location, String> {
             let (start, end) = range.split_once('-')?;
             Some(Range { start: position(start)?, end: position(end)? })
         });
-        Some(Location { source: source.parse().ok()?, ranges: ranges.collect::<Option<_>>()? })
+        let ranges = ranges.collect::<Option<_>>()?;
+        Some(Location { source: source.parse().ok()?, ranges, actions: None })
     };
     read().ok_or_else(|| format!("`{text}` is no location"))
 }

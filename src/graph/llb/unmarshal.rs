@@ -236,7 +236,8 @@ fn facts(definition: &pb::Definition, digests: &[Digest]) -> Result<Facts, Decod
             let source = index.ok_or(DecodeError::MissingSource(location.source_index))?;
             let position = |it: Option<pb::Position>| it.map_or((0, 0), |it| (it.line, it.character));
             let range = |it: &pb::Range| Range { start: position(it.start), end: position(it.end) };
-            locations.push(Location { source, ranges: location.ranges.iter().map(range).collect() });
+            let ranges = location.ranges.iter().map(range).collect();
+            locations.push(Location { source, ranges, actions: None });
         }
     }
     Ok(facts)

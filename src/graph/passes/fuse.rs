@@ -110,7 +110,20 @@ fn fused(rewriter: &Rewriter, first: &Vertex, second: &Vertex, base: InputIdx) -
         });
         action
     }));
+    let mut first = first.clone();
+    place(&mut first, before.actions.len(), 0);
+    let n_after = after.actions.len();
     let mut vertex = Vertex { op: Op::File(FileOp { actions }), inputs: inputs.edges, ..second.clone() };
-    swallow(&mut vertex, first);
+    place(&mut vertex, n_after, before.actions.len());
+    swallow(&mut vertex, &first);
     vertex
+}
+
+/// Writes down which actions of the fused op the locations of one of its parts are about: the part has `n_actions`, and
+/// `n_before` stand before them.
+fn place(part: &mut Vertex, n_actions: usize, n_before: usize) {
+    for location in &mut part.locations {
+        let own = location.actions.take().unwrap_or(0..n_actions);
+        location.actions = Some(own.start + n_before..own.end + n_before);
+    }
 }

@@ -90,6 +90,9 @@ pub enum Cause {
     /// `include` and `parents` of a copy at once.
     #[error("`include` and `parents` cannot be combined")]
     IncludeWithParents,
+    /// Bits of a mode that LLB's `mkdir` and `mkfile` do not set.
+    #[error("`mkdir` and `write` cannot set the set-id and sticky bits of {mode:#o}")]
+    SpecialModeBits { mode: u32 },
     /// A path that leaves the root directory.
     #[error("`{path}` lies outside the root directory")]
     OutsideRoot { path: String },
@@ -189,6 +192,7 @@ impl Cause {
             Cause::BadExitCode { .. } => "bkl::bad_exit_code",
             Cause::UnknownConfig => "bkl::unknown_config",
             Cause::IncludeWithParents => "bkl::include_with_parents",
+            Cause::SpecialModeBits { .. } => "bkl::special_mode_bits",
             Cause::OutsideRoot { .. } => "bkl::outside_root",
             Cause::BadOwner { .. } => "bkl::bad_owner",
             Cause::RequireOnScratch => "bkl::require_scratch",
@@ -232,6 +236,7 @@ impl Cause {
             Cause::BadExitCode { .. } => "exit codes go from 0 to 255".to_owned(),
             Cause::UnknownConfig => "made with `config: false`".to_owned(),
             Cause::IncludeWithParents => "`parents` selects by `from` already".to_owned(),
+            Cause::SpecialModeBits { .. } => "has more than the nine permission bits".to_owned(),
             Cause::OutsideRoot { .. } => "leaves the root directory".to_owned(),
             Cause::BadOwner { .. } => "names are not looked up for a secret".to_owned(),
             Cause::AssertFailed { .. } => "this is false".to_owned(),
@@ -252,6 +257,9 @@ impl Cause {
 
     fn help(&self) -> Option<String> {
         Some(match self {
+            Cause::SpecialModeBits { .. } => {
+                "a copy with `mode:` sets them, as does `chmod` in a command".to_owned()
+            }
             Cause::UnsafeInterpolation(Unquotable::ListInQuotes) => {
                 "put the list outside the quotes: each element becomes one word".to_owned()
             }

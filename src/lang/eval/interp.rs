@@ -286,7 +286,7 @@ impl<'a> Evaluator<'a> {
             (at.line as i32 + 1, at.col as i32)
         };
         let range = Range { start: place(span.start), end: place(span.end) };
-        self.graph.vertex_mut(vertex).locations.push(Location { source, ranges: vec![range] });
+        self.graph.vertex_mut(vertex).locations.push(Location { source, ranges: vec![range], actions: None });
     }
 
     /// Runs `add`, and locates what it added.

@@ -182,7 +182,8 @@ impl Interpreter<'_> {
                     start: (line, char),
                     end: (end_line, end_char),
                 };
-                to.locations.push(Location { source, ranges: ranges.iter().map(range).collect() });
+                let ranges = ranges.iter().map(range).collect();
+                to.locations.push(Location { source, ranges, actions: None });
             }
             ConstraintOpt::LinuxResources(all) => {
                 let all = all.clone();

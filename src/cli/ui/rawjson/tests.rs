@@ -1,4 +1,5 @@
-//! What clients of the status messages rely on.
+//! A message is read alone: it must tell all of its vertex.
+
 use std::time::SystemTime;
 
 use serde_json::{Value, json};

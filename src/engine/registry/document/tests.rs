@@ -42,6 +42,11 @@ fn forms() {
         "index application/vnd.oci.image.index.v1+json of 0",
     );
     check(r#"{"schemaVersion":2}"#, "", "its type is `image`, but it has no `config`");
+    check(
+        "<html>",
+        "text/html",
+        "what came is no manifest, but of type `text/html`: a web page or a proxy's answer, perhaps",
+    );
     check(&manifest, "text/html", "its type `text/html` is neither an image manifest nor an index");
 }
 

@@ -84,8 +84,11 @@ impl Evaluator<'_> {
             src = pivot;
             if pattern != "/" {
                 let pattern = pattern.trim_start_matches('/').to_owned();
-                if !optional {
-                    required_paths.push(pattern.clone());
+                // Required paths are no patterns: what stands before a wildcard must be there.
+                let (literal, _) = crate::base::glob::split_wildcard(&pattern);
+                let literal = literal.trim_end_matches('/');
+                if !optional && !literal.is_empty() {
+                    required_paths.push(literal.to_owned());
                 }
                 include_patterns.push(pattern);
             }
@@ -98,7 +101,7 @@ impl Evaluator<'_> {
             Some(dir) => path::join(&[&super::source::escape_pattern(dir), &rooted("/", src, Slash::Drop)]),
         };
         let copy = FileCopy {
-            src,
+            src: if optional { as_pattern(src) } else { src },
             dest: destination(receiver.workdir(), to),
             owner: owner(args, receiver.tree),
             mode: match args.get("mode") {
@@ -200,6 +203,9 @@ impl Evaluator<'_> {
     }
 
     pub(super) fn mkdir(&mut self, args: &Args<'_>) -> Eval {
+        if let Some(cause) = special_bits(args) {
+            return self.error(args.span_of("mode"), cause);
+        }
         let receiver = self.receiver(args);
         let mkdir = FileMkdir {
             path: rooted(receiver.workdir(), args.text("dir"), Slash::Drop),
@@ -213,6 +219,9 @@ impl Evaluator<'_> {
 
     /// Writes a file, after making its folder where that is missing.
     pub(super) fn write(&mut self, args: &Args<'_>) -> Eval {
+        if let Some(cause) = special_bits(args) {
+            return self.error(args.span_of("mode"), cause);
+        }
         let receiver = self.receiver(args);
         let path = rooted(receiver.workdir(), args.text("file"), Slash::Drop);
         let mut steps = folder_of(&path);
@@ -307,6 +316,14 @@ fn folder_of(path: &str) -> Vec<FileStep> {
     })]
 }
 
+/// Bits that [`mode`] would lose: a file meant to be sticky or set-id must not silently be neither.
+fn special_bits(args: &Args<'_>) -> Option<Cause> {
+    match args.get("mode") {
+        Some(Value::Mode(mode)) if mode & !0o777 != 0 => Some(Cause::SpecialModeBits { mode: *mode }),
+        _ => None,
+    }
+}
+
 /// Permission bits of something made (BuildKit client/llb/fileop.go keeps these nine).
 fn mode(args: &Args<'_>, default: u32) -> i32 {
     let mode = match args.get("mode") {
@@ -320,4 +337,19 @@ fn mode(args: &Args<'_>, default: u32) -> i32 {
 fn owner(args: &Args<'_>, base: Tree) -> Option<Chown> {
     let text = args.maybe_text("chown")?;
     Some(chown(text, if base.is_some() { FileInput::Input(0) } else { FileInput::Scratch }))
+}
+
+/// A pattern that matches nothing but `path`. LLB lets only a pattern go without a match, so a plain path that is optional
+/// becomes one.
+fn as_pattern(path: String) -> String {
+    let (_, wildcard) = crate::base::glob::split_wildcard(&path);
+    if !wildcard.is_empty() {
+        return path;
+    }
+    let is_plain = |at: usize, c: char| c.is_alphanumeric() && !path[..at].ends_with('\\');
+    let name = path.rfind('/').map_or(0, |slash| slash + 1);
+    match path.char_indices().rev().take_while(|&(at, _)| name <= at).find(|&(at, c)| is_plain(at, c)) {
+        Some((at, c)) => format!("{}[{c}]{}", &path[..at], &path[at + c.len_utf8()..]),
+        None => path,
+    }
 }
