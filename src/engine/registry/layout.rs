@@ -32,7 +32,12 @@ impl Layout {
 
     /// `<dir>:<name>`, for people.
     pub(super) fn reference(&self) -> String {
-        let name = self.name.parse().map_or_else(|_| self.name.clone(), |image: ImageRef| image.familiar());
+        // A bare name was given the tag `latest` when it was normalised, and a digest when it was resolved.
+        let shown = |image: ImageRef| {
+            let name = ImageRef { digest: None, ..image }.familiar();
+            name.strip_suffix(":latest").unwrap_or(&name).to_owned()
+        };
+        let name = self.name.parse().map_or_else(|_| self.name.clone(), shown);
         if name.is_empty() {
             self.dir.display().to_string()
         } else {
@@ -117,7 +122,12 @@ impl Layout {
         let shown = |entry: &Descriptor| {
             entry_names(entry).first().map_or_else(|| entry.digest.to_string(), |name| (*name).to_owned())
         };
-        let name = self.name.parse().map_or_else(|_| self.name.clone(), |image: ImageRef| image.familiar());
+        // A bare name was given the tag `latest` when it was normalised, and a digest when it was resolved.
+        let shown = |image: ImageRef| {
+            let name = ImageRef { digest: None, ..image }.familiar();
+            name.strip_suffix(":latest").unwrap_or(&name).to_owned()
+        };
+        let name = self.name.parse().map_or_else(|_| self.name.clone(), shown);
         let mut there: Vec<String> = entries.iter().map(shown).collect();
         there.dedup();
         ImageError::NoEntry { path: self.dir.clone(), name, there }
