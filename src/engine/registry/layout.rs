@@ -32,17 +32,22 @@ impl Layout {
 
     /// `<dir>:<name>`, for people.
     pub(super) fn reference(&self) -> String {
-        // A bare name was given the tag `latest` when it was normalised, and a digest when it was resolved.
-        let shown = |image: ImageRef| {
-            let name = ImageRef { digest: None, ..image }.familiar();
-            name.strip_suffix(":latest").unwrap_or(&name).to_owned()
-        };
-        let name = self.name.parse().map_or_else(|_| self.name.clone(), shown);
+        let name = self.shown_name();
         if name.is_empty() {
             self.dir.display().to_string()
         } else {
             format!("{}:{name}", self.dir.display())
         }
+    }
+
+    /// The wanted name as it was written: a bare name was given the tag `latest` when it was normalised, and a digest
+    /// when it was resolved.
+    fn shown_name(&self) -> String {
+        let shown = |image: ImageRef| {
+            let name = ImageRef { digest: None, ..image }.familiar();
+            name.strip_suffix(":latest").unwrap_or(&name).to_owned()
+        };
+        self.name.parse().map_or_else(|_| self.name.clone(), shown)
     }
 
     /// The entries that the wanted name means: more than one only when the layout lists an image once per platform.
@@ -122,12 +127,7 @@ impl Layout {
         let shown = |entry: &Descriptor| {
             entry_names(entry).first().map_or_else(|| entry.digest.to_string(), |name| (*name).to_owned())
         };
-        // A bare name was given the tag `latest` when it was normalised, and a digest when it was resolved.
-        let shown = |image: ImageRef| {
-            let name = ImageRef { digest: None, ..image }.familiar();
-            name.strip_suffix(":latest").unwrap_or(&name).to_owned()
-        };
-        let name = self.name.parse().map_or_else(|_| self.name.clone(), shown);
+        let name = self.shown_name();
         let mut there: Vec<String> = entries.iter().map(shown).collect();
         there.dedup();
         ImageError::NoEntry { path: self.dir.clone(), name, there }
