@@ -374,11 +374,16 @@ impl Mounter<'_> {
         if missing && mount_id(at.parent.as_fd()).is_ok_and(|it| it == self.root_mount) {
             self.stubs.add(at.parent, &at.name, before).map_err(no_place)?;
         }
+        // The kernel says EINVAL for a directory on a file and the other way round (fs/namespace.c, do_move_mount).
+        let on_dir = rustix::fs::fstat(&target)
+            .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir());
         move_mount(mount, "", &target, "", flags).map_err(|err| match err {
-            Errno::NOTDIR if is_dir => {
+            Errno::NOTDIR | Errno::INVAL if is_dir && !on_dir => {
                 step(format!("a directory cannot be mounted on the file `{}`", dest.display()))
             }
-            Errno::NOTDIR => step(format!("a file cannot be mounted on the directory `{}`", dest.display())),
+            Errno::NOTDIR | Errno::INVAL if !is_dir && on_dir => {
+                step(format!("a file cannot be mounted on the directory `{}`", dest.display()))
+            }
             err => step(format!("cannot mount on `{}`: {err}", dest.display())),
         })
     }
