@@ -11,7 +11,7 @@ use crate::cli::args::Format;
 use crate::cli::lock::Lock;
 use crate::cli::{failure, print_reports, tracked};
 use crate::engine::registry::{
-    ImageError, Layout, ResolveMode, ResolvedImage, resolve_image, resolve_layout,
+    ImageError, Layout, RegistryError, ResolveMode, ResolvedImage, resolve_image, resolve_layout,
 };
 use crate::engine::solver::Limits;
 use crate::engine::{Engine, EngineConfig};
@@ -139,14 +139,16 @@ impl Resolver {
                 let platform = platform.normalize();
                 resolve_image(&registry, store, &exact, &platform, mode).await.map_err(|error| {
                     match (&error, pinned) {
-                        (ImageError::Fetch(_), Some(digest)) if !always && is_gone(&error) => Report::error(
-                            "bkl::lock_mismatch",
-                            format!(
-                                "{} no longer has the digest in the lock file, {digest}",
-                                reference.familiar()
-                            ),
-                        )
-                        .help("remove its entry from bkl.lock to take the new one"),
+                        (ImageError::Fetch(RegistryError::NotFound { .. }), Some(digest)) if !always => {
+                            Report::error(
+                                "bkl::lock_mismatch",
+                                format!(
+                                    "{} no longer has the digest in the lock file, {digest}",
+                                    reference.familiar()
+                                ),
+                            )
+                            .help("remove its entry from bkl.lock to take the new one")
+                        }
                         _ => error.report(),
                     }
                 })
@@ -159,11 +161,6 @@ impl Resolver {
             Request::Read { .. } | Request::Files { .. } => unreachable!("files are answered from disk"),
         }
     }
-}
-
-/// Whether the registry answered that there is no such manifest.
-fn is_gone(error: &ImageError) -> bool {
-    error.code() == "bkl::image_not_found"
 }
 
 fn from_lock(request: &Request, lock: &Lock) -> Option<Answer> {

@@ -279,6 +279,14 @@ fn registry_pins() {
     let lock = fs::read_to_string(project.path().join("bkl.lock")).unwrap();
     assert!(lock.contains(&reference) && lock.contains("sha256:"), "{lock}");
 
+    // A pin that the registry does not have is said to be one.
+    let gone =
+        format!("version = 1\n[[image]]\nref = \"{reference}\"\ndigest = \"sha256:{}\"\n", "0".repeat(64));
+    fs::write(project.path().join("gone.lock"), gone).unwrap();
+    let refused = project.bkl(&["build", "--lock", "gone.lock"]).output().unwrap();
+    let text = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && text.contains("bkl::lock_mismatch"), "{text}");
+
     // Pinned and in the store: neither evaluation nor the build asks the registry again.
     drop(registry);
     project.build(&["--locked"]);
