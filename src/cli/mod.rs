@@ -10,6 +10,7 @@ mod fmt;
 mod init;
 mod lock;
 mod lower;
+mod lsp;
 mod man;
 mod program;
 mod resolver;
@@ -66,6 +67,7 @@ pub fn main() -> ExitCode {
         | args::Command::Doc(_)
         | args::Command::Init(_)
         | args::Command::Completions(_)
+        | args::Command::Lsp(_)
         | args::Command::Man(_) => args::Format::Human,
     };
     let done = match &cli.command {
@@ -77,6 +79,7 @@ pub fn main() -> ExitCode {
         args::Command::Explain(args) => explain::run(args),
         args::Command::Doc(args) => doc::run(args),
         args::Command::Init(args) => init::run(args),
+        args::Command::Lsp(_) => lsp::run(),
         args::Command::Completions(args) => man::completions(args),
         args::Command::Man(args) => man::pages(args),
     };
@@ -106,6 +109,7 @@ fn results_on_stdout(command: &args::Command) -> bool {
         args::Command::Explain(_)
         | args::Command::Doc(_)
         | args::Command::Completions(_)
+        | args::Command::Lsp(_)
         | args::Command::Test(_) => true,
         args::Command::Check(_) | args::Command::Fmt(_) | args::Command::Init(_) | args::Command::Man(_) => {
             false
