@@ -96,10 +96,6 @@ impl Text {
         Range::new(self.position(start, encoding), self.position(end, encoding))
     }
 
-    /// The whole text.
-    pub(super) fn whole(&self, encoding: Encoding) -> Range {
-        self.range(0, self.text.len() as u32, encoding)
-    }
 
     /// The text after a change.
     pub(super) fn changed(&self, change: &TextDocumentContentChangeEvent, encoding: Encoding) -> Text {

@@ -11,6 +11,7 @@ mod export;
 mod fuzz;
 mod golden;
 mod images;
+mod lsp;
 mod passes;
 mod registry;
 mod solver;
@@ -33,6 +34,7 @@ fn main() {
     trials.extend(export::trials());
     trials.extend(fuzz::trials());
     trials.extend(golden::trials());
+    trials.extend(lsp::trials());
     trials.extend(passes::trials());
     trials.extend(registry::trials());
     trials.extend(solver::trials());
