@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use lsp_types::{
-    CompletionItem, CompletionItemKind, CompletionTextEdit, Documentation, InsertTextFormat, MarkupContent, MarkupKind,
-    TextEdit,
+    CompletionItem, CompletionItemKind, CompletionTextEdit, Documentation, InsertTextFormat, MarkupContent,
+    MarkupKind, TextEdit,
 };
 
 use super::analysis::{Def, Program};
@@ -16,6 +16,7 @@ use super::walk::{self, Node};
 use crate::base::Span;
 use crate::lang::resolve::{LoadedModule, stdlib};
 use crate::lang::syntax::ast::{Entry, Expr, ExprKind, Ident, Item, ItemKind, Pattern, TypeExpr, TypeKind};
+use crate::lang::syntax::item_starts;
 use crate::lang::syntax::lex::{self, Kind};
 use crate::lang::syntax::words::ITEM_WORDS;
 use crate::lang::types::facts::Callee;
@@ -88,7 +89,12 @@ impl Candidate {
 }
 
 /// What can be written at `offset` of a document.
-pub(super) fn complete(project: &mut Project, path: &Path, offset: u32, snippets: Snippets) -> Vec<CompletionItem> {
+pub(super) fn complete(
+    project: &mut Project,
+    path: &Path,
+    offset: u32,
+    snippets: Snippets,
+) -> Vec<CompletionItem> {
     let Some(text) = project.text(path) else { return Vec::new() };
     match lexical(&text.text, offset) {
         Lexical::Nothing => return Vec::new(),
@@ -97,6 +103,9 @@ pub(super) fn complete(project: &mut Project, path: &Path, offset: u32, snippets
             return items(project, &text, candidates, start..end, snippets);
         }
         Lexical::Code => {}
+    }
+    if let Some((candidates, start)) = item_words(&text.text, offset) {
+        return items(project, &text, candidates, start..offset, snippets);
     }
     let mut found = None;
     for call in [Call::AsWritten, Call::Added] {
@@ -109,13 +118,7 @@ pub(super) fn complete(project: &mut Project, path: &Path, offset: u32, snippets
             break;
         }
     }
-    let (candidates, word) = match found {
-        Some(found) => found,
-        None => match item_words(&text.text, offset) {
-            Some((candidates, start)) => (candidates, start..offset),
-            None => return Vec::new(),
-        },
-    };
+    let Some((candidates, word)) = found else { return Vec::new() };
     items(project, &text, candidates, word, snippets)
 }
 
@@ -142,9 +145,11 @@ fn items(
             Some(true) | None => {}
         }
         new_text.push_str(candidate.suffix);
-        let code = candidate.description.as_ref().map(|it| it.code.lines().next().unwrap_or_default().to_owned());
+        let code =
+            candidate.description.as_ref().map(|it| it.code.lines().next().unwrap_or_default().to_owned());
         let value = candidate.description.map(|it| it.markdown());
-        let markdown = |value| Documentation::MarkupContent(MarkupContent { kind: MarkupKind::Markdown, value });
+        let markdown =
+            |value| Documentation::MarkupContent(MarkupContent { kind: MarkupKind::Markdown, value });
         items.push((
             candidate.rank,
             CompletionItem {
@@ -187,7 +192,8 @@ fn lexical(text: &str, offset: u32) -> Lexical {
             Kind::Text => {
                 let opens = written.starts_with(['"', 'r']);
                 let closed = 2 <= written.len() && written.ends_with('"') || !opens && written.ends_with('"');
-                let in_text = (inside || !opens && lexeme.start == offset) && !(closed && lexeme.end == offset);
+                let in_text =
+                    (inside || !opens && lexeme.start == offset) && !(closed && lexeme.end == offset);
                 if !in_text {
                     continue;
                 }
@@ -205,13 +211,19 @@ fn lexical(text: &str, offset: u32) -> Lexical {
     Lexical::Code
 }
 
-/// Words an item can start with, where a line does; and where the word starts.
+/// Words an item can start with, where one can start: at the start of a line outside of brackets; and where the word
+/// does.
 fn item_words(text: &str, offset: u32) -> Option<(Vec<Candidate>, u32)> {
     let before = &text[..offset as usize];
     let line = &before[before.rfind('\n').map_or(0, |newline| newline + 1)..];
     let word = &line[line.trim_end_matches(|c: char| c.is_ascii_alphabetic()).len()..];
     let in_front = &line[..line.len() - word.len()];
     if !matches!(in_front, "" | "pub ") {
+        return None;
+    }
+    let start = before.len() - line.len();
+    let item = item_starts(&before[..start]).last().map_or(0, |&item| item as usize);
+    if !lex::opened(&before[item..start]).is_empty() {
         return None;
     }
     let words = ITEM_WORDS.iter().filter(|it| **it != "extern" && (in_front.is_empty() || **it != "pub"));
@@ -249,7 +261,9 @@ fn import_paths(project: &mut Project, path: &Path) -> Vec<Candidate> {
 
 /// What can stand where the mark is; `None`: the tree does not have it.
 fn at_mark(program: &Program, module: &LoadedModule, start: u32, call: Call) -> Option<Vec<Candidate>> {
-    let is_mark = |name: &Ident| name.span.file == module.ast.file && name.span.start == start && name.text.contains(MARK);
+    let is_mark = |name: &Ident| {
+        name.span.file == module.ast.file && name.span.start == start && name.text.contains(MARK)
+    };
     let mut found: Option<Vec<Candidate>> = None;
     let mut parents: Vec<&Expr> = Vec::new();
     walk::module(&module.ast, &mut |node| {
@@ -310,7 +324,13 @@ fn at_expr(
 }
 
 /// A name: a value, an argument's name, a field's name.
-fn at_name(program: &Program, module: &LoadedModule, expr: &Expr, parents: &[&Expr], call: Call) -> Vec<Candidate> {
+fn at_name(
+    program: &Program,
+    module: &LoadedModule,
+    expr: &Expr,
+    parents: &[&Expr],
+    call: Call,
+) -> Vec<Candidate> {
     let wanted = program.wanted_at(expr.span);
     let mut candidates = Vec::new();
     let around = parents.iter().rev().find(|it| !std::ptr::eq(**it, expr));
@@ -361,7 +381,10 @@ fn values(program: &Program, module: &LoadedModule, offset: u32, wanted: Option<
         candidates.push(candidate.typed(ty.as_ref(), wanted));
     }
     let own = module.ast.items.iter().filter(|item| {
-        item.kind.name().is_some_and(|name| !name.text.contains(MARK) && !seen.contains(&&*name.text))
+        // An item cannot be made of itself.
+        let around = (item.span.start..=item.span.end).contains(&offset);
+        let shown = |name: &Ident| !name.text.contains(MARK) && !seen.contains(&&*name.text);
+        !around && item.kind.name().is_some_and(shown)
     });
     candidates.extend(own.filter_map(|item| item_candidate(program, item, wanted)));
     for signature in prelude().signatures.iter().filter(|it| it.receiver.is_none()) {
@@ -383,8 +406,11 @@ fn values(program: &Program, module: &LoadedModule, offset: u32, wanted: Option<
 /// Type of a parameter: only other locals are expressions' results.
 fn param_type(program: &Program, local: &Ident) -> Option<Type> {
     let Declaration::Param(item, field) = program.declaration(local.span)? else { return None };
-    let function =
-        program.typed.functions.iter().find(|it| item.kind.name().is_some_and(|name| name.span == it.item.span))?;
+    let function = program
+        .typed
+        .functions
+        .iter()
+        .find(|it| item.kind.name().is_some_and(|name| name.span == it.item.span))?;
     function.params.iter().find(|param| param.name == field.name.text).map(|param| param.ty.clone())
 }
 
@@ -447,6 +473,7 @@ fn members(program: &Program, base: &Expr) -> Vec<Candidate> {
         match &signature.params {
             Some(params) => Candidate::new(&*signature.name, CompletionItemKind::METHOD, Rank::Item)
                 .described(description)
+                .detail(call_detail(params, &signature.result))
                 .called(!params.is_empty()),
             None => Candidate::new(&*signature.name, CompletionItemKind::PROPERTY, Rank::Near)
                 .described(description)
@@ -454,6 +481,16 @@ fn members(program: &Program, base: &Expr) -> Vec<Candidate> {
         }
     }));
     candidates
+}
+
+/// What has to be given to a method, and what it gives.
+fn call_detail(params: &[crate::lang::hir::FnParam], result: &Type) -> String {
+    let required = params.iter().filter(|param| param.default.is_none());
+    let mut parts: Vec<String> = required.map(|param| format!("{}: {}", param.name, param.ty)).collect();
+    if parts.len() < params.len() {
+        parts.push("…".to_owned());
+    }
+    format!("({}) -> {result}", parts.join(", "))
 }
 
 /// The module that the name at `span` is an import of.
@@ -512,7 +549,8 @@ fn fields(program: &Program, record: &Expr, entries: &[Entry]) -> Vec<Candidate>
     absent
         .map(|field| Candidate {
             suffix: ": ",
-            ..Candidate::new(&*field.name, CompletionItemKind::FIELD, Rank::Wanted).detail(field.ty.to_string())
+            ..Candidate::new(&*field.name, CompletionItemKind::FIELD, Rank::Wanted)
+                .detail(field.ty.to_string())
         })
         .collect()
 }
@@ -568,7 +606,9 @@ fn at_type(
             let records = prelude().records.iter().filter_map(|record| record.name.clone());
             let enums = prelude().enums.iter().map(|decl| decl.name.clone());
             candidates.extend(
-                records.chain(enums).map(|name| Candidate::new(&*name, CompletionItemKind::STRUCT, Rank::Prelude)),
+                records
+                    .chain(enums)
+                    .map(|name| Candidate::new(&*name, CompletionItemKind::STRUCT, Rank::Prelude)),
             );
             let imports = module.ast.items.iter().filter(|it| matches!(it.kind, ItemKind::Import { .. }));
             candidates.extend(imports.filter_map(|item| item_candidate(program, item, None)));

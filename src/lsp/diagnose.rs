@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use lsp_types::{
-    Diagnostic, DiagnosticRelatedInformation, DiagnosticSeverity, Location, NumberOrString, PublishDiagnosticsParams,
+    Diagnostic, DiagnosticRelatedInformation, DiagnosticSeverity, Location, NumberOrString,
+    PublishDiagnosticsParams,
 };
 
 use super::analysis::Program;
@@ -63,19 +64,33 @@ pub(super) fn diagnose(project: &mut Project, published: &mut Published) -> Vec<
 }
 
 /// A report as the protocol has it, and the file it is about; nothing for reports without a place outside the library.
-pub(super) fn diagnostic(project: &Project, program: &Program, report: &Report) -> Option<(PathBuf, Diagnostic)> {
+pub(super) fn diagnostic(
+    project: &Project,
+    program: &Program,
+    report: &Report,
+) -> Option<(PathBuf, Diagnostic)> {
     let primary = report.labels.first()?;
     let path = program.path_of(primary.span.file)?;
     let location = |span: crate::base::Span| -> Option<Location> {
         let path = program.path_of(span.file)?;
         let text = project.text(&path)?;
         let uri = project.document(&path).map(|it| it.uri.clone()).or_else(|| place::uri_of(&path))?;
-        Some(Location { uri, range: text.range(span.start, span.end, project.encoding) })
+        // The end of a text is where its last token ends, not where the next item starts.
+        let start = if span.start == span.end {
+            text.text[..span.start as usize].trim_end().len() as u32
+        } else {
+            span.start
+        };
+        let end = if span.start == span.end { start } else { span.end };
+        Some(Location { uri, range: text.range(start, end, project.encoding) })
     };
     let related: Vec<DiagnosticRelatedInformation> = report.labels[1..]
         .iter()
         .filter_map(|label| {
-            Some(DiagnosticRelatedInformation { location: location(label.span)?, message: label.text.clone() })
+            Some(DiagnosticRelatedInformation {
+                location: location(label.span)?,
+                message: label.text.clone(),
+            })
         })
         .collect();
     let help = report.help.as_deref().map(|help| format!("\nhelp: {help}")).unwrap_or_default();
@@ -98,5 +113,8 @@ pub(super) fn diagnostic(project: &Project, program: &Program, report: &Report) 
 /// The reports about a file.
 pub(super) fn reports_of<'p>(program: &'p Program, path: &Path) -> impl Iterator<Item = &'p Report> {
     let file = program.module_at(path).map(|module| module.ast.file);
-    program.reports.iter().filter(move |report| report.primary().map(|span| span.file) == file && file.is_some())
+    program
+        .reports
+        .iter()
+        .filter(move |report| report.primary().map(|span| span.file) == file && file.is_some())
 }

@@ -96,7 +96,6 @@ impl Text {
         Range::new(self.position(start, encoding), self.position(end, encoding))
     }
 
-
     /// The text after a change.
     pub(super) fn changed(&self, change: &TextDocumentContentChangeEvent, encoding: Encoding) -> Text {
         let Some(range) = change.range else { return Text::new(change.text.as_str()) };

@@ -4,6 +4,7 @@
 mod build;
 mod cli;
 mod docs;
+mod editors;
 mod eval;
 mod exec;
 mod explain;
@@ -28,6 +29,7 @@ fn main() {
     trials.extend(build::trials());
     trials.extend(cli::trials());
     trials.extend(docs::trials());
+    trials.extend(editors::trials());
     trials.extend(eval::trials());
     trials.extend(exec::trials());
     trials.extend(explain::trials());

@@ -222,7 +222,12 @@ pub(super) fn lenses(result: &Value) -> String {
     let lens = |it: &Value| {
         let command = &it["command"];
         let name = &command["arguments"][1];
-        format!("{} {}: {} {name}\n", range(&it["range"]), string(&command["title"]), string(&command["command"]))
+        format!(
+            "{} {}: {} {name}\n",
+            range(&it["range"]),
+            string(&command["title"]),
+            string(&command["command"])
+        )
     };
     list(result).iter().map(lens).collect()
 }
@@ -230,7 +235,8 @@ pub(super) fn lenses(result: &Value) -> String {
 /// The text with its hints.
 pub(super) fn inlays(result: &Value, text: &str, utf8: bool) -> String {
     let at = |it: &Value| offset(text, &it["position"], utf8);
-    let mut hints: Vec<(usize, &str)> = list(result).iter().map(|it| (at(it), string(&it["label"]))).collect();
+    let mut hints: Vec<(usize, &str)> =
+        list(result).iter().map(|it| (at(it), string(&it["label"]))).collect();
     hints.sort();
     let mut shown = text.to_owned();
     for (at, label) in hints.into_iter().rev() {
@@ -242,8 +248,22 @@ pub(super) fn inlays(result: &Value, text: &str, utf8: bool) -> String {
 /// The text with the kind of each token behind it: `word‹type.modifiers›`.
 pub(super) fn tokens(result: &Value, text: &str, utf8: bool) -> String {
     const TYPES: [&str; 16] = [
-        "keyword", "comment", "string", "number", "operator", "namespace", "type", "enum", "enumMember", "function",
-        "method", "property", "variable", "parameter", "macro", "regexp",
+        "keyword",
+        "comment",
+        "string",
+        "number",
+        "operator",
+        "namespace",
+        "type",
+        "enum",
+        "enumMember",
+        "function",
+        "method",
+        "property",
+        "variable",
+        "parameter",
+        "macro",
+        "regexp",
     ];
     const MODIFIERS: [&str; 4] = ["declaration", "readonly", "defaultLibrary", "documentation"];
     let numbers: Vec<usize> = list(&result["data"]).iter().map(number).collect();
