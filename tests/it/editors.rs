@@ -99,7 +99,12 @@ fn agree(file: &Path) {
     for (at, c) in text.char_indices().filter(|(_, c)| !c.is_whitespace()) {
         if ours[at] != theirs[at] {
             let line = text[..at].matches('\n').count() + 1;
-            panic!("{}:{line}: the lexer says {:?} of `{c}`, the grammar {:?}", file.display(), ours[at], theirs[at]);
+            panic!(
+                "{}:{line}: the lexer says {:?} of `{c}`, the grammar {:?}",
+                file.display(),
+                ours[at],
+                theirs[at]
+            );
         }
     }
 }
@@ -107,8 +112,11 @@ fn agree(file: &Path) {
 /// The TextMate grammar. It looks neither ahead nor back, so that simple engines can run it.
 fn grammar() -> Value {
     let any = |words: &[&str]| words.join("|");
-    let item_words: Vec<&str> =
-        ITEM_WORDS.iter().copied().filter(|it| !matches!(*it, "pub" | "import" | "test" | "extern")).collect();
+    let item_words: Vec<&str> = ITEM_WORDS
+        .iter()
+        .copied()
+        .filter(|it| !matches!(*it, "pub" | "import" | "test" | "extern"))
+        .collect();
     let keywords: Vec<&str> = KEYWORDS.iter().copied().filter(|it| !CONSTANTS.contains(it)).collect();
     let signs: Vec<String> = SIGNS.iter().filter(|it| **it != "...").map(|it| regex::escape(it)).collect();
     let name = "[A-Za-z_][A-Za-z0-9_]*";
