@@ -75,8 +75,9 @@ pub(crate) struct Inputs {
     pub(crate) locked: bool,
 
     /// For this run, take SOURCE for the image REF of the program: `oci-layout://DIR[:TAG]` of disk, or
-    /// `docker-image://REF`; may be repeated. The lock file neither decides nor learns it
-    #[arg(long = "image", value_name = "REF=SOURCE", conflicts_with = "locked")]
+    /// `docker-image://REF`; without `REF=`, a layout's images stand for their own names. May be repeated; the lock
+    /// file neither decides nor learns it
+    #[arg(long = "image", value_name = "[REF=]SOURCE", conflicts_with = "locked")]
     pub(crate) images: Vec<String>,
 
     /// Where images, results and caches are kept

@@ -2,7 +2,8 @@
 //! `--build-context name=source`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::btree_map::Entry;
+use std::path::{Path, PathBuf};
 
 use crate::base::{ImageRef, Report, suggest};
 use crate::engine::registry::{ImageError, Layout};
@@ -17,19 +18,33 @@ const IMAGE: &str = "docker-image://";
 pub(crate) struct Replacements {
     /// What evaluation is given.
     pub(crate) images: BTreeMap<ImageRef, Replacement>,
-    /// The words of the command line, as they were written: image and source.
-    words: Vec<(ImageRef, String)>,
+    words: Vec<Word>,
+}
+
+/// One `--image`.
+struct Word {
+    /// What it may replace.
+    images: Vec<ImageRef>,
+    /// As it was written.
+    source: String,
+    scope: Scope,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// One image, by its name: not to use it is a mistake.
+    Named,
+    /// Whatever the layout holds.
+    Layout,
 }
 
 impl Replacements {
     /// Reads the words behind `--image`. Folders are relative to the working directory, and are looked into here: a
-    /// path that is wrong is said before anything else happens.
+    /// path that is wrong is said before anything else happens. What is named goes before what a whole layout holds.
     pub(crate) fn read(words: &[String]) -> Result<Replacements, Report> {
         let mut read = Replacements { images: BTreeMap::new(), words: Vec::new() };
         for word in words {
-            let Some((name, source)) = word.split_once('=') else {
-                return Err(bad(word, "it has no `=`"));
-            };
+            let Some((name, source)) = word.split_once('=') else { continue };
             let image = reference(word, name)?;
             let replacement = match (source.strip_prefix(LAYOUT), source.strip_prefix(IMAGE)) {
                 (Some(place), _) => layout(word, place, &image)?,
@@ -39,7 +54,18 @@ impl Replacements {
             if read.images.insert(image.clone(), replacement).is_some() {
                 return Err(bad(word, &format!("`{}` is replaced twice", image.familiar())));
             }
-            read.words.push((image, source.to_owned()));
+            read.words.push(Word { images: vec![image], source: source.to_owned(), scope: Scope::Named });
+        }
+        for word in words.iter().filter(|word| !word.contains('=')) {
+            let Some(place) = word.strip_prefix(LAYOUT) else { return Err(bad(word, "it has no `=`")) };
+            let mut images = Vec::new();
+            for (image, replacement) in whole_layout(word, place)? {
+                if let Entry::Vacant(entry) = read.images.entry(image.clone()) {
+                    entry.insert(replacement);
+                    images.push(image);
+                }
+            }
+            read.words.push(Word { images, source: word.clone(), scope: Scope::Layout });
         }
         Ok(read)
     }
@@ -53,15 +79,18 @@ impl Replacements {
     /// What to say about a build that used `replaced` of them and knows the images `used`.
     pub(crate) fn notes(&self, replaced: &[ImageRef], used: &[Request]) -> Vec<Report> {
         let mut notes = Vec::new();
-        let told = |(image, source): &&(ImageRef, String)| {
-            replaced.contains(image).then(|| format!("`{}` by `{source}`", image.familiar()))
+        let told = |word: &Word| {
+            let images = word.images.iter().filter(|image| replaced.contains(image));
+            let images: Vec<String> = images.map(|image| format!("`{}`", image.familiar())).collect();
+            (!images.is_empty()).then(|| format!("{} by `{}`", images.join(", "), word.source))
         };
-        let told: Vec<String> = self.words.iter().filter_map(|word| told(&word)).collect();
+        let told: Vec<String> = self.words.iter().filter_map(told).collect();
         if !told.is_empty() {
             let note = format!("not what bkl.lock says: `--image` replaces {}", told.join(", "));
             notes.push(Report::warning("bkl::image_replaced", note));
         }
-        for (image, _) in self.words.iter().filter(|(image, _)| !replaced.contains(image)) {
+        let named = self.words.iter().filter(|word| word.scope == Scope::Named).flat_map(|word| &word.images);
+        for image in named.filter(|image| !replaced.contains(image)) {
             let name = image.familiar();
             let note = format!("`--image {name}=…` replaces nothing: what is built does not use that image");
             let known = used.iter().filter_map(familiar).chain(replaced.iter().map(ImageRef::familiar));
@@ -102,9 +131,7 @@ fn layout(word: &str, place: &str, image: &ImageRef) -> Result<Replacement, Repo
     };
     // As buildx does: a folder's own name has no colon.
     let (dir, name) = place.split_once(':').map_or((place, None), |(dir, name)| (dir, Some(name)));
-    let path = Path::new(dir)
-        .canonicalize()
-        .map_err(|error| bad(word, &format!("cannot open the layout `{dir}`: {}", io_reason(&error))))?;
+    let path = open(word, dir)?;
     let entry = match name {
         None => image.clone(),
         Some(name) if name.contains(['/', ':']) => reference(word, name)?,
@@ -120,9 +147,33 @@ fn layout(word: &str, place: &str, image: &ImageRef) -> Result<Replacement, Repo
         }
         Err(error) => return Err(unreadable(error)),
     }
-    let dir = path.to_str().map(str::to_owned);
-    let dir = dir.ok_or_else(|| bad(word, &format!("`{}` is not UTF-8", path.display())))?;
-    Ok(Replacement::OciLayout { dir, reference: entry })
+    Ok(Replacement::OciLayout { dir: utf8(word, &path)?, reference: entry })
+}
+
+/// Every image of a layout under its own name. A name without a tag or a digest names no image of a registry.
+fn whole_layout(word: &str, dir: &str) -> Result<Vec<(ImageRef, Replacement)>, Report> {
+    let path = open(word, dir)?;
+    let dir = utf8(word, &path)?;
+    let names = Layout::new(&path, "").names().map_err(|error| error.report())?;
+    let images = names.iter().filter(|name| name.contains([':', '@'])).filter_map(|name| name.parse().ok());
+    let images: Vec<(ImageRef, Replacement)> = images
+        .map(|image: ImageRef| (image.clone(), Replacement::OciLayout { dir: dir.clone(), reference: image }))
+        .collect();
+    if images.is_empty() {
+        let why = "no image in it has a full name, as in `docker.io/library/alpine:3.20`; say which one it replaces";
+        return Err(bad(word, why));
+    }
+    Ok(images)
+}
+
+fn open(word: &str, dir: &str) -> Result<PathBuf, Report> {
+    let opened = Path::new(dir).canonicalize();
+    opened.map_err(|error| bad(word, &format!("cannot open the layout `{dir}`: {}", io_reason(&error))))
+}
+
+fn utf8(word: &str, path: &Path) -> Result<String, Report> {
+    let text = path.to_str().map(str::to_owned);
+    text.ok_or_else(|| bad(word, &format!("`{}` is not UTF-8", path.display())))
 }
 
 const HELP: &str = "write it as in `--image alpine:3.20=oci-layout://DIR[:TAG]`, or `=docker-image://REF`";
