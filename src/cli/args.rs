@@ -74,6 +74,12 @@ pub(crate) struct Inputs {
     #[arg(long)]
     pub(crate) locked: bool,
 
+    /// For this run, take SOURCE for the image REF of the program: `oci-layout://DIR[:TAG]` of disk, or
+    /// `docker-image://REF`; without `REF=`, a layout's images stand for their own names. May be repeated; the lock
+    /// file neither decides nor learns it
+    #[arg(long = "image", value_name = "[REF=]SOURCE", conflicts_with = "locked")]
+    pub(crate) images: Vec<String>,
+
     /// Where images, results and caches are kept
     #[arg(long, value_name = "DIR", env = "BKL_STORE", default_value = "/var/lib/bkl")]
     pub(crate) store: PathBuf,

@@ -12,6 +12,7 @@ mod lock;
 mod lower;
 mod man;
 mod program;
+mod replace;
 mod resolver;
 mod secret;
 mod session;

@@ -263,6 +263,7 @@ pub fn inputs() -> Inputs {
         platform_choice: PlatformChoice::Default,
         build_platform: amd64,
         ignore: Vec::new(),
+        replacements: BTreeMap::new(),
         answers: BTreeMap::new(),
     }
 }

@@ -81,6 +81,7 @@ fn codes(text: &str) -> (Vec<&'static str>, Vec<&'static str>) {
                 platforms: vec![platform.clone()],
                 build_platform: platform,
                 ignore: Vec::new(),
+                replacements: BTreeMap::new(),
                 answers: BTreeMap::new(),
             };
             eval::evaluate(&program, &sources, &inputs)

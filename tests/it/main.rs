@@ -12,6 +12,7 @@ mod fuzz;
 mod golden;
 mod images;
 mod passes;
+mod programs;
 mod registry;
 mod solver;
 mod stdlib;
@@ -34,6 +35,7 @@ fn main() {
     trials.extend(fuzz::trials());
     trials.extend(golden::trials());
     trials.extend(passes::trials());
+    trials.extend(programs::trials());
     trials.extend(registry::trials());
     trials.extend(solver::trials());
     trials.extend(stdlib::trials());
