@@ -7,6 +7,7 @@
 pub mod dead;
 pub mod dedup;
 pub mod diff_self;
+pub mod downgrade;
 pub mod fuse;
 pub mod merge;
 mod rewrite;
