@@ -147,7 +147,7 @@ impl Needs {
                     self.when(copy.always_replace_existing, "file.copy.alwaysreplaceexistingdestpaths");
                 }
                 FileActionOp::Rm(rm) => {
-                    self.when(rm.allow_wildcard && has_wildcard(&rm.path), "file.rm.wildcard")
+                    self.when(rm.allow_wildcard && has_wildcard(&rm.path), "file.rm.wildcard");
                 }
                 FileActionOp::Symlink(_) => self.add("file.symlink.create"),
                 FileActionOp::Mkfile(_) | FileActionOp::Mkdir(_) => {}

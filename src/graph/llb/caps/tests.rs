@@ -27,12 +27,12 @@ fn ops_need_what_their_fields_mean() {
         &["source.http", "soruce.http.uidgid"],
     );
     check(
-        r#"%0 = file actions=[{"op":{"symlink":{"oldpath":"a","newpath":"/b"}},"output":0}]"#,
+        r#"%0 = file actions=[{"input":"-","op":{"symlink":{"oldpath":"a","newpath":"/b"}},"output":0}]"#,
         &["file.base", "file.symlink.create"],
     );
     // A path without a wildcard is removed by every daemon that removes.
     check(
-        r#"%0 = file actions=[{"op":{"rm":{"path":"/a","allow_wildcard":true}},"output":0}]"#,
+        r#"%0 = file actions=[{"input":"-","op":{"rm":{"path":"/a","allow_wildcard":true}},"output":0}]"#,
         &["file.base"],
     );
     check(
