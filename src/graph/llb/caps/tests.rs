@@ -1,3 +1,4 @@
+//! Which capabilities ops need, and which daemons have them.
 use super::*;
 use crate::graph::ir::parse;
 
