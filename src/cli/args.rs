@@ -244,6 +244,8 @@ pub(crate) enum Emit {
     Dot,
     /// The image config, for the exporter attribute containerimage.config
     Config,
+    /// The command lines that build each target with BuildKit, its config and what it asks of the client included
+    Buildctl,
 }
 
 /// `bkl lower`
@@ -265,6 +267,15 @@ pub(crate) struct Lower {
     #[arg(short = 'O', value_name = "LEVEL", default_value = "1", value_parser = clap::value_parser!(u8).range(0..=1))]
     pub(crate) level: u8,
 
+    /// Of images for several platforms, only the one for this platform
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub(crate) only: Option<String>,
+
+    /// The daemon that will build it: `buildkit-v0.12`, or a file with a capability per line. What it cannot do is
+    /// replaced where there is a way, and refused otherwise
+    #[arg(long, value_name = "buildkit-vX.Y | FILE")]
+    pub(crate) caps: Option<String>,
+
     /// The value of local.unique, instead of a random one
     #[arg(long, value_name = "ID")]
     pub(crate) unique: Option<String>,
@@ -273,8 +284,9 @@ pub(crate) struct Lower {
     #[arg(long)]
     pub(crate) stats: bool,
 
-    /// Write here instead of stdout
-    #[arg(short = 'o', long = "output", value_name = "FILE")]
+    /// Write here instead of stdout; into a folder, a file per target and platform. The commands of `--emit buildctl`
+    /// are printed in any case, and take the definitions from that folder
+    #[arg(short = 'o', long = "output", value_name = "FILE | DIR/")]
     pub(crate) output: Option<PathBuf>,
 
     /// How errors are printed

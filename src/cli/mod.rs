@@ -102,7 +102,7 @@ fn results_on_stdout(command: &args::Command) -> bool {
                 |spec: &String| crate::engine::export::parse(spec).is_ok_and(|parsed| parsed.writes_stdout());
             build.list || build.output.as_ref().is_some_and(stdout)
         }
-        args::Command::Lower(lower) => lower.output.is_none(),
+        args::Command::Lower(lower) => lower.output.is_none() || lower.emit == args::Emit::Buildctl,
         // Their results are on stdout.
         args::Command::Explain(_)
         | args::Command::Doc(_)

@@ -210,6 +210,20 @@ impl Graph {
         self.vertices.iter().enumerate().map(|(idx, vertex)| (VertexId(idx as u32), vertex))
     }
 
+    /// For each vertex, whether `roots` are made of it.
+    pub fn needed(&self, roots: &[Tree]) -> Vec<bool> {
+        let mut needed = vec![false; self.len()];
+        for root in roots.iter().flatten() {
+            needed[root.vertex.0 as usize] = true;
+        }
+        for (id, vertex) in self.vertices().rev() {
+            if needed[id.0 as usize] {
+                vertex.inputs.iter().for_each(|input| needed[input.vertex.0 as usize] = true);
+            }
+        }
+        needed
+    }
+
     /// Number of op objects.
     pub fn len(&self) -> usize {
         self.vertices.len()
