@@ -2,55 +2,33 @@
 
 use std::fs;
 use std::io::{self, IsTerminal, Write};
-use std::sync::Arc;
 
-use crate::base::{Platform, Report};
+use crate::base::Report;
 use crate::cli::args::{Emit, Lower};
-use crate::cli::build::trees;
-use crate::cli::resolver::Resolver;
-use crate::cli::secret::Secrets;
-use crate::cli::session::LocalSession;
+use crate::cli::lowered::{self, Lowered};
 use crate::cli::{Failure, print_reports, program};
-use crate::graph::ir::{self, Graph, Output, OutputKind, Tree};
+use crate::graph::ir::{Graph, Output, OutputKind, Tree};
+use crate::graph::view::{View, dot};
 use crate::graph::{llb, passes};
 
 /// Runs the verb.
 pub(super) fn run(args: &Lower) -> Result<(), Failure> {
-    let program = program::Program::find(&args.selection)?;
     if args.emit == Emit::Llb && args.output.is_none() && io::stdout().is_terminal() {
         return Err(Report::error("bkl::terminal", "LLB is not text, and stdout is a terminal")
             .help("write it to a file with `-o FILE`, pipe it into `buildctl build`, or look at it with `--emit json`")
             .into());
     }
-    let mut checked = program.check();
-    let Some(hir) = checked.program.take() else {
-        return Err(Failure::new(checked.sources, checked.reports));
-    };
-    print_reports(&checked.reports, &checked.sources, args.format);
-    let runtime = super::build::runtime()?;
-    let session = Arc::new(LocalSession::new(&program.root, Secrets::default()));
-    let resolver =
-        Resolver::new(args.inputs.store.clone(), None, args.format, session, runtime.handle().clone());
-    let ready = match program::evaluate(&program, &mut checked, &hir, &args.inputs, &resolver) {
-        Ok(ready) => ready,
-        Err(reports) => return Err(Failure::new(checked.sources, reports)),
-    };
-    print_reports(&ready.notes, &checked.sources, args.format);
-    let outputs = ready.evaluated.outputs;
-    let (mut graph, mut roots) = (ready.evaluated.graph, trees(&outputs));
-    if 0 < args.level {
-        let (optimized, moved, report) = passes::optimize(&graph, &roots);
-        (graph, roots) = (optimized, moved);
-        if args.stats {
-            print_stats(&report);
-        }
+    let Lowered { sources, graph, outputs, roots, passes } =
+        lowered::lower(&args.selection, &args.inputs, args.level, args.format)?;
+    if let Some(report) = passes.as_ref().filter(|_| args.stats) {
+        print_stats(report);
     }
     let bytes = emit(args, &graph, &outputs, &roots)?;
     if let ([output], [None], Emit::Llb | Emit::Json) = (&outputs[..], &roots[..], args.emit) {
         let note = format!("`{}` is `scratch`: its definition is empty", output.name);
         let note = Report::warning("bkl::empty_definition", note)
             .help("a daemon takes it as a build without files; there is nothing to run");
-        print_reports(&[note], &checked.sources, args.format);
+        print_reports(&[note], &sources, args.format);
     }
     match &args.output {
         None => write_stdout(&bytes),
@@ -76,10 +54,7 @@ fn print_stats(report: &passes::PassReport) {
 
 fn emit(args: &Lower, graph: &Graph, outputs: &[Output], roots: &[Tree]) -> Result<Vec<u8>, Report> {
     let options = llb::MarshalOptions {
-        platform: Some(match args.inputs.platform.first() {
-            Some(text) => text.parse::<Platform>().unwrap_or_else(|_| Platform::host()),
-            None => Platform::host(),
-        }),
+        platform: Some(lowered::platform(&args.inputs)),
         local_unique: Some(args.unique.clone().unwrap_or_else(random_id)),
         ..llb::MarshalOptions::default()
     };
@@ -90,7 +65,7 @@ fn emit(args: &Lower, graph: &Graph, outputs: &[Output], roots: &[Tree]) -> Resu
             let dump = llb::dump::dump(&definition).expect("what was just encoded can be decoded");
             Ok(llb::dump::to_text(&dump).into_bytes())
         }
-        Emit::Dot => Ok(ir::dot::dot(graph, roots).into_bytes()),
+        Emit::Dot => Ok(dot::dot(&View::new(graph, outputs, roots, &options)).into_bytes()),
         Emit::Config => match outputs {
             [Output { kind: OutputKind::Image(image), .. }] => {
                 Ok(format!("{}\n", image.config.to_oci()).into_bytes())
