@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Test(Test),
     /// Show what would be built: LLB for buildctl, JSON, or a graph for Graphviz
     Lower(Lower),
+    /// Draw what would be built: steps, what they use, targets; as Mermaid, DOT, SVG or a page of HTML
+    Graph(Graph),
     /// Put programs into the one layout; comments stay, and nothing but the layout changes
     Fmt(Fmt),
     /// Say what a diagnostic's code means, with a wrong and a right program; without a code, list them
@@ -292,6 +294,43 @@ pub(crate) struct Lower {
     /// How errors are printed
     #[arg(long, value_enum, default_value = "human")]
     pub(crate) format: Format,
+}
+
+/// What `bkl graph` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GraphFormat {
+    /// For Markdown, as on GitHub
+    Mermaid,
+    /// For Graphviz
+    Dot,
+    /// A picture
+    Svg,
+    /// One page to walk about in, with what each step is; needs no other file and no network
+    Html,
+}
+
+/// `bkl graph`
+#[derive(Debug, Args)]
+pub(crate) struct Graph {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub(crate) selection: Selection,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub(crate) inputs: Inputs,
+
+    /// What to write; when not given, what the name of the file says (.mmd, .dot, .svg, .html), else mermaid
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<GraphFormat>,
+
+    /// 0: the steps as the program makes them; 1: after the passes, as they are built
+    #[arg(short = 'O', value_name = "LEVEL", default_value = "1", value_parser = clap::value_parser!(u8).range(0..=1))]
+    pub(crate) level: u8,
+
+    /// Write here instead of stdout
+    #[arg(short = 'o', long = "output", value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 /// `bkl fmt`

@@ -3,16 +3,13 @@
 use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
-use std::sync::Arc;
 
-use crate::base::{Report, SourceMap};
+use crate::base::{Platform, Report, SourceMap};
 use crate::cli::args::{Emit, Lower};
-use crate::cli::build::trees;
-use crate::cli::resolver::Resolver;
-use crate::cli::secret::Secrets;
-use crate::cli::session::LocalSession;
+use crate::cli::lowered::{self, Lowered};
 use crate::cli::{Failure, print_reports, program};
-use crate::graph::ir::{self, Graph, Output, Tree};
+use crate::graph::ir::{Graph, Output, Tree};
+use crate::graph::view::{View, dot};
 use crate::graph::{llb, passes};
 
 mod buildctl;
@@ -23,35 +20,16 @@ use piece::Piece;
 
 /// Runs the verb.
 pub(super) fn run(args: &Lower) -> Result<(), Failure> {
-    let program = program::Program::find(&args.selection)?;
     if args.emit == Emit::Llb && args.output.is_none() && io::stdout().is_terminal() {
         return Err(Report::error("bkl::terminal", "LLB is not text, and stdout is a terminal")
             .help("write it to a file with `-o FILE`, pipe it into `buildctl build`, or look at it with `--emit json`")
             .into());
     }
     let daemon = args.caps.as_deref().map(daemon::capabilities).transpose()?;
-    let mut checked = program.check();
-    let Some(hir) = checked.program.take() else {
-        return Err(Failure::new(checked.sources, checked.reports));
-    };
-    print_reports(&checked.reports, &checked.sources, args.format);
-    let runtime = super::build::runtime()?;
-    let session = Arc::new(LocalSession::new(&program.root, Secrets::default()));
-    let resolver =
-        Resolver::new(args.inputs.store.clone(), None, args.format, session, runtime.handle().clone());
-    let ready = match program::evaluate(&program, &mut checked, &hir, &args.inputs, &resolver) {
-        Ok(ready) => ready,
-        Err(reports) => return Err(Failure::new(checked.sources, reports)),
-    };
-    print_reports(&ready.notes, &checked.sources, args.format);
-    let outputs = ready.evaluated.outputs;
-    let (mut graph, mut roots) = (ready.evaluated.graph, trees(&outputs));
-    if 0 < args.level {
-        let (optimized, moved, report) = passes::optimize(&graph, &roots);
-        (graph, roots) = (optimized, moved);
-        if args.stats {
-            print_stats(&report);
-        }
+    let Lowered { program, sources, mut graph, outputs, mut roots, passes } =
+        lowered::lower(&args.selection, &args.inputs, args.level, args.format)?;
+    if let Some(report) = passes.as_ref().filter(|_| args.stats) {
+        print_stats(report);
     }
     let mut pieces = piece::pieces(&outputs, &roots, &args.inputs.platform);
     if let Some(only) = &args.only {
@@ -59,12 +37,12 @@ pub(super) fn run(args: &Lower) -> Result<(), Failure> {
         roots = pieces.iter().map(|piece| piece.root).collect();
     }
     if let Some(daemon) = &daemon {
-        (graph, roots) = daemon::fit(&graph, &roots, daemon, &checked.sources)
-            .map_err(|reports| Failure::new(SourceMap::clone(&checked.sources), reports))?;
+        (graph, roots) = daemon::fit(&graph, &roots, daemon, &sources)
+            .map_err(|reports| Failure::new(SourceMap::clone(&sources), reports))?;
         pieces.iter_mut().zip(&roots).for_each(|(piece, root)| piece.root = *root);
     }
     if matches!(args.emit, Emit::Llb | Emit::Json | Emit::Buildctl) {
-        print_reports(&empty_definitions(&pieces), &checked.sources, args.format);
+        print_reports(&empty_definitions(&pieces), &sources, args.format);
     }
     let lowering = Lowering {
         args,
@@ -94,10 +72,8 @@ impl Lowering<'_> {
     fn run(&self, roots: &[Tree]) -> Result<(), Failure> {
         let folder = self.args.output.as_deref().filter(|path| is_folder(path));
         match (self.args.emit, folder) {
-            (Emit::Dot, None) => self.write(&ir::dot::dot(self.graph, roots).into_bytes()),
-            (Emit::Dot, Some(folder)) => {
-                write_in(folder, "graph.dot", &ir::dot::dot(self.graph, roots).into_bytes())
-            }
+            (Emit::Dot, None) => self.write(self.dot(roots).as_bytes()),
+            (Emit::Dot, Some(folder)) => write_in(folder, "graph.dot", self.dot(roots).as_bytes()),
             (Emit::Buildctl, folder) => {
                 if let (None, Some(file)) = (folder, &self.args.output) {
                     let message = format!("`-o {}` is no folder", file.display());
@@ -144,14 +120,22 @@ impl Lowering<'_> {
         }
     }
 
+    fn dot(&self, roots: &[Tree]) -> String {
+        let options = self.options(lowered::platform(&self.args.inputs));
+        dot::dot(&View::new(self.graph, self.outputs, roots, &options))
+    }
+
     fn definition(&self, piece: &Piece<'_>) -> llb::Definition {
-        let options = llb::MarshalOptions {
-            platform: Some(piece.platform.clone()),
+        llb::marshal(self.graph, piece.root, &self.options(piece.platform.clone()))
+    }
+
+    fn options(&self, platform: Platform) -> llb::MarshalOptions {
+        llb::MarshalOptions {
+            platform: Some(platform),
             local_unique: Some(self.local_unique.clone()),
             caps: self.caps.clone(),
             ..llb::MarshalOptions::default()
-        };
-        llb::marshal(self.graph, piece.root, &options)
+        }
     }
 
     fn write(&self, bytes: &[u8]) -> Result<(), Failure> {

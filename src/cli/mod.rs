@@ -7,9 +7,11 @@ mod emulation;
 mod explain;
 mod failure;
 mod fmt;
+mod graph;
 mod init;
 mod lock;
 mod lower;
+mod lowered;
 mod man;
 mod program;
 mod replace;
@@ -65,6 +67,7 @@ pub fn main() -> ExitCode {
         args::Command::Fmt(fmt) => fmt.format,
         args::Command::Explain(_)
         | args::Command::Doc(_)
+        | args::Command::Graph(_)
         | args::Command::Init(_)
         | args::Command::Completions(_)
         | args::Command::Man(_) => args::Format::Human,
@@ -77,6 +80,7 @@ pub fn main() -> ExitCode {
         args::Command::Fmt(args) => fmt::run(args),
         args::Command::Explain(args) => explain::run(args),
         args::Command::Doc(args) => doc::run(args),
+        args::Command::Graph(args) => graph::run(args),
         args::Command::Init(args) => init::run(args),
         args::Command::Completions(args) => man::completions(args),
         args::Command::Man(args) => man::pages(args),
@@ -103,6 +107,7 @@ fn results_on_stdout(command: &args::Command) -> bool {
             build.list || build.output.as_ref().is_some_and(stdout)
         }
         args::Command::Lower(lower) => lower.output.is_none() || lower.emit == args::Emit::Buildctl,
+        args::Command::Graph(graph) => graph.output.is_none(),
         // Their results are on stdout.
         args::Command::Explain(_)
         | args::Command::Doc(_)

@@ -6,7 +6,6 @@
 
 pub mod build;
 pub mod config;
-pub mod dot;
 pub mod op;
 pub mod outputs;
 pub mod parse;
