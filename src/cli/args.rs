@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Doc(Doc),
     /// Write a first build.bkl and .bklignore
     Init(Init),
+    /// Serve an editor: the Language Server Protocol on stdin and stdout
+    Lsp(Lsp),
     /// Print a completion script for a shell
     Completions(Completions),
     /// Write the manual pages
@@ -391,6 +393,14 @@ pub(crate) struct Init {
     /// Where to; the current folder when not given
     #[arg(value_name = "FOLDER", default_value = ".")]
     pub(crate) folder: PathBuf,
+}
+
+/// `bkl lsp`
+#[derive(Debug, Args)]
+pub(crate) struct Lsp {
+    /// Taken because editors add it; stdin and stdout are all there is
+    #[arg(long, hide = true)]
+    pub(crate) stdio: bool,
 }
 
 /// `bkl completions`

@@ -122,7 +122,7 @@ impl Lowering<'_> {
 
     fn dot(&self, roots: &[Tree]) -> String {
         let options = self.options(lowered::platform(&self.args.inputs));
-        dot::dot(&View::new(self.graph, self.outputs, roots, &options))
+        dot::dot(&View::new(self.graph, &piece::outputs(self.pieces), roots, &options))
     }
 
     fn definition(&self, piece: &Piece<'_>) -> llb::Definition {

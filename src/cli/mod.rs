@@ -12,6 +12,7 @@ mod init;
 mod lock;
 mod lower;
 mod lowered;
+mod lsp;
 mod man;
 mod program;
 mod replace;
@@ -70,6 +71,7 @@ pub fn main() -> ExitCode {
         | args::Command::Graph(_)
         | args::Command::Init(_)
         | args::Command::Completions(_)
+        | args::Command::Lsp(_)
         | args::Command::Man(_) => args::Format::Human,
     };
     let done = match &cli.command {
@@ -82,6 +84,7 @@ pub fn main() -> ExitCode {
         args::Command::Doc(args) => doc::run(args),
         args::Command::Graph(args) => graph::run(args),
         args::Command::Init(args) => init::run(args),
+        args::Command::Lsp(_) => lsp::run(),
         args::Command::Completions(args) => man::completions(args),
         args::Command::Man(args) => man::pages(args),
     };
@@ -112,6 +115,7 @@ fn results_on_stdout(command: &args::Command) -> bool {
         args::Command::Explain(_)
         | args::Command::Doc(_)
         | args::Command::Completions(_)
+        | args::Command::Lsp(_)
         | args::Command::Test(_) => true,
         args::Command::Check(_) | args::Command::Fmt(_) | args::Command::Init(_) | args::Command::Man(_) => {
             false

@@ -37,6 +37,19 @@ pub(super) fn pieces<'a>(outputs: &'a [Output], roots: &[Tree], platforms: &[Str
     pieces
 }
 
+/// The outputs of the pieces: of an index, the images that are left.
+pub(super) fn outputs(pieces: &[Piece<'_>]) -> Vec<Output> {
+    let mut outputs: Vec<Output> = Vec::new();
+    for group in pieces.chunk_by(|one, next| std::ptr::eq(one.output, next.output)) {
+        let mut output = group[0].output.clone();
+        if let OutputKind::Index { images, .. } = &mut output.kind {
+            *images = group.iter().filter_map(|piece| piece.image.cloned()).collect();
+        }
+        outputs.push(output);
+    }
+    outputs
+}
+
 /// The pieces for one platform. What belongs to no index stays: it has no other version.
 pub(super) fn only<'a>(pieces: Vec<Piece<'a>>, text: &str) -> Result<Vec<Piece<'a>>, Report> {
     let wanted = match text.parse::<Platform>() {
