@@ -9,6 +9,7 @@ pub mod format;
 mod grammar;
 mod parse;
 mod scan;
+mod slip;
 
 pub use error::{Expected, SyntaxError};
 pub use parse::{Parsed, parse};
