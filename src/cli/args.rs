@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Test(Test),
     /// Show what would be built: LLB for buildctl, JSON, or a graph for Graphviz
     Lower(Lower),
+    /// Draw what would be built: steps, what they use, targets; as Mermaid, DOT, SVG or a page of HTML
+    Graph(Graph),
     /// Put programs into the one layout; comments stay, and nothing but the layout changes
     Fmt(Fmt),
     /// Say what a diagnostic's code means, with a wrong and a right program; without a code, list them
@@ -75,6 +77,12 @@ pub(crate) struct Inputs {
     /// Refuse to change the lock file: everything must be pinned already
     #[arg(long)]
     pub(crate) locked: bool,
+
+    /// For this run, take SOURCE for the image REF of the program: `oci-layout://DIR[:TAG]` of disk, or
+    /// `docker-image://REF`; without `REF=`, a layout's images stand for their own names. May be repeated; the lock
+    /// file neither decides nor learns it
+    #[arg(long = "image", value_name = "[REF=]SOURCE", conflicts_with = "locked")]
+    pub(crate) images: Vec<String>,
 
     /// Where images, results and caches are kept
     #[arg(long, value_name = "DIR", env = "BKL_STORE", default_value = "/var/lib/bkl")]
@@ -240,6 +248,8 @@ pub(crate) enum Emit {
     Dot,
     /// The image config, for the exporter attribute containerimage.config
     Config,
+    /// The command lines that build each target with BuildKit, its config and what it asks of the client included
+    Buildctl,
 }
 
 /// `bkl lower`
@@ -261,6 +271,15 @@ pub(crate) struct Lower {
     #[arg(short = 'O', value_name = "LEVEL", default_value = "1", value_parser = clap::value_parser!(u8).range(0..=1))]
     pub(crate) level: u8,
 
+    /// Of images for several platforms, only the one for this platform
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub(crate) only: Option<String>,
+
+    /// The daemon that will build it: `buildkit-v0.12`, or a file with a capability per line. What it cannot do is
+    /// replaced where there is a way, and refused otherwise
+    #[arg(long, value_name = "buildkit-vX.Y | FILE")]
+    pub(crate) caps: Option<String>,
+
     /// The value of local.unique, instead of a random one
     #[arg(long, value_name = "ID")]
     pub(crate) unique: Option<String>,
@@ -269,13 +288,51 @@ pub(crate) struct Lower {
     #[arg(long)]
     pub(crate) stats: bool,
 
-    /// Write here instead of stdout
-    #[arg(short = 'o', long = "output", value_name = "FILE")]
+    /// Write here instead of stdout; into a folder, a file per target and platform. The commands of `--emit buildctl`
+    /// are printed in any case, and take the definitions from that folder
+    #[arg(short = 'o', long = "output", value_name = "FILE | DIR/")]
     pub(crate) output: Option<PathBuf>,
 
     /// How errors are printed
     #[arg(long, value_enum, default_value = "human")]
     pub(crate) format: Format,
+}
+
+/// What `bkl graph` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GraphFormat {
+    /// For Markdown, as on GitHub
+    Mermaid,
+    /// For Graphviz
+    Dot,
+    /// A picture
+    Svg,
+    /// One page to walk about in, with what each step is; needs no other file and no network
+    Html,
+}
+
+/// `bkl graph`
+#[derive(Debug, Args)]
+pub(crate) struct Graph {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub(crate) selection: Selection,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub(crate) inputs: Inputs,
+
+    /// What to write; when not given, what the name of the file says (.mmd, .dot, .svg, .html), else mermaid
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<GraphFormat>,
+
+    /// 0: the steps as the program makes them; 1: after the passes, as they are built
+    #[arg(short = 'O', value_name = "LEVEL", default_value = "1", value_parser = clap::value_parser!(u8).range(0..=1))]
+    pub(crate) level: u8,
+
+    /// Write here instead of stdout
+    #[arg(short = 'o', long = "output", value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 /// `bkl fmt`

@@ -36,7 +36,6 @@ const TERMINATED: u8 = 143;
 /// Runs the verb.
 pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
     let spec = args.output.as_deref().map(output_spec).transpose()?;
-    let secrets = Secrets::read(&args.secrets.secrets)?;
     let program = Program::find(&args.selection)?;
     let mut checked = program.check();
     let Some(hir) = checked.program.take() else {
@@ -46,6 +45,7 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
     if args.list {
         return list(&list_targets(&hir), args.format);
     }
+    let secrets = Secrets::read(&args.secrets.secrets)?;
     let runtime = runtime()?;
     let session: Arc<dyn Session> = Arc::new(LocalSession::new(&program.root, secrets));
     let limits = args.jobs.map(|jobs| Limits { commands: jobs.max(1), ..default_limits() });

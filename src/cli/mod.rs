@@ -7,12 +7,15 @@ mod emulation;
 mod explain;
 mod failure;
 mod fmt;
+mod graph;
 mod init;
 mod lock;
 mod lower;
+mod lowered;
 mod lsp;
 mod man;
 mod program;
+mod replace;
 mod resolver;
 mod secret;
 mod session;
@@ -65,6 +68,7 @@ pub fn main() -> ExitCode {
         args::Command::Fmt(fmt) => fmt.format,
         args::Command::Explain(_)
         | args::Command::Doc(_)
+        | args::Command::Graph(_)
         | args::Command::Init(_)
         | args::Command::Completions(_)
         | args::Command::Lsp(_)
@@ -78,6 +82,7 @@ pub fn main() -> ExitCode {
         args::Command::Fmt(args) => fmt::run(args),
         args::Command::Explain(args) => explain::run(args),
         args::Command::Doc(args) => doc::run(args),
+        args::Command::Graph(args) => graph::run(args),
         args::Command::Init(args) => init::run(args),
         args::Command::Lsp(_) => lsp::run(),
         args::Command::Completions(args) => man::completions(args),
@@ -104,7 +109,8 @@ fn results_on_stdout(command: &args::Command) -> bool {
                 |spec: &String| crate::engine::export::parse(spec).is_ok_and(|parsed| parsed.writes_stdout());
             build.list || build.output.as_ref().is_some_and(stdout)
         }
-        args::Command::Lower(lower) => lower.output.is_none(),
+        args::Command::Lower(lower) => lower.output.is_none() || lower.emit == args::Emit::Buildctl,
+        args::Command::Graph(graph) => graph.output.is_none(),
         // Their results are on stdout.
         args::Command::Explain(_)
         | args::Command::Doc(_)

@@ -10,6 +10,7 @@ use crate::base::ignore::ignore_patterns as ignore_patterns_of;
 use crate::base::{Platform, Report, SourceMap, Span};
 use crate::cli::args;
 use crate::cli::lock::Lock;
+use crate::cli::replace::Replacements;
 use crate::cli::resolver::Resolver;
 use crate::lang::eval::{self, Evaluated, Inputs, Need, Outcome, Params, PlatformChoice, Request};
 use crate::lang::resolve::{Entry, ModuleSource, ModuleText};
@@ -31,7 +32,7 @@ pub(crate) struct Program {
     /// The targets that were named.
     pub(crate) targets: Vec<String>,
     /// The folder as people wrote it, for messages: empty or ending in `/`.
-    shown: String,
+    pub(crate) shown: String,
 }
 
 /// A checked program, ready to be evaluated any number of times.
@@ -134,6 +135,7 @@ pub(crate) struct Driver<'a> {
     lock: Lock,
     lock_as_read: Lock,
     lock_path: PathBuf,
+    replacements: Replacements,
     /// What is known so far.
     pub(crate) inputs: Inputs,
     /// What should be said although nothing is wrong.
@@ -154,6 +156,7 @@ impl<'a> Driver<'a> {
         let params = Params::read(hir, &mut checked.sources, &params).map_err(|errors| reports(&errors))?;
         let lock_path = args.lock.clone().unwrap_or_else(|| program.root.join("bkl.lock"));
         let lock = Lock::read(&lock_path).map_err(|error| vec![error.report()])?;
+        let replacements = Replacements::read(&args.images).map_err(|report| vec![report])?;
         let inputs = Inputs {
             targets: program.targets.clone(),
             params,
@@ -165,10 +168,11 @@ impl<'a> Driver<'a> {
             platforms,
             build_platform: Platform::host(),
             ignore: ignore_patterns(&program.root).map_err(|report| vec![report])?,
+            replacements: replacements.images.clone(),
             answers: BTreeMap::new(),
         };
         let lock_as_read = lock.clone();
-        Ok(Driver { args, resolver, lock, lock_as_read, lock_path, inputs, notes: Vec::new() })
+        Ok(Driver { args, resolver, lock, lock_as_read, lock_path, replacements, inputs, notes: Vec::new() })
     }
 
     /// Runs `evaluate`, answering what it asks for, until it asks for nothing.
@@ -190,7 +194,9 @@ impl<'a> Driver<'a> {
 
     fn answer(&mut self, needs: Vec<Need>) -> Result<(), Vec<Report>> {
         for need in &needs {
-            if let Request::Image { reference, pull: eval::Pull::Always, .. } = &need.request {
+            if let Request::Image { reference, pull: eval::Pull::Always, .. } = &need.request
+                && !self.replacements.asked(&need.request)
+            {
                 let note = format!(
                     "`{}` is taken from the registry: `pull: .always` ignores the lock",
                     reference.familiar()
@@ -249,6 +255,7 @@ pub(crate) fn evaluate(
         refuse_unpinned(&evaluated)?;
     }
     driver.keep_lock()?;
+    driver.notes.extend(driver.replacements.notes(&evaluated.replaced, &evaluated.used));
     Ok(Ready { evaluated: *evaluated, notes: driver.notes })
 }
 

@@ -279,6 +279,22 @@ fn registry_pins() {
     let lock = fs::read_to_string(project.path().join("bkl.lock")).unwrap();
     assert!(lock.contains(&reference) && lock.contains("sha256:"), "{lock}");
 
+    // An image of this registry stands in for another one: nothing is asked of that, and nothing is pinned.
+    let other = "image(\"registry.invalid/team/base:2\").run(\"echo $FROM > /from\")";
+    fs::write(
+        project.path().join("other.bkl"),
+        format!("target other -> \"other\" = scratch.copy({other}, \"/from\", \"/from\")"),
+    )
+    .unwrap();
+    let said = project.build(&[
+        "other.bkl",
+        "--image",
+        &format!("registry.invalid/team/base:2=docker-image://{reference}"),
+    ]);
+    assert!(said.contains("bkl::image_replaced") && !said.contains("bkl::lock_ignored"), "{said}");
+    assert_eq!(fs::read_to_string(project.path().join("other/from")).unwrap(), "registry\n");
+    assert_eq!(fs::read_to_string(project.path().join("bkl.lock")).unwrap(), lock);
+
     // A pin that the registry does not have is said to be one.
     let gone =
         format!("version = 1\n[[image]]\nref = \"{reference}\"\ndigest = \"sha256:{}\"\n", "0".repeat(64));

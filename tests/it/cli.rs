@@ -119,7 +119,8 @@ pub fn busybox_root(root: &Path) {
     fs::write(root.join("etc/group"), "root:x:0:\nnogroup:x:65534:\n").unwrap();
 }
 
-fn copy_folder(from: &Path, to: &Path) {
+/// Copies files and folders.
+pub fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

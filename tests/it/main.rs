@@ -14,6 +14,7 @@ mod golden;
 mod images;
 mod lsp;
 mod passes;
+mod programs;
 mod registry;
 mod solver;
 mod stdlib;
@@ -38,6 +39,7 @@ fn main() {
     trials.extend(golden::trials());
     trials.extend(lsp::trials());
     trials.extend(passes::trials());
+    trials.extend(programs::trials());
     trials.extend(registry::trials());
     trials.extend(solver::trials());
     trials.extend(stdlib::trials());

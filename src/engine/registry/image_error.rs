@@ -57,7 +57,7 @@ pub enum ImageError {
         reason: String,
     },
     /// The layout has no such entry.
-    #[error("`{}` has no image named `{name}`", path.display())]
+    #[error("`{}` {}", path.display(), if name.is_empty() { "is not one image".to_owned() } else { format!("has no image named `{name}`") })]
     NoEntry {
         /// The directory.
         path: PathBuf,
@@ -122,7 +122,7 @@ impl ImageError {
                 "its index.json lists no images".to_owned()
             }
             ImageError::NoEntry { name, there, .. } if name.is_empty() => {
-                format!("it has several: name one of {}", list(there))
+                format!("name one of {}", list(there))
             }
             ImageError::NoEntry { there, .. } => format!("it has {}", list(there)),
             ImageError::Layout { .. } => {

@@ -50,6 +50,14 @@ impl Layout {
         self.name.parse().map_or_else(|_| self.name.clone(), shown)
     }
 
+    /// The names of all entries, as they are written in the index: each entry's full name, else its short one.
+    pub fn names(&self) -> Result<Vec<String>, ImageError> {
+        let entries = self.entries()?;
+        let names =
+            entries.iter().filter_map(|entry| entry_names(entry).first().map(|&name| name.to_owned()));
+        Ok(names.collect())
+    }
+
     /// The entries that the wanted name means: more than one only when the layout lists an image once per platform.
     pub fn select(&self) -> Result<Vec<Descriptor>, ImageError> {
         let entries = self.entries()?;

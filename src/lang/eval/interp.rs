@@ -55,6 +55,7 @@ pub(super) struct Evaluator<'a> {
     pub(super) needs: Vec<Need>,
     pub(super) used: Vec<Request>,
     pub(super) unpinned: Vec<(ImageRef, Span)>,
+    pub(super) replaced: Vec<ImageRef>,
     /// `target_platform` here.
     pub(super) platform: Arc<Platform>,
     /// Whether what is being evaluated asked for it.
@@ -129,6 +130,7 @@ impl<'a> Evaluator<'a> {
             needs: Vec::new(),
             used: Vec::new(),
             unpinned: Vec::new(),
+            replaced: Vec::new(),
             platform: Arc::new(inputs.build_platform.clone()),
             uses_platform: false,
             target: String::new(),

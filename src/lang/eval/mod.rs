@@ -47,6 +47,8 @@ pub struct Inputs {
     pub build_platform: Platform,
     /// Patterns of `.bklignore`, in order; they apply to `local(".")` of the program's folder.
     pub ignore: Vec<String>,
+    /// What stands in for images of registries. Keys have their default tag.
+    pub replacements: BTreeMap<ImageRef, Replacement>,
     /// What is known so far.
     pub answers: Answers,
 }
@@ -58,6 +60,20 @@ pub enum PlatformChoice {
     Default,
     /// `--platform`: a target that is an image for another one is an error.
     Explicit,
+}
+
+/// What stands in for an image of a registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Replacement {
+    /// An image of an OCI layout.
+    OciLayout {
+        /// Folder of the layout, absolute.
+        dir: String,
+        /// The image in it, as in [`Request::OciLayout`].
+        reference: ImageRef,
+    },
+    /// Another image of a registry, with a tag or a digest.
+    Image(ImageRef),
 }
 
 /// Answers to needs.
@@ -77,7 +93,7 @@ pub enum Request {
     },
     /// The config of an image of an OCI layout.
     OciLayout {
-        /// Folder of the layout: relative to the root directory, clean.
+        /// Folder of the layout: relative to the root directory and clean, or absolute when it stands in for an image.
         dir: String,
         /// The image, looked up by `org.opencontainers.image.ref.name`.
         reference: ImageRef,
@@ -160,6 +176,8 @@ pub struct Evaluated {
     pub used: Vec<Request>,
     /// Images taken with `config: false` and without a digest: what `--locked` refuses.
     pub unpinned: Vec<(ImageRef, Span)>,
+    /// Images that something else stood in for: keys of [`Inputs::replacements`].
+    pub replaced: Vec<ImageRef>,
 }
 
 /// Evaluates the targets that `inputs` selects.

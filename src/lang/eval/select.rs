@@ -140,9 +140,9 @@ pub(super) fn run(
     if !evaluator.needs.is_empty() {
         return Ok(Outcome::Needs(evaluator.needs));
     }
-    let Evaluator { mut graph, used, unpinned, .. } = evaluator;
+    let Evaluator { mut graph, used, unpinned, replaced, .. } = evaluator;
     name_requirements(&mut graph);
-    Ok(Outcome::Done(Box::new(Evaluated { graph, outputs, used, unpinned })))
+    Ok(Outcome::Done(Box::new(Evaluated { graph, outputs, used, unpinned, replaced })))
 }
 
 fn select<'a>(program: &'a Program, requested: &[String]) -> Result<Vec<Selected<'a>>, Vec<EvalError>> {

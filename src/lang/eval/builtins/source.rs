@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::Args;
-use crate::base::{FileId, ImageRef, Platform, path};
-use crate::graph::ir::ImageConfig;
+use crate::base::{Digest, FileId, ImageRef, Platform, Span, path};
 use crate::graph::ir::build::ResolveMode;
+use crate::graph::ir::{Edge, ImageConfig};
 use crate::lang::eval::error::Cause;
 use crate::lang::eval::interp::{Eval, Evaluator};
 use crate::lang::eval::value::{BaseConfig, Cmd, Files, Image, Value};
-use crate::lang::eval::{Answer, ImageAnswer, Pull, Request};
+use crate::lang::eval::{Answer, ImageAnswer, Pull, Replacement, Request};
 use crate::lang::hir::{LiteralKind, Program};
 
 impl Evaluator<'_> {
@@ -33,13 +33,24 @@ impl Evaluator<'_> {
             2 => (Pull::Local, ResolveMode::Local),
             _ => (Pull::Auto, ResolveMode::Default),
         };
-        let span = args.span;
-        if !args.flag("config", true) {
-            if reference.digest.is_none() && !self.unpinned.iter().any(|(known, _)| *known == reference) {
-                self.unpinned.push((reference.clone(), span));
+        let (origin, mode) = match self.inputs.replacements.get(&reference) {
+            None => (Origin::Registry { reference, pull }, mode),
+            Some(replacement) => {
+                if !self.replaced.contains(&reference) {
+                    self.replaced.push(reference);
+                }
+                // Asked for by hand, for this run: the lock has no say.
+                (Origin::of(replacement), ResolveMode::Default)
             }
-            let source = Some(Platform::clone(&platform));
-            let edge = self.add_edge(span, |graph| graph.image(&reference, mode, source));
+        };
+        if !args.flag("config", true) {
+            if let Origin::Registry { reference, .. } = &origin
+                && reference.digest.is_none()
+                && !self.unpinned.iter().any(|(known, _)| known == reference)
+            {
+                self.unpinned.push((reference.clone(), args.span));
+            }
+            let edge = self.source(&origin, None, mode, &platform, args.span);
             return Ok(Value::Image(Arc::new(Image {
                 tree: Some(edge),
                 config: ImageConfig::scratch(Platform::clone(&platform)),
@@ -48,14 +59,7 @@ impl Evaluator<'_> {
                 cmd: Cmd::Inherited,
             })));
         }
-        let request =
-            Request::Image { reference: reference.clone(), platform: Platform::clone(&platform), pull };
-        let answer = self.image_answer(request, args)?;
-        let mut pinned = reference;
-        pinned.digest.get_or_insert(answer.digest);
-        let source = Some(Platform::clone(&platform));
-        let edge = self.add_edge(span, |graph| graph.image(&pinned, mode, source));
-        Ok(known_image(edge, &answer, &platform))
+        self.known_image(&origin, mode, &platform, args)
     }
 
     /// An image of an OCI layout below the root directory: `oci-layout://<reference>@<digest>`, the store's name is the
@@ -64,17 +68,48 @@ impl Evaluator<'_> {
         let reference = self.reference(args)?.with_default_tag();
         let dir = self.below_root(args, "dir")?;
         let platform = self.platform_arg(args, "platform");
-        let request = Request::OciLayout {
-            dir: dir.clone(),
-            reference: reference.clone(),
-            platform: Platform::clone(&platform),
-        };
-        let answer = self.image_answer(request, args)?;
-        let mut pinned = reference;
-        pinned.digest.get_or_insert(answer.digest);
-        let source = Some(Platform::clone(&platform));
-        let edge = self.add_edge(args.span, |graph| graph.oci_layout(&pinned.to_string(), &dir, source));
-        Ok(known_image(edge, &answer, &platform))
+        self.known_image(&Origin::OciLayout { dir, reference }, ResolveMode::Default, &platform, args)
+    }
+
+    /// An image with its config, pinned to the digest that was answered unless the program gave one.
+    fn known_image(
+        &mut self,
+        origin: &Origin,
+        mode: ResolveMode,
+        platform: &Platform,
+        args: &Args<'_>,
+    ) -> Eval {
+        let answer = self.image_answer(origin.request(platform), args)?;
+        let edge = self.source(origin, Some(answer.digest), mode, platform, args.span);
+        Ok(Value::Image(Arc::new(Image {
+            tree: Some(edge),
+            config: ImageConfig::from_oci(&answer.config, platform),
+            tags: Vec::new(),
+            base: BaseConfig::Known,
+            cmd: Cmd::Inherited,
+        })))
+    }
+
+    /// The source op of an image; `found` is the digest it has when the reference does not say.
+    fn source(
+        &mut self,
+        origin: &Origin,
+        found: Option<Digest>,
+        mode: ResolveMode,
+        platform: &Platform,
+        span: Span,
+    ) -> Edge {
+        let platform = Some(platform.clone());
+        let pinned =
+            |reference: &ImageRef| ImageRef { digest: reference.digest.or(found), ..reference.clone() };
+        match origin {
+            Origin::Registry { reference, .. } => {
+                self.add_edge(span, |graph| graph.image(&pinned(reference), mode, platform))
+            }
+            Origin::OciLayout { dir, reference } => {
+                self.add_edge(span, |graph| graph.oci_layout(&pinned(reference).to_string(), dir, platform))
+            }
+        }
     }
 
     /// A directory, named by its path from the root directory (`.` is the root directory itself).
@@ -155,14 +190,35 @@ impl Evaluator<'_> {
     }
 }
 
-fn known_image(edge: crate::graph::ir::Edge, answer: &ImageAnswer, platform: &Platform) -> Value {
-    Value::Image(Arc::new(Image {
-        tree: Some(edge),
-        config: ImageConfig::from_oci(&answer.config, platform),
-        tags: Vec::new(),
-        base: BaseConfig::Known,
-        cmd: Cmd::Inherited,
-    }))
+/// Where an image comes from.
+enum Origin {
+    Registry { reference: ImageRef, pull: Pull },
+    OciLayout { dir: String, reference: ImageRef },
+}
+
+impl Origin {
+    fn of(replacement: &Replacement) -> Origin {
+        match replacement {
+            Replacement::OciLayout { dir, reference } => {
+                Origin::OciLayout { dir: dir.clone(), reference: reference.clone() }
+            }
+            Replacement::Image(reference) => {
+                Origin::Registry { reference: reference.clone(), pull: Pull::Always }
+            }
+        }
+    }
+
+    fn request(&self, platform: &Platform) -> Request {
+        let platform = platform.clone();
+        match self {
+            Origin::Registry { reference, pull } => {
+                Request::Image { reference: reference.clone(), platform, pull: *pull }
+            }
+            Origin::OciLayout { dir, reference } => {
+                Request::OciLayout { dir: dir.clone(), reference: reference.clone(), platform }
+            }
+        }
+    }
 }
 
 /// `path` as a pattern that matches only itself.

@@ -1,0 +1,9 @@
+// Command tool says its name and version.
+package main
+
+import "fmt"
+
+// version is set by the linker.
+var version = "unknown"
+
+func main() { fmt.Println("tool", version) }

@@ -1,0 +1,3 @@
+module registry.local/fm
+
+go 1.14

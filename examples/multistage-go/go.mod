@@ -1,0 +1,3 @@
+module ghcr.io/acme/app
+
+go 1.26

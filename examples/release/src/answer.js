@@ -1,0 +1,3 @@
+const version = "VERSION";
+
+exports.answer = (url) => (url === "/health" ? "ok\n" : `web ${version}\n`);
