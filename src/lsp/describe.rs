@@ -54,7 +54,7 @@ impl<'a> Declaration<'a> {
             let mut found = None;
             walk::visit(Node::Item(item), &mut |node| match node {
                 Node::Field(field) if field.name.span == span => {
-                    found = Some(Declaration::Field(item, field))
+                    found = Some(Declaration::Field(item, field));
                 }
                 Node::Let(decl) if decl.name.span == span => found = Some(Declaration::Local(item)),
                 Node::Variable(name) if name.span == span => found = Some(Declaration::Local(item)),

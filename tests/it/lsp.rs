@@ -15,6 +15,7 @@
 
 mod client;
 mod show;
+mod strange;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -35,7 +36,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         let name = format!("lsp::{}", case.file_name().unwrap().to_string_lossy());
         Trial::test(name, move || check(&case))
     };
-    folders.into_iter().map(trial).collect()
+    let mut trials: Vec<Trial> = folders.into_iter().map(trial).collect();
+    trials.push(crate::trial("lsp::anything_goes", strange::anything_goes));
+    trials.push(crate::trial("lsp::large_texts", strange::large_texts));
+    trials
 }
 
 fn check(case: &Path) -> Result<(), Failed> {
