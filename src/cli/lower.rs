@@ -8,14 +8,14 @@ use crate::base::{Platform, Report};
 use crate::cli::args::{Emit, Lower};
 use crate::cli::build::trees;
 use crate::cli::resolver::Resolver;
-use crate::cli::secret::Secrets;
-use crate::cli::session::LocalSession;
+use crate::cli::session::{Given, LocalSession};
 use crate::cli::{Failure, print_reports, program};
 use crate::graph::ir::{self, Graph, Output, OutputKind, Tree};
 use crate::graph::{llb, passes};
 
 /// Runs the verb.
 pub(super) fn run(args: &Lower) -> Result<(), Failure> {
+    let given = Given::read(&args.secrets)?;
     let program = program::Program::find(&args.selection)?;
     if args.emit == Emit::Llb && args.output.is_none() && io::stdout().is_terminal() {
         return Err(Report::error("bkl::terminal", "LLB is not text, and stdout is a terminal")
@@ -28,7 +28,7 @@ pub(super) fn run(args: &Lower) -> Result<(), Failure> {
     };
     print_reports(&checked.reports, &checked.sources, args.format);
     let runtime = super::build::runtime()?;
-    let session = Arc::new(LocalSession::new(&program.root, Secrets::default()));
+    let session = Arc::new(LocalSession::new(&program.root, given));
     let resolver =
         Resolver::new(args.inputs.store.clone(), None, args.format, session, runtime.handle().clone());
     let ready = match program::evaluate(&program, &mut checked, &hir, &args.inputs, &resolver) {
