@@ -11,7 +11,7 @@ use crate::base::{Platform, Report, SourceMap, Span};
 use crate::cli::args;
 use crate::cli::lock::Lock;
 use crate::cli::replace::Replacements;
-use crate::cli::resolver::Resolver;
+use crate::cli::resolver::{Pinning, Resolver};
 use crate::lang::eval::{self, Evaluated, Inputs, Need, Outcome, Params, PlatformChoice, Request};
 use crate::lang::resolve::{Entry, ModuleSource, ModuleText};
 use crate::lang::{self, hir};
@@ -132,10 +132,13 @@ pub(crate) struct Ready {
 pub(crate) struct Driver<'a> {
     args: &'a args::Inputs,
     resolver: &'a Resolver,
-    lock: Lock,
+    /// What is pinned.
+    pub(crate) lock: Lock,
     lock_as_read: Lock,
     lock_path: PathBuf,
     replacements: Replacements,
+    /// What may be done about what is not.
+    pub(crate) pinning: Pinning,
     /// What is known so far.
     pub(crate) inputs: Inputs,
     /// What should be said although nothing is wrong.
@@ -172,7 +175,9 @@ impl<'a> Driver<'a> {
             answers: BTreeMap::new(),
         };
         let lock_as_read = lock.clone();
-        Ok(Driver { args, resolver, lock, lock_as_read, lock_path, replacements, inputs, notes: Vec::new() })
+        let pinning = if args.locked { Pinning::Refused } else { Pinning::Allowed };
+        let notes = Vec::new();
+        Ok(Driver { args, resolver, lock, lock_as_read, lock_path, replacements, pinning, inputs, notes })
     }
 
     /// Runs `evaluate`, answering what it asks for, until it asks for nothing.
@@ -207,7 +212,7 @@ impl<'a> Driver<'a> {
                 }
             }
         }
-        let answers = self.resolver.answer(&needs, &mut self.lock, self.args.locked);
+        let answers = self.resolver.answer(&needs, &mut self.lock, self.pinning);
         let mut failed = Vec::new();
         for (need, answer) in needs.into_iter().zip(answers) {
             match answer {

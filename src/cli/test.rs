@@ -10,8 +10,7 @@ use crate::cli::emulation::Machine;
 use crate::cli::failure::{self, Context};
 use crate::cli::program::{Checked, Driver, Program, Round, reports};
 use crate::cli::resolver::Resolver;
-use crate::cli::secret::Secrets;
-use crate::cli::session::LocalSession;
+use crate::cli::session::{Given, LocalSession};
 use crate::cli::ui::Ui;
 use crate::cli::{Failure, print_reports};
 use crate::engine::{CacheMode, FailedVertex, SolveError};
@@ -30,7 +29,7 @@ struct Tally {
 
 /// Runs the verb.
 pub(super) fn run(args: &args::Test) -> Result<(), Failure> {
-    let secrets = Secrets::read(&args.secrets.secrets)?;
+    let given = Given::read(&args.secrets)?;
     let selection = args::Selection { words: args.words.clone(), file: args.file.clone() };
     let program = Program::find(&selection)?;
     let mut checked = program.check();
@@ -40,7 +39,7 @@ pub(super) fn run(args: &args::Test) -> Result<(), Failure> {
     print_reports(&checked.reports, &checked.sources, args.format);
     let tests = select(&hir, &program.targets)?;
     let runtime = runtime()?;
-    let session: Arc<dyn Session> = Arc::new(LocalSession::new(&program.root, secrets));
+    let session: Arc<dyn Session> = Arc::new(LocalSession::new(&program.root, given));
     let store = args.inputs.store.clone();
     let resolver = Resolver::new(store, None, args.format, session.clone(), runtime.handle().clone());
     let mut driver = match Driver::new(&program, &mut checked, &hir, &args.inputs, &resolver) {
