@@ -8,6 +8,8 @@ use bkl::lang::hir::Origin;
 use bkl::lang::{Entry, ModuleSource, ModuleText, load_and_check};
 use libtest_mimic::Trial;
 
+use crate::numbers::Numbers;
+
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         crate::trial("fuzz::mutated_programs", mutated_programs),
@@ -50,19 +52,6 @@ fn check(text: &str) -> Vec<String> {
         checked.reports.iter().all(|it| it.severity < bkl::base::Severity::Error)
     );
     checked.reports.iter().map(|it| it.message.clone()).collect()
-}
-
-/// The same numbers in every run (SplitMix64).
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((x ^ (x >> 31)) % n.max(1) as u64) as usize
-    }
 }
 
 /// What is put into texts.

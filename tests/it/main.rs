@@ -11,6 +11,8 @@ mod export;
 mod fuzz;
 mod golden;
 mod images;
+mod levels;
+mod numbers;
 mod passes;
 mod registry;
 mod solver;
@@ -33,6 +35,7 @@ fn main() {
     trials.extend(export::trials());
     trials.extend(fuzz::trials());
     trials.extend(golden::trials());
+    trials.extend(levels::trials());
     trials.extend(passes::trials());
     trials.extend(registry::trials());
     trials.extend(solver::trials());
