@@ -23,7 +23,7 @@ pub(crate) enum Command {
     Build(Build),
     /// Parse and type-check a program; nothing is built and nothing is fetched
     Check(Check),
-    /// Run the tests of a program; its checks run as steps of a build
+    /// Run the tests of a program and the examples in its docs; asserted checks run as steps of a build
     Test(Test),
     /// Show what would be built: LLB for buildctl, JSON, or a graph for Graphviz
     Lower(Lower),
@@ -217,7 +217,8 @@ pub(crate) struct Check {
 /// `bkl test`
 #[derive(Debug, Args)]
 pub(crate) struct Test {
-    /// The program (default build.bkl), and parts of the names of the tests to run: `bkl test lib/util.bkl version`
+    /// The program (default build.bkl), and parts of the names of the tests and examples to run:
+    /// `bkl test lib/util.bkl version`; of a file of Markdown, its examples: `bkl test README.md`
     #[arg(value_name = "PROGRAM | NAME")]
     pub(crate) words: Vec<String>,
 
@@ -236,6 +237,10 @@ pub(crate) struct Test {
     /// Evaluate only: asserted checks are not run
     #[arg(long)]
     pub(crate) no_run: bool,
+
+    /// Only the examples in the docs of the program
+    #[arg(long)]
+    pub(crate) doc: bool,
 
     /// How the progress of checks is shown
     #[arg(long, value_enum, env = "BUILDKIT_PROGRESS", default_value = "quiet", hide_env_values = true)]
@@ -448,8 +453,9 @@ pub(crate) enum DocFormat {
 /// `bkl doc`
 #[derive(Debug, Args)]
 pub(crate) struct Doc {
-    /// A program, or a module of the library: `std/go`; build.bkl when not given
-    #[arg(value_name = "PROGRAM | std/NAME")]
+    /// A program, a module of the library (`std/go`), or all of it (`std`: an index, and with -o every page); build.bkl
+    /// when not given
+    #[arg(value_name = "PROGRAM | std | std/NAME")]
     pub(crate) module: Option<String>,
 
     /// What to write

@@ -90,9 +90,19 @@ impl Program {
     pub(crate) fn check(&self) -> Checked {
         let mut sources = SourceMap::default();
         let entry = Entry { path: &self.entry, origin: hir::Origin::Root };
-        let texts = Files { root: &self.root, shown: &self.shown };
+        let texts = self.texts();
         let lang::Checked { program, reports, .. } = lang::load_and_check(&mut sources, entry, &texts);
         Checked { sources, program, reports }
+    }
+
+    /// Module texts from the program's folder.
+    pub(crate) fn texts(&self) -> impl ModuleSource + Sync {
+        Files { root: &self.root, shown: &self.shown }
+    }
+
+    /// The program's file as people wrote it.
+    pub(crate) fn shown_entry(&self) -> String {
+        format!("{}{}", self.shown, self.entry)
     }
 }
 
