@@ -155,8 +155,8 @@ impl Image {
         fs::symlink_metadata(self.rootfs.join(path)).is_ok()
     }
 
-    fn is(&self, key: &str, value: Value) {
-        assert_eq!(self.config["config"][key], value, "{key}");
+    fn is(&self, key: &str, value: impl Into<Value>) {
+        assert_eq!(self.config["config"][key], value.into(), "{key}");
     }
 
     fn n_layers(&self) -> usize {
@@ -226,9 +226,9 @@ fn fm() {
     assert_eq!(entries["latest"].1, ["linux/amd64", "linux/arm64"]);
     for arch in ["amd64", "arm64"] {
         let image = example.image("out", "latest", &format!("linux/{arch}"));
-        image.is("Entrypoint", ["./app"].as_slice().into());
+        image.is("Entrypoint", ["./app"].as_slice());
         image.is("Cmd", Value::Null);
-        image.is("WorkingDir", "/root".into());
+        image.is("WorkingDir", "/root");
         let app = image.read("root/app");
         assert!(app.contains("# go build -ldflags=-s -w -o /out/app ./cmd/main.go\n"), "{app}");
         assert!(app.contains(&format!("# GOARCH={arch}\n# GOOS=linux\n")), "{app}");
@@ -257,7 +257,7 @@ fn multistage_go() {
         "type=oci,dest=../out/",
     ]);
     let image = example.image("out", "1.4.0", "linux/arm64");
-    image.is("User", "nonroot".into());
+    image.is("User", "nonroot");
     assert!(image.read("usr/bin/app").contains("-X main.version=1.4.0"));
     example.build(&["binary"]);
     assert!(example.read("dist/app").contains("-X main.version=dev"));
@@ -279,10 +279,10 @@ fn bake_istio() {
     assert_eq!(pilot.read("usr/local/bin/pilot-discovery"), "#!/bin/sh\necho pilot-discovery for amd64\n");
     assert_eq!(pilot.mode("usr/local/bin/pilot-discovery"), 0o755);
     assert!(pilot.read("var/lib/istio/envoy/gcp_envoy_bootstrap_tmpl.json").contains("opencensus"));
-    pilot.is("Entrypoint", ["/usr/local/bin/pilot-discovery"].as_slice().into());
-    pilot.is("User", "65532".into());
+    pilot.is("Entrypoint", ["/usr/local/bin/pilot-discovery"].as_slice());
+    pilot.is("User", "65532");
     let cni = example.image("img", "images.install-cni", "linux/amd64");
-    cni.is("WorkingDir", "/opt/cni/bin".into());
+    cni.is("WorkingDir", "/opt/cni/bin");
     assert_eq!(cni.mode("opt/cni/bin/istio-cni"), 0o755);
     let operator = example.image("img", "images.operator", "linux/amd64");
     assert!(operator.read("var/lib/istio/manifests/charts/base/Chart.yaml").contains("name: base"));
@@ -327,8 +327,8 @@ fn state_ops() {
     let image = example.image("out", "rebased", &host());
     assert_eq!(image.read("etc/debian_version"), "12.8\n", "the new base");
     assert_eq!(image.read("usr/bin/app"), "#!/bin/sh\necho app\n");
-    image.is("Entrypoint", ["/usr/bin/app"].as_slice().into());
-    image.is("Cmd", ["--serve"].as_slice().into());
+    image.is("Entrypoint", ["/usr/bin/app"].as_slice());
+    image.is("Cmd", ["--serve"].as_slice());
     assert!(image.config["config"]["Env"].as_array().unwrap().contains(&"APP_HOME=/srv".into()));
 
     example.build(&["toolbox", "patched", "-o", "type=oci,dest=../out/"]);
@@ -371,7 +371,7 @@ fn matrix() {
     assert!(worker.read("usr/bin/worker").contains("# GOARCH=arm\n# GOARM=7\n"));
     worker.is("Labels", serde_json::json!({ "org.opencontainers.image.version": "dev" }));
     let api = example.image("out", "images.api.static", "linux/amd64");
-    api.is("User", "65532".into());
+    api.is("User", "65532");
     assert!(!api.has("bin"));
 
     assert_eq!(compiled(&example.build(&["binaries"])), 0, "they were compiled for the images");
