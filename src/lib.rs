@@ -13,6 +13,7 @@
 //! - [`store`]: bytes and trees on disk, by digest; crash-safe, shared by processes.
 //! - [`session`]: what the person who asks provides: directories, secrets, credentials.
 //! - [`engine`]: a build graph to results: scheduler, sources, commands, file operations, exports.
+//! - [`lsp`]: what editors ask of programs. Pure.
 //! - [`cli`]: the command line. The only place that prints.
 
 pub mod base;
@@ -20,5 +21,6 @@ pub mod cli;
 pub mod engine;
 pub mod graph;
 pub mod lang;
+pub mod lsp;
 pub mod session;
 pub mod store;

@@ -15,5 +15,5 @@ pub mod time;
 pub use digest::Digest;
 pub use platform::Platform;
 pub use reference::ImageRef;
-pub use report::{Label, Report, Severity};
+pub use report::{Edit, Fix, Label, Report, Severity};
 pub use text::{FileId, SourceFile, SourceMap, Span};

@@ -24,6 +24,45 @@ pub struct Label {
     pub text: String,
 }
 
+/// One change of a text: `replacement` in the place of `span`, which may be empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edit {
+    /// What is taken out.
+    pub span: Span,
+    /// What is put there.
+    pub replacement: String,
+}
+
+/// A way out that a tool can take: all its edits together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fix {
+    /// What it does, as an order: "write `.copy`"; lower case, no full stop.
+    pub title: String,
+    /// In source order, without overlaps; all in the file of the primary label.
+    pub edits: Vec<Edit>,
+}
+
+impl Fix {
+    /// Puts `replacement` in the place of `span`.
+    pub fn replace(title: impl Into<String>, span: Span, replacement: impl Into<String>) -> Fix {
+        Fix { title: title.into(), edits: vec![Edit { span, replacement: replacement.into() }] }
+    }
+
+    /// Puts `replacement` behind `span`.
+    pub fn append(title: impl Into<String>, span: Span, replacement: impl Into<String>) -> Fix {
+        Fix::replace(title, Span { start: span.end, ..span }, replacement)
+    }
+
+    /// Puts `before` and `after` around `span`.
+    pub fn wrap(title: impl Into<String>, span: Span, before: &str, after: &str) -> Fix {
+        let at = |start: u32, replacement: &str| Edit {
+            span: Span { start, end: start, ..span },
+            replacement: replacement.to_owned(),
+        };
+        Fix { title: title.into(), edits: vec![at(span.start, before), at(span.end, after)] }
+    }
+}
+
 /// One diagnostic.
 ///
 /// `message` is one line that can be understood alone: lower case, no full stop, user text in backticks. The first
@@ -40,6 +79,8 @@ pub struct Report {
     pub labels: Vec<Label>,
     /// What to do about it.
     pub help: Option<String>,
+    /// Ways out that tools can take, the likeliest first; `help` says the same in words.
+    pub fixes: Vec<Fix>,
     /// Text shown under the report as it is: the last lines of a command's output, say.
     pub details: Option<String>,
 }
@@ -48,7 +89,7 @@ impl Report {
     /// An error without labels.
     pub fn error(code: &'static str, message: impl Into<String>) -> Report {
         let (severity, message) = (Severity::Error, message.into());
-        Report { code, severity, message, labels: Vec::new(), help: None, details: None }
+        Report { code, severity, message, labels: Vec::new(), help: None, fixes: Vec::new(), details: None }
     }
 
     /// A warning without labels.
@@ -74,6 +115,13 @@ impl Report {
     #[must_use]
     pub fn maybe_help(mut self, text: Option<String>) -> Report {
         self.help = text.or(self.help);
+        self
+    }
+
+    /// Adds ways out that tools can take.
+    #[must_use]
+    pub fn fixes(mut self, fixes: impl IntoIterator<Item = Fix>) -> Report {
+        self.fixes.extend(fixes);
         self
     }
 
@@ -147,18 +195,23 @@ pub fn render_short(report: &Report, sources: &SourceMap) -> String {
 
 /// The report as one JSON object, for tools: lines and columns are one-based, ends exclusive.
 pub fn to_json(report: &Report, sources: &SourceMap) -> serde_json::Value {
-    let labels: Vec<_> = report
-        .labels
+    let placed = |span: Span, key: &str, text: &str| {
+        let file = sources.file(span.file);
+        let (start, end) = (file.line_col(span.start), file.line_col(span.end));
+        serde_json::json!({
+            "file": &*file.name,
+            "start": { "line": start.line + 1, "column": start.col + 1, "offset": span.start },
+            "end": { "line": end.line + 1, "column": end.col + 1, "offset": span.end },
+            key: text,
+        })
+    };
+    let labels: Vec<_> = report.labels.iter().map(|label| placed(label.span, "text", &label.text)).collect();
+    let fixes: Vec<_> = report
+        .fixes
         .iter()
-        .map(|label| {
-            let file = sources.file(label.span.file);
-            let (start, end) = (file.line_col(label.span.start), file.line_col(label.span.end));
-            serde_json::json!({
-                "file": &*file.name,
-                "start": { "line": start.line + 1, "column": start.col + 1, "offset": label.span.start },
-                "end": { "line": end.line + 1, "column": end.col + 1, "offset": label.span.end },
-                "text": label.text,
-            })
+        .map(|fix| {
+            let edits = fix.edits.iter().map(|edit| placed(edit.span, "replacement", &edit.replacement));
+            serde_json::json!({ "title": fix.title, "edits": edits.collect::<Vec<_>>() })
         })
         .collect();
     serde_json::json!({
@@ -167,6 +220,7 @@ pub fn to_json(report: &Report, sources: &SourceMap) -> serde_json::Value {
         "message": report.message,
         "labels": labels,
         "help": report.help,
+        "fixes": fixes,
         "details": report.details,
     })
 }

@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Test(Test),
     /// Show what would be built: LLB for buildctl, JSON, or a graph for Graphviz
     Lower(Lower),
+    /// Draw what would be built: steps, what they use, targets; as Mermaid, DOT, SVG or a page of HTML
+    Graph(Graph),
     /// Put programs into the one layout; comments stay, and nothing but the layout changes
     Fmt(Fmt),
     /// Say what a diagnostic's code means, with a wrong and a right program; without a code, list them
@@ -35,6 +37,8 @@ pub(crate) enum Command {
     Doc(Doc),
     /// Write a first build.bkl and .bklignore
     Init(Init),
+    /// Serve an editor: the Language Server Protocol on stdin and stdout
+    Lsp(Lsp),
     /// Print a completion script for a shell
     Completions(Completions),
     /// Write the manual pages
@@ -244,6 +248,8 @@ pub(crate) enum Emit {
     Dot,
     /// The image config, for the exporter attribute containerimage.config
     Config,
+    /// The command lines that build each target with BuildKit, its config and what it asks of the client included
+    Buildctl,
 }
 
 /// `bkl lower`
@@ -265,6 +271,15 @@ pub(crate) struct Lower {
     #[arg(short = 'O', value_name = "LEVEL", default_value = "1", value_parser = clap::value_parser!(u8).range(0..=1))]
     pub(crate) level: u8,
 
+    /// Of images for several platforms, only the one for this platform
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub(crate) only: Option<String>,
+
+    /// The daemon that will build it: `buildkit-v0.12`, or a file with a capability per line. What it cannot do is
+    /// replaced where there is a way, and refused otherwise
+    #[arg(long, value_name = "buildkit-vX.Y | FILE")]
+    pub(crate) caps: Option<String>,
+
     /// The value of local.unique, instead of a random one
     #[arg(long, value_name = "ID")]
     pub(crate) unique: Option<String>,
@@ -273,13 +288,51 @@ pub(crate) struct Lower {
     #[arg(long)]
     pub(crate) stats: bool,
 
-    /// Write here instead of stdout
-    #[arg(short = 'o', long = "output", value_name = "FILE")]
+    /// Write here instead of stdout; into a folder, a file per target and platform. The commands of `--emit buildctl`
+    /// are printed in any case, and take the definitions from that folder
+    #[arg(short = 'o', long = "output", value_name = "FILE | DIR/")]
     pub(crate) output: Option<PathBuf>,
 
     /// How errors are printed
     #[arg(long, value_enum, default_value = "human")]
     pub(crate) format: Format,
+}
+
+/// What `bkl graph` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GraphFormat {
+    /// For Markdown, as on GitHub
+    Mermaid,
+    /// For Graphviz
+    Dot,
+    /// A picture
+    Svg,
+    /// One page to walk about in, with what each step is; needs no other file and no network
+    Html,
+}
+
+/// `bkl graph`
+#[derive(Debug, Args)]
+pub(crate) struct Graph {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub(crate) selection: Selection,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub(crate) inputs: Inputs,
+
+    /// What to write; when not given, what the name of the file says (.mmd, .dot, .svg, .html), else mermaid
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<GraphFormat>,
+
+    /// 0: the steps as the program makes them; 1: after the passes, as they are built
+    #[arg(short = 'O', value_name = "LEVEL", default_value = "1", value_parser = clap::value_parser!(u8).range(0..=1))]
+    pub(crate) level: u8,
+
+    /// Write here instead of stdout
+    #[arg(short = 'o', long = "output", value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 /// `bkl fmt`
@@ -340,6 +393,14 @@ pub(crate) struct Init {
     /// Where to; the current folder when not given
     #[arg(value_name = "FOLDER", default_value = ".")]
     pub(crate) folder: PathBuf,
+}
+
+/// `bkl lsp`
+#[derive(Debug, Args)]
+pub(crate) struct Lsp {
+    /// Taken because editors add it; stdin and stdout are all there is
+    #[arg(long, hide = true)]
+    pub(crate) stdio: bool,
 }
 
 /// `bkl completions`

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::base::{Platform, Report, SourceMap};
 use crate::cli::failure::span_of;
-use crate::graph::ir::{Graph, Op, Tree, Vertex};
+use crate::graph::ir::{Graph, Op, Tree};
 
 /// Where the kernel lists the interpreters of foreign programs.
 const BINFMT: &str = "/proc/sys/fs/binfmt_misc";
@@ -51,8 +51,12 @@ impl Machine {
         sources: &SourceMap,
     ) -> Result<(), Vec<Report>> {
         let mut refused: Vec<(Platform, Report)> = Vec::new();
-        for vertex in needed(graph, roots) {
-            let (Op::Exec(_), Some(platform)) = (&vertex.op, &vertex.platform) else { continue };
+        let needed = graph.needed(roots);
+        for (id, vertex) in graph.vertices() {
+            let (true, Op::Exec(_), Some(platform)) = (needed[id.0 as usize], &vertex.op, &vertex.platform)
+            else {
+                continue;
+            };
             if self.runs(platform) || refused.iter().any(|(known, _)| known == platform) {
                 continue;
             }
@@ -86,18 +90,6 @@ const QEMU: [(&str, &str); 9] = [
     ("loong64", "loongarch64"),
     ("mips64le", "mips64el"),
 ];
-
-/// The vertices that the roots are made of, in the graph's order.
-fn needed<'g>(graph: &'g Graph, roots: &[Tree]) -> Vec<&'g Vertex> {
-    let mut is_needed = vec![false; graph.len()];
-    let mut left: Vec<_> = roots.iter().flatten().map(|edge| edge.vertex).collect();
-    while let Some(id) = left.pop() {
-        if !std::mem::replace(&mut is_needed[id.0 as usize], true) {
-            left.extend(graph.vertex(id).inputs.iter().map(|edge| edge.vertex));
-        }
-    }
-    graph.vertices().filter(|(id, _)| is_needed[id.0 as usize]).map(|(_, vertex)| vertex).collect()
-}
 
 #[cfg(test)]
 mod tests;

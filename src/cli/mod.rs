@@ -7,9 +7,12 @@ mod emulation;
 mod explain;
 mod failure;
 mod fmt;
+mod graph;
 mod init;
 mod lock;
 mod lower;
+mod lowered;
+mod lsp;
 mod man;
 mod program;
 mod replace;
@@ -65,8 +68,10 @@ pub fn main() -> ExitCode {
         args::Command::Fmt(fmt) => fmt.format,
         args::Command::Explain(_)
         | args::Command::Doc(_)
+        | args::Command::Graph(_)
         | args::Command::Init(_)
         | args::Command::Completions(_)
+        | args::Command::Lsp(_)
         | args::Command::Man(_) => args::Format::Human,
     };
     let done = match &cli.command {
@@ -77,7 +82,9 @@ pub fn main() -> ExitCode {
         args::Command::Fmt(args) => fmt::run(args),
         args::Command::Explain(args) => explain::run(args),
         args::Command::Doc(args) => doc::run(args),
+        args::Command::Graph(args) => graph::run(args),
         args::Command::Init(args) => init::run(args),
+        args::Command::Lsp(_) => lsp::run(),
         args::Command::Completions(args) => man::completions(args),
         args::Command::Man(args) => man::pages(args),
     };
@@ -102,11 +109,13 @@ fn results_on_stdout(command: &args::Command) -> bool {
                 |spec: &String| crate::engine::export::parse(spec).is_ok_and(|parsed| parsed.writes_stdout());
             build.list || build.output.as_ref().is_some_and(stdout)
         }
-        args::Command::Lower(lower) => lower.output.is_none(),
+        args::Command::Lower(lower) => lower.output.is_none() || lower.emit == args::Emit::Buildctl,
+        args::Command::Graph(graph) => graph.output.is_none(),
         // Their results are on stdout.
         args::Command::Explain(_)
         | args::Command::Doc(_)
         | args::Command::Completions(_)
+        | args::Command::Lsp(_)
         | args::Command::Test(_) => true,
         args::Command::Check(_) | args::Command::Fmt(_) | args::Command::Init(_) | args::Command::Man(_) => {
             false

@@ -32,7 +32,7 @@ pub(crate) struct Program {
     /// The targets that were named.
     pub(crate) targets: Vec<String>,
     /// The folder as people wrote it, for messages: empty or ending in `/`.
-    shown: String,
+    pub(crate) shown: String,
 }
 
 /// A checked program, ready to be evaluated any number of times.

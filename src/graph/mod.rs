@@ -1,4 +1,4 @@
-//! The build graph: its intermediate representation, the passes over it, and LLB bytes both ways.
+//! The build graph: its intermediate representation, the passes over it, LLB bytes both ways, and pictures of it.
 //!
 //! Bytes in, bytes out: no IO, no clock, no environment. Everything is insertion-ordered or sorted, because order
 //! reaches bytes.
@@ -7,3 +7,4 @@
 pub mod ir;
 pub mod llb;
 pub mod passes;
+pub mod view;

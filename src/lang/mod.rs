@@ -14,6 +14,7 @@ pub use resolve::{Entry, ModuleSource, ModuleText};
 pub use stack::on_deep_stack;
 pub use types::hir;
 
+use self::types::check::Noting;
 use crate::base::{Report, Severity, SourceMap};
 
 /// What loading and checking a program gives.
@@ -41,26 +42,62 @@ pub fn load_and_check(
         if !loaded.needs.is_empty() {
             return Checked { program: None, reports: Vec::new(), needs: loaded.needs };
         }
-        let mut reports: Vec<Report> = loaded
-            .errors
-            .iter()
-            .map(|error| match error {
-                resolve::LoadError::Syntax(error) => error.report(),
-                resolve::LoadError::Resolve(error) => error.report(),
-            })
-            .collect();
-        let outcome = types::check::check(&loaded, sources, types::prelude());
-        // Modules that import each other are one mistake, even when values go around the circle, too.
-        let circular = loaded
-            .errors
-            .iter()
-            .any(|error| matches!(error, resolve::LoadError::Resolve(resolve::ResolveError::Circle { .. })));
-        let errors = outcome.errors.iter().filter(|error| !circular || !error.crosses_files());
-        reports.extend(errors.map(types::TypeError::report));
-        sort_by_item(&mut reports, &loaded);
+        let outcome = types::check::check(&loaded, sources, types::prelude(), Noting::Nothing);
+        let reports = reports(&loaded, &outcome);
         let sound = reports.iter().all(|report| report.severity != Severity::Error);
         Checked { program: sound.then_some(outcome.program), reports, needs: Vec::new() }
     })
+}
+
+/// What an editor wants to know of a program, also of one with mistakes.
+#[derive(Debug)]
+pub struct Analysis {
+    /// Its modules and their trees.
+    pub loaded: resolve::Loaded,
+    /// What could be typed; not to be evaluated.
+    pub program: hir::Program,
+    /// What the checker found out about places.
+    pub facts: types::facts::Facts,
+    /// As [`Checked::reports`].
+    pub reports: Vec<Report>,
+}
+
+/// [`load_and_check`] for editors: nothing is left out because something is wrong. `mend` may put items into the trees
+/// for those that could not be read. Texts that `texts` does not know count as missing.
+pub fn analyse(
+    sources: &mut SourceMap,
+    entry: Entry<'_>,
+    texts: &(dyn ModuleSource + Sync),
+    mend: &(dyn Fn(&mut SourceMap, &mut resolve::Loaded) + Sync),
+) -> Analysis {
+    on_deep_stack(|| {
+        let mut loaded = resolve::load(sources, entry, texts);
+        mend(sources, &mut loaded);
+        let outcome = types::check::check(&loaded, sources, types::prelude(), Noting::Facts);
+        let reports = reports(&loaded, &outcome);
+        Analysis { loaded, program: outcome.program, facts: outcome.facts, reports }
+    })
+}
+
+/// What is to be said about a program.
+fn reports(loaded: &resolve::Loaded, outcome: &types::check::Outcome) -> Vec<Report> {
+    let mut reports: Vec<Report> = loaded
+        .errors
+        .iter()
+        .map(|error| match error {
+            resolve::LoadError::Syntax(error) => error.report(),
+            resolve::LoadError::Resolve(error) => error.report(),
+        })
+        .collect();
+    // Modules that import each other are one mistake, even when values go around the circle, too.
+    let circular = loaded
+        .errors
+        .iter()
+        .any(|error| matches!(error, resolve::LoadError::Resolve(resolve::ResolveError::Circle { .. })));
+    let errors = outcome.errors.iter().filter(|error| !circular || !error.crosses_files());
+    reports.extend(errors.map(types::TypeError::report));
+    sort_by_item(&mut reports, loaded);
+    reports
 }
 
 /// Puts reports into the order of the items they are about; reports of one item stay as they are.

@@ -15,17 +15,18 @@ pub(super) const FILE: &str = "db.sqlite";
 pub(super) const DAMAGED_MARK: &str = "db.damaged";
 /// How long other processes' transactions are waited for.
 const BUSY: Duration = Duration::from_secs(30);
-/// Version of [`SCHEMA`]; a store of another version is refused.
-const VERSION: i64 = 1;
+/// Version of [`SCHEMA`]; an older store is brought up to it by [`UPGRADES`], a newer one is refused.
+const VERSION: i64 = 2;
 
 /// `boot` names the boot whose page cache may still hold the bytes; NULL once they are synced.
 const SCHEMA: &str = "
 CREATE TABLE layers(
   id BLOB PRIMARY KEY, parent BLOB, parents BLOB, chain BLOB NOT NULL, created INTEGER NOT NULL,
   description TEXT NOT NULL, empty INTEGER NOT NULL, bytes INTEGER NOT NULL, inodes INTEGER NOT NULL,
-  stamp INTEGER NOT NULL, diff_id BLOB, pulled TEXT, boot TEXT) WITHOUT ROWID;
+  stamp INTEGER NOT NULL, diff_id BLOB, pulled TEXT, boot TEXT, outline INTEGER) WITHOUT ROWID;
 CREATE INDEX layers_by_diff ON layers(diff_id) WHERE diff_id IS NOT NULL;
 CREATE INDEX layers_unsynced ON layers(boot) WHERE boot IS NOT NULL;
+CREATE INDEX layers_by_outline ON layers(outline, parent) WHERE outline IS NOT NULL;
 CREATE TABLE compressed(
   layer BLOB NOT NULL, compression TEXT NOT NULL, descriptor TEXT NOT NULL,
   PRIMARY KEY(layer, compression)) WITHOUT ROWID;
@@ -35,6 +36,10 @@ CREATE INDEX blobs_unsynced ON blobs(boot) WHERE boot IS NOT NULL;
 CREATE TABLE records(key BLOB PRIMARY KEY, outputs BLOB NOT NULL, meta BLOB NOT NULL, created INTEGER NOT NULL);
 CREATE TABLE small(place INTEGER NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, PRIMARY KEY(place, key));
 ";
+
+/// What leads from version 1 to 2, from 2 to 3, ….
+const UPGRADES: [&str; VERSION as usize - 1] = ["ALTER TABLE layers ADD COLUMN outline INTEGER;
+      CREATE INDEX layers_by_outline ON layers(outline, parent) WHERE outline IS NOT NULL;"];
 
 /// The open database; calls from several threads take turns.
 pub(super) struct Database {
@@ -74,6 +79,9 @@ impl Database {
             .map_err(fail)?;
         if version == 0 {
             version = create(&mut connection).map_err(fail)?;
+        }
+        if (1..VERSION).contains(&version) {
+            version = upgrade(&mut connection).map_err(fail)?;
         }
         if version != VERSION {
             return Err(StoreError::Version { path: root.to_owned(), found: version, wanted: VERSION });
@@ -121,6 +129,18 @@ fn create(connection: &mut Connection) -> rusqlite::Result<i64> {
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()?;
     Ok(VERSION)
+}
+
+/// Goes through the upgrades that the file lacks, unless another process does; the version then in the file.
+fn upgrade(connection: &mut Connection) -> rusqlite::Result<i64> {
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    for upgrade in UPGRADES.iter().skip(usize::try_from(version - 1).unwrap_or(usize::MAX)) {
+        transaction.execute_batch(upgrade)?;
+    }
+    transaction.pragma_update(None, "user_version", version.max(VERSION))?;
+    transaction.commit()?;
+    Ok(version.max(VERSION))
 }
 
 fn error(attempt: &'static str, path: &Path, source: rusqlite::Error) -> StoreError {

@@ -5,6 +5,7 @@ mod faults;
 mod hostile;
 mod shared;
 mod trees;
+mod twins;
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -138,6 +139,20 @@ fn records_and_values_are_kept() {
     assert_eq!(store.get_value(Table::Sources, b"alpine").unwrap(), None);
     store.forget_record(&key).unwrap();
     assert_eq!(store.get_record(&key).unwrap(), None);
+}
+
+#[test]
+fn a_store_of_an_older_version_is_upgraded() {
+    let (dir, store) = store();
+    let undo =
+        "DROP INDEX layers_by_outline; ALTER TABLE layers DROP COLUMN outline; PRAGMA user_version = 1;";
+    store.inner.database.with("test", |it| it.execute_batch(undo)).unwrap();
+    drop(store);
+    let store = open(dir.path());
+    let found = "SELECT count(*) FROM sqlite_master WHERE name = 'layers_by_outline'";
+    let count: i64 =
+        store.inner.database.with("test", |it| it.query_row(found, [], |row| row.get(0))).unwrap();
+    assert_eq!(count, 1);
 }
 
 #[test]

@@ -5,10 +5,15 @@
 //! start with four blanks and `bkl` are commands: run in the folder of their program, up to the first `|` or `>`, with
 //! `--list` so that nothing is built.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use bkl::base::SourceMap;
+use bkl::lang::resolve::stdlib;
+use bkl::lang::syntax::ast::{Field, ItemKind, TypeExpr, TypeKind};
+use bkl::lang::syntax::{self, PRELUDE_NAME};
 use libtest_mimic::{Failed, Trial};
 
 /// The names that a fragment may use.
@@ -20,7 +25,7 @@ const UTIL: &str = "pub fn site(version: str) -> fs { scratch.write(\"/index\", 
 /// One trial per document and per example.
 pub fn trials() -> Vec<Trial> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut trials = Vec::new();
+    let mut trials = vec![crate::trial("docs::everything_built_in_is_told", everything_built_in_is_told)];
     for document in ["README.md", "docs/language.md"] {
         let path = root.join(document);
         trials.push(Trial::test(format!("docs::{document}"), move || {
@@ -38,6 +43,44 @@ pub fn trials() -> Vec<Trial> {
         trials.push(Trial::test(name, move || check_example(&example).map_err(Failed::from)));
     }
     trials
+}
+
+/// Nothing built in is left out of the reference: every name, argument, field and variant of the prelude is in it.
+fn everything_built_in_is_told() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/language.md");
+    let text = fs::read_to_string(path).unwrap();
+    let told: BTreeSet<&str> = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+    let missing: Vec<String> =
+        built_in_names().into_iter().filter(|name| !told.contains(name.as_str())).collect();
+    assert!(missing.is_empty(), "docs/language.md says nothing of {missing:?}");
+}
+
+fn built_in_names() -> BTreeSet<String> {
+    let mut sources = SourceMap::default();
+    let file = sources.add(PRELUDE_NAME, stdlib::PRELUDE);
+    let module = syntax::parse(sources.file(file)).module;
+    let mut names = BTreeSet::new();
+    let mut fields = |fields: &[Field]| -> Vec<String> {
+        fields.iter().map(|field| field.name.text.to_string()).collect()
+    };
+    for item in &module.items {
+        match &item.kind {
+            // What an enum is called is never written: its variants are.
+            ItemKind::Enum { variants, .. } => names.extend(variants.iter().map(|it| it.text.to_string())),
+            ItemKind::Type { name, ty } => {
+                names.insert(name.text.to_string());
+                if let TypeExpr { kind: TypeKind::Record(record), .. } = ty {
+                    names.extend(fields(record));
+                }
+            }
+            ItemKind::Extern(it) => {
+                names.insert(it.name.text.to_string());
+                names.extend(it.params.as_deref().map(&mut fields).unwrap_or_default());
+            }
+            other => panic!("the prelude declares {other:?}"),
+        }
+    }
+    names
 }
 
 /// Every program of a document checks; its commands are accepted for the first one.

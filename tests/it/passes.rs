@@ -1,4 +1,5 @@
-//! Passes over graphs written as text: `tests/golden/passes/<pass>/*.txt`, where `optimize` stands for all of them.
+//! Passes over graphs written as text: `tests/golden/passes/<pass>/*.txt`, where `optimize` stands for all of them, and
+//! `downgrade` for what fits a graph to the daemon that the first line names: `# daemon buildkit-v0.12`.
 //!
 //! A case is the graph before, `----`, the graph after, `----`, what the pass counted. `BKL_UPDATE=1` rewrites all
 //! but the first part.
@@ -7,7 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bkl::graph::ir::{Graph, Tree, parse, print, verify};
+use bkl::graph::llb::caps::CapSet;
 use bkl::graph::llb::{MarshalOptions, marshal};
+use bkl::graph::passes::downgrade::downgrade;
 use bkl::graph::passes::{PASSES, optimize};
 use libtest_mimic::Trial;
 
@@ -36,14 +39,16 @@ fn golden(pass: &str, case: &Path) {
     let text = fs::read_to_string(case).unwrap();
     let before = text.split(RULE).next().unwrap();
     let (graph, roots) = parse::parse(before).unwrap();
-    let (after, new_roots, counts) = run(pass, &graph, &roots);
+    let (after, new_roots, counts) = match pass {
+        "downgrade" => downgraded(before, &graph, &roots),
+        _ => run(pass, &graph, &roots),
+    };
     verify::verify(&after).unwrap();
-    // What is asked for can be marshalled, and a second run finds nothing more.
+    // What is asked for can be marshalled.
     for &root in &new_roots {
         marshal(&after, root, &MarshalOptions::default());
     }
-    let (again, _, _) = run(pass, &after, &new_roots);
-    assert_eq!(print::print(&again, &new_roots), print::print(&after, &new_roots), "run twice");
+    settles(pass, &after, &new_roots);
 
     let actual = format!("{before}{RULE}{}{RULE}{counts}", print::print(&after, &new_roots));
     if std::env::var_os("BKL_UPDATE").is_some_and(|it| it == "1") {
@@ -64,6 +69,36 @@ fn run(pass: &str, graph: &Graph, roots: &[Tree]) -> (Graph, Vec<Tree>, String) 
     let pass = PASSES.iter().find(|it| it.name == pass).expect("the folder is named after a pass");
     let rewritten = pass.run(graph, roots);
     (rewritten.graph, rewritten.roots, format!("{} {}\n", pass.name, rewritten.n_changes))
+}
+
+/// All passes together find nothing in what they made. One alone may find more when it runs again, but ends.
+fn settles(pass: &str, graph: &Graph, roots: &[Tree]) {
+    let (mut graph, mut roots) = (graph.clone(), roots.to_vec());
+    let n_runs = match pass {
+        "downgrade" => return,
+        "optimize" => 1,
+        _ => 5,
+    };
+    for _ in 0..n_runs {
+        let before = print::print(&graph, &roots);
+        (graph, roots, _) = run(pass, &graph, &roots);
+        if print::print(&graph, &roots) == before {
+            return;
+        }
+    }
+    panic!("the pass finds something in what it made");
+}
+
+/// The graph for the daemon that the case names; nothing but what is missing when it cannot be built there.
+fn downgraded(text: &str, graph: &Graph, roots: &[Tree]) -> (Graph, Vec<Tree>, String) {
+    let daemon = text.lines().next().and_then(|line| line.strip_prefix("# daemon "));
+    let daemon = CapSet::release(daemon.expect("the first line names a daemon")).unwrap().unwrap();
+    match downgrade(graph, roots, &daemon) {
+        Ok(it) => (it.graph, it.roots, format!("downgrade {}\n", it.n_changes)),
+        Err(missing) => {
+            (Graph::new(), Vec::new(), missing.iter().map(|missing| format!("{missing}\n")).collect())
+        }
+    }
 }
 
 fn listed(folder: &Path) -> Vec<PathBuf> {

@@ -43,6 +43,13 @@ impl CacheStore for StoreCache {
         self.store.check(&output).then_some(Record { key, output })
     }
 
+    fn adopt(&self, output: Snapshot) -> BoxFuture<'_, Snapshot> {
+        let (store, tree) = (self.store.clone(), output.clone());
+        let looking = tokio::task::spawn_blocking(move || store.twin(&tree).ok()?);
+        // What cannot be compared is new.
+        Box::pin(async move { looking.await.ok().flatten().unwrap_or(output) })
+    }
+
     fn put(&self, keys: &[Digest], record: &Record<Snapshot>) {
         let kept = store::Record {
             outputs: vec![record.output.clone()],

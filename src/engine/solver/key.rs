@@ -41,6 +41,13 @@ pub(super) fn edge(vertex: &Digest, output: usize) -> Digest {
     tagged(b"bkl.edge.v1\0", &[vertex.as_bytes(), &(output as u64).to_le_bytes()])
 }
 
+/// Key of a vertex by the very results it works on: `op` is what it does, `inputs` names each result and which part of
+/// it is used.
+pub(super) fn exact(op: &Digest, inputs: impl Iterator<Item = (Digest, Option<Digest>)>) -> Digest {
+    let parts = inputs.map(|(edge, selector)| Part::Key { edge, selector });
+    tagged(b"bkl.exact.v1\0", &[vertex(op, parts).as_bytes()])
+}
+
 /// Key of an edge whose op had to run although a result was there: it stands for this run's result only.
 pub(super) fn rerun(edge: &Digest, identity: &Digest) -> Digest {
     tagged(b"bkl.rerun.v1\0", &[edge.as_bytes(), identity.as_bytes()])

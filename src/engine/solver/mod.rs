@@ -8,6 +8,10 @@
 //! inputs their content key. So a step whose input was made again with equal content is not run again, and neither
 //! are the steps behind it. A record is kept under both keys and names the content key.
 //!
+//! **Cutoff.** What a run gives is compared with what earlier runs gave ([`CacheStore::adopt`]); of equal results the
+//! older one counts. So records are kept under a third key, of the op and the very results it worked on, and a vertex
+//! is looked up by it when its inputs are made, before it runs.
+//!
 //! **Order.** Everything is one loop over a work list ([`run`]): no recursion, cost linear in the number of edges.
 //! Results are only asked for where a look-up failed. An input that only counts by its key is made while the others
 //! are, once it is clear that it has no result: without this, cold builds would be sequential.
@@ -142,6 +146,9 @@ pub trait CacheStore: Send + Sync + 'static {
 
     /// The record of `key`, if its result is complete. Does not block for long.
     fn get(&self, key: &Digest) -> Option<Record<Self::Output>>;
+
+    /// An earlier result that equals the new one `output`, else `output`.
+    fn adopt(&self, output: Self::Output) -> BoxFuture<'_, Self::Output>;
 
     /// Keeps `record` under each of `keys`, in place of what is there.
     fn put(&self, keys: &[Digest], record: &Record<Self::Output>);

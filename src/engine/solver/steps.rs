@@ -9,7 +9,7 @@ use super::flight::{ExecCtx, Landing};
 use super::key::{self, Part};
 use super::run::{Answer, Run};
 use super::vertex::{EdgeKeys, Stage, distinct};
-use super::{CacheStore, InputRule, Op, OpError as _, Record};
+use super::{CacheStore, InputRule, Op, OpError as _, Output as _, Record};
 use crate::base::Digest;
 
 /// Something that happened to a vertex and has to be acted on.
@@ -253,9 +253,14 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
 
     fn launch(&mut self, vertex: usize) {
         let node = &self.plan.nodes[vertex];
+        let exact = self.exact_key(vertex);
+        if !node.op.ignore_cache() && self.look_up_exact(vertex, &exact) {
+            return;
+        }
         let state = self.at_mut(vertex);
         state.stage = Stage::Running;
-        let (content, def) = (state.content.expect("a vertex that runs has a content key"), state.def);
+        let content = state.content.expect("a vertex that runs has a content key");
+        let names = Names { def: state.def, content, exact };
         let inputs: Vec<O::Output> = node
             .inputs
             .iter()
@@ -263,13 +268,46 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
             .collect();
         let (op, cache, permits) = (node.op.clone(), self.cache.clone(), self.scheduler.slot(node.op.slot()));
         let execution = if op.ignore_cache() { key::fresh(&content.used) } else { content.used };
-        let work = move |ctx: ExecCtx| execute(ctx, op, cache, permits, inputs, content, def, execution);
+        let work = move |ctx: ExecCtx| execute(ctx, op, cache, permits, inputs, names, execution);
         let (flights, listener, stop) = (&self.scheduler.flights, self.listener(vertex), self.stop.clone());
         let started = listener.started.clone();
         self.answers.push(Box::pin(async move {
             let landing = flights.join(execution, listener, &stop, work).await;
             Answer::Landed { vertex, landing, started: started.load(Ordering::Relaxed) }
         }));
+    }
+
+    /// The vertex' key by the results of its inputs, which are made.
+    fn exact_key(&self, vertex: usize) -> Digest {
+        let (node, state) = (&self.plan.nodes[vertex], self.at(vertex));
+        let inputs = node.inputs.iter().zip(&state.map.inputs).zip(&state.contents);
+        let inputs = inputs.map(|((&(from, output), rule), content)| {
+            let (InputRule::Key { selector } | InputRule::Content { selector }) = *rule;
+            let result = self.at(from).results[output].as_ref().expect("gathered");
+            content.map_or_else(|| (result.identity(), selector), |content| (content, None))
+        });
+        key::exact(&state.map.digest, inputs)
+    }
+
+    /// Looks for results of the same op on the same inputs; whether all that is wanted was found.
+    fn look_up_exact(&mut self, vertex: usize, exact: &Digest) -> bool {
+        let content = self.at(vertex).content.expect("a vertex that runs has a content key");
+        let n_outputs = self.at(vertex).results.len();
+        self.at_mut(vertex).stage = Stage::Keyed;
+        for output in 0..n_outputs {
+            let state = self.at(vertex);
+            if !state.wanted[output] || state.results[output].is_some() {
+                continue;
+            }
+            let Some(record) = self.cache.get(&key::edge(exact, output)) else { return false };
+            let keys = content.of(output);
+            let record = Record { key: keys.plain, output: record.output };
+            let mut all = distinct([key::edge(&state.def, output), keys.plain], keys.used);
+            all.push(keys.used);
+            self.cache.put(&all, &record);
+            self.found(vertex, output, keys, record.output);
+        }
+        true
     }
 
     pub(super) fn ask_content(&mut self, vertex: usize, input: usize) {
@@ -284,6 +322,16 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
     }
 }
 
+/// What the results of a vertex are kept by.
+struct Names {
+    /// Definition key.
+    def: Digest,
+    /// Content key.
+    content: EdgeKeys,
+    /// Key by the results of the inputs.
+    exact: Digest,
+}
+
 /// An execution: waits for its turn, looks whether another process was faster, runs the op and keeps what it gives.
 #[allow(clippy::too_many_arguments, reason = "what a task owns; there is one caller")]
 async fn execute<O: Op, C: CacheStore<Output = O::Output>>(
@@ -292,15 +340,14 @@ async fn execute<O: Op, C: CacheStore<Output = O::Output>>(
     cache: Arc<C>,
     permits: Option<Arc<Semaphore>>,
     inputs: Vec<O::Output>,
-    content: EdgeKeys,
-    def: Digest,
+    names: Names,
     execution: Digest,
 ) -> Landing<O> {
     let waiting = async {
         let lease = cache.lease(&execution).await;
         if !op.ignore_cache() {
             let found: Option<Vec<O::Output>> = (0..op.n_outputs())
-                .map(|output| cache.get(&content.of(output).used).map(|it| it.output))
+                .map(|output| cache.get(&names.content.of(output).used).map(|it| it.output))
                 .collect();
             if let Some(found) = found {
                 return Err(found);
@@ -324,14 +371,17 @@ async fn execute<O: Op, C: CacheStore<Output = O::Output>>(
     ctx.started();
     let landing = match op.exec(&ctx, inputs).await {
         Ok(outputs) => {
-            for (output, result) in outputs.iter().enumerate() {
-                let keys = content.of(output);
+            let mut kept = Vec::with_capacity(outputs.len());
+            for (output, result) in outputs.into_iter().enumerate() {
+                let keys = names.content.of(output);
+                let result = cache.adopt(result).await;
                 let record = Record { key: keys.plain, output: result.clone() };
-                let mut all = distinct([key::edge(&def, output), keys.plain], keys.used);
-                all.push(keys.used);
+                let mut all = distinct([key::edge(&names.def, output), keys.plain], keys.used);
+                all.extend([keys.used, key::edge(&names.exact, output)]);
                 cache.put(&all, &record);
+                kept.push(result);
             }
-            Landing::Ran(outputs)
+            Landing::Ran(kept)
         }
         Err(error) if error.is_cancelled() => Landing::Cancelled,
         Err(error) => Landing::Failed(Arc::new(error)),

@@ -95,6 +95,87 @@ fn equal_content_made_anew_stops_the_rebuild() {
 }
 
 #[test]
+fn a_result_that_is_as_before_leaves_everything_behind_it_cached() {
+    check(async {
+        let program = |bench: &Bench, flags: &str, last: &str| {
+            let mut plan = bench.plan();
+            let base = plan.source("base", "debian");
+            let compile = Fake {
+                key: flags.to_owned(),
+                does: Does::Give("same".to_owned()),
+                ..plan.fake("cc", &[KEY])
+            };
+            let compile = plan.add(compile, &[base]);
+            let strip = plan.step("strip", &[compile]);
+            let pack = plan.step("pack", &[strip, base]);
+            let last = plan.step(last, &[pack, compile]);
+            plan.root(last)
+        };
+        let bench = Bench::comparing();
+        let (_, first) = bench.ran(&program(&bench, "-O1", "push")).await;
+        let (ran, second) = bench.ran(&program(&bench, "-O2", "push")).await;
+        assert_eq!((ran, second), (names(&["cc"]), first));
+        // The earlier result is what counts from now on, also for steps that are new, and in another process.
+        let (ran, _) = bench.ran(&program(&bench, "-O2", "sign")).await;
+        assert_eq!(ran, names(&["sign"]));
+        let other = bench.other_process();
+        let (ran, _) = other.ran(&program(&other, "-O1", "sign")).await;
+        assert_eq!(ran, names(&[]));
+        let (ran, _) = other.ran(&program(&other, "-O3", "sign")).await;
+        assert_eq!(ran, names(&["cc"]));
+    });
+}
+
+#[test]
+fn running_again_on_demand_is_cut_off_too() {
+    check(async {
+        let program = |bench: &Bench, ignore: bool| {
+            let mut plan = bench.plan();
+            let base = plan.source("base", "debian");
+            let update = Fake { ignore, ..plan.fake("update", &[KEY]) };
+            let update = plan.add(update, &[base]);
+            let install = plan.step("install", &[update]);
+            let all = plan.step("all", &[install]);
+            plan.root(all)
+        };
+        let bench = Bench::comparing();
+        let first = bench.solve(&program(&bench, false)).await.unwrap().roots;
+        bench.world.take_ran();
+        let (ran, _) = bench.ran(&program(&bench, true)).await;
+        assert_eq!(ran, names(&["update"]));
+        let second = bench.solve(&program(&bench, false)).await.unwrap().roots;
+        assert_eq!(first, second);
+    });
+}
+
+#[test]
+fn one_of_two_outputs_that_is_as_before_is_used_again() {
+    check(async {
+        let program = |bench: &Bench, flags: &str| {
+            let mut plan = bench.plan();
+            let base = plan.source("base", "debian");
+            let two = Fake {
+                key: flags.to_owned(),
+                does: Does::GiveEach(vec![flags.to_owned(), "page".to_owned()]),
+                n_outputs: 2,
+                ..plan.fake("cc", &[KEY])
+            };
+            let two = plan.add(two, &[base]);
+            let bin = plan.add_edges(plan.fake("bin", &[KEY]), vec![(two, 0)]);
+            let man = plan.add_edges(plan.fake("man", &[KEY]), vec![(two, 1)]);
+            let all = plan.step("all", &[bin, man]);
+            plan.root(all)
+        };
+        let bench = Bench::comparing();
+        bench.ran(&program(&bench, "-O1")).await;
+        let (ran, _) = bench.ran(&program(&bench, "-O2")).await;
+        assert_eq!(ran, names(&["all", "bin", "cc"]));
+        let (ran, _) = bench.ran(&program(&bench, "-O1")).await;
+        assert_eq!(ran, names(&[]));
+    });
+}
+
+#[test]
 fn a_diamond_is_run_once() {
     check(async {
         let bench = Bench::new();

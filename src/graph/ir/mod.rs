@@ -6,7 +6,6 @@
 
 pub mod build;
 pub mod config;
-pub mod dot;
 pub mod op;
 pub mod outputs;
 pub mod parse;
@@ -208,6 +207,20 @@ impl Graph {
     /// All vertices in topological order, inputs first.
     pub fn vertices(&self) -> impl DoubleEndedIterator<Item = (VertexId, &Vertex)> + ExactSizeIterator {
         self.vertices.iter().enumerate().map(|(idx, vertex)| (VertexId(idx as u32), vertex))
+    }
+
+    /// For each vertex, whether `roots` are made of it.
+    pub fn needed(&self, roots: &[Tree]) -> Vec<bool> {
+        let mut needed = vec![false; self.len()];
+        for root in roots.iter().flatten() {
+            needed[root.vertex.0 as usize] = true;
+        }
+        for (id, vertex) in self.vertices().rev() {
+            if needed[id.0 as usize] {
+                vertex.inputs.iter().for_each(|input| needed[input.vertex.0 as usize] = true);
+            }
+        }
+        needed
     }
 
     /// Number of op objects.

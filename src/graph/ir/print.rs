@@ -58,7 +58,7 @@ fn line(vertex: &Vertex) -> String {
 }
 
 /// The word for an op.
-pub(super) fn kind(op: &Op) -> &'static str {
+pub(crate) fn kind(op: &Op) -> &'static str {
     match op {
         Op::Source(_) => "source",
         Op::Exec(_) => "exec",

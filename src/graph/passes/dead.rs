@@ -8,15 +8,7 @@ use super::rewrite::Rewriter;
 use crate::graph::ir::{Graph, Tree};
 
 pub(super) fn run(graph: &Graph, roots: &[Tree]) -> Rewritten {
-    let mut needed = vec![false; graph.len()];
-    for root in roots.iter().flatten() {
-        needed[root.vertex.0 as usize] = true;
-    }
-    for (id, vertex) in graph.vertices().rev() {
-        if needed[id.0 as usize] {
-            vertex.inputs.iter().for_each(|input| needed[input.vertex.0 as usize] = true);
-        }
-    }
+    let needed = graph.needed(roots);
     let n_dead = needed.iter().filter(|it| !**it).count();
     let mut rewriter = Rewriter::new(graph);
     for (id, vertex) in graph.vertices() {

@@ -1,7 +1,14 @@
-//! A merge one of whose inputs is a merge is one merge; a merge of one tree is that tree.
+//! A merge one of whose inputs is a merge is one merge; a tree that is merged twice is merged once; a merge of one tree
+//! is that tree.
 //!
-//! Precondition: nothing but the outer merge uses the inner one, and both have the same worker constraints. Merging
-//! stacks the layers of its inputs in order, so the nested and the flat form have the same layers.
+//! Precondition of the first: nothing but the outer merge uses the inner one, and both have the same worker constraints.
+//! Merging stacks the layers of its inputs in order, so the nested and the flat form have the same layers.
+//!
+//! Precondition of the second: both are the same output of the same vertex (run `dedup` before). What the later one says
+//! of a path wins over all below it, and it says of each path what the earlier one said; so only the last one counts, and
+//! the layers are those that were there before, less the earlier ones.
+
+use std::collections::HashSet;
 
 use super::Rewritten;
 use super::rewrite::{Rewriter, Uses, swallow, uses};
@@ -29,6 +36,9 @@ pub(super) fn run(graph: &Graph, roots: &[Tree]) -> Rewritten {
                 None => flat.inputs.extend(rewriter.edge(edge)),
             }
         }
+        let n_inputs = flat.inputs.len();
+        keep_last(&mut flat.inputs);
+        n_changes += n_inputs - flat.inputs.len();
         flat.op = Op::Merge(MergeOp { inputs: (0..flat.inputs.len() as u32).map(Some).collect() });
         if goes_into(graph, uses[id.0 as usize], vertex) {
             waiting[id.0 as usize] = Some(flat);
@@ -41,6 +51,14 @@ pub(super) fn run(graph: &Graph, roots: &[Tree]) -> Rewritten {
         }
     }
     Rewritten { roots: rewriter.trees(roots), graph: rewriter.graph, n_changes }
+}
+
+/// Of equal edges the last.
+fn keep_last(edges: &mut Vec<Edge>) {
+    let mut seen = HashSet::with_capacity(edges.len());
+    edges.reverse();
+    edges.retain(|edge| seen.insert(*edge));
+    edges.reverse();
 }
 
 /// The inputs of a merge that may be rewritten, the bottom one first.

@@ -7,9 +7,12 @@
 pub mod dead;
 pub mod dedup;
 pub mod diff_self;
+pub mod downgrade;
 pub mod fuse;
 pub mod merge;
+pub mod push;
 mod rewrite;
+pub mod unify;
 
 use super::ir::{Graph, Tree};
 
@@ -39,6 +42,8 @@ pub const PASSES: &[Pass] = &[
     Pass { name: "dedup", summary: "unite equal ops", run: dedup::run },
     Pass { name: "diff_self", summary: "the diff of a tree and itself is scratch", run: diff_self::run },
     Pass { name: "merge", summary: "a merge of a merge is one merge", run: merge::run },
+    Pass { name: "push", summary: "a copy out of a copy reads the tree itself", run: push::run },
+    Pass { name: "unify", summary: "a local directory is read once", run: unify::run },
     Pass { name: "fuse", summary: "file ops that follow each other are one op", run: fuse::run },
 ];
 
@@ -62,16 +67,24 @@ pub struct PassReport {
     pub n_after: usize,
 }
 
-/// Runs all passes: the graph that builds the same trees with less, and where they are in it.
+/// Runs all passes, in turn and again until none of them finds anything: the graph that builds the same trees with less,
+/// and where they are in it. Every change leaves fewer vertices, inputs or copies of copies, so there is an end.
 pub fn optimize(graph: &Graph, roots: &[Tree]) -> (Graph, Vec<Tree>, PassReport) {
     let n_before = graph.len();
-    let mut counts = Vec::with_capacity(PASSES.len());
+    let mut counts: Vec<(&'static str, usize)> = PASSES.iter().map(|pass| (pass.name, 0)).collect();
     let mut state: Option<Rewritten> = None;
-    for pass in PASSES {
-        let (graph, roots) = state.as_ref().map_or((graph, roots), |it| (&it.graph, it.roots.as_slice()));
-        let rewritten = pass.run(graph, roots);
-        counts.push((pass.name, rewritten.n_changes));
-        state = Some(rewritten);
+    loop {
+        let mut n_changes = 0;
+        for (pass, (_, count)) in PASSES.iter().zip(&mut counts) {
+            let (graph, roots) = state.as_ref().map_or((graph, roots), |it| (&it.graph, it.roots.as_slice()));
+            let rewritten = pass.run(graph, roots);
+            n_changes += rewritten.n_changes;
+            *count += rewritten.n_changes;
+            state = Some(rewritten);
+        }
+        if n_changes == 0 {
+            break;
+        }
     }
     let Rewritten { graph, roots, .. } = state.expect("there are passes");
     let report = PassReport { counts, n_before, n_after: graph.len() };

@@ -47,6 +47,11 @@ impl Rewriter {
         self.outputs.push(vec![tree]);
     }
 
+    /// The outputs of the next old vertex are these trees.
+    pub(super) fn replace_outputs(&mut self, trees: Vec<Tree>) {
+        self.outputs.push(trees);
+    }
+
     /// The next old vertex goes into a later one; it must have one output, and nothing may ask for it.
     pub(super) fn inline(&mut self) {
         self.outputs.push(vec![None]);

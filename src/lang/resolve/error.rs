@@ -2,7 +2,7 @@
 
 use super::stdlib;
 use crate::base::suggest::nearest;
-use crate::base::{Report, Span};
+use crate::base::{Fix, Report, Span};
 
 /// An import, or a program, that cannot be loaded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -83,6 +83,11 @@ pub enum ResolveError {
     },
 }
 
+/// `at` is the text behind `from` with its quotes.
+fn import_from(at: Span, path: &str) -> Fix {
+    Fix::replace(format!("import `{path}`"), at, format!("\"{path}\""))
+}
+
 impl ResolveError {
     /// As people get it.
     pub fn report(&self) -> Report {
@@ -94,11 +99,15 @@ impl ResolveError {
             }
             ResolveError::NotInLibrary { path, at } => {
                 let names = stdlib::MODULES.iter().map(|(name, _)| *name);
-                let help = match nearest(path, names.clone()) {
+                let near = nearest(path, names.clone());
+                let help = match near {
                     Some(name) => format!("did you mean `{name}`?"),
                     None => format!("it has: {}", names.collect::<Vec<_>>().join(", ")),
                 };
-                Report::error("bkl::no_module", message).label(*at, "no such module").help(help)
+                Report::error("bkl::no_module", message)
+                    .label(*at, "no such module")
+                    .help(help)
+                    .fixes(near.map(|name| import_from(*at, name)))
             }
             ResolveError::Unreadable { at, .. } => {
                 Report::error("bkl::no_module", message).label(*at, "imported here")
@@ -108,14 +117,19 @@ impl ResolveError {
                 .help("a program reads files of its own tree only"),
             ResolveError::NoExtension { text, at } => Report::error("bkl::bad_import", message)
                 .label(*at, "imported here")
-                .help(format!("write `{text}.bkl`")),
+                .help(format!("write `{text}.bkl`"))
+                .fixes([import_from(*at, &format!("{text}.bkl"))]),
             ResolveError::Strange { text, at } => {
-                let help = if text.ends_with(".bkl") && !text.starts_with(['/', '.']) {
+                let local = text.ends_with(".bkl") && !text.starts_with(['/', '.']);
+                let help = if local {
                     format!("a file of this tree is imported by its path: `./{text}`")
                 } else {
                     "import \"./file.bkl\" of this tree or \"std/…\" of the library".to_owned()
                 };
-                Report::error("bkl::bad_import", message).label(*at, "neither a path nor `std/…`").help(help)
+                Report::error("bkl::bad_import", message)
+                    .label(*at, "neither a path nor `std/…`")
+                    .help(help)
+                    .fixes(local.then(|| import_from(*at, &format!("./{text}"))))
             }
             ResolveError::RemoteNotYet { at, .. } => Report::error("bkl::not_yet", message)
                 .label(*at, "another repository")

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::grammar::{Failure, Rule};
-use crate::base::{Report, Span};
+use crate::base::{Fix, Report, Span};
 
 /// A text that is not bkl.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -152,6 +152,30 @@ impl SyntaxError {
         }
     }
 
+    /// The way out, where it is one edit.
+    fn fix(&self) -> Option<Fix> {
+        let at = self.span();
+        Some(match self {
+            SyntaxError::EqualsInCall { .. } => Fix::replace("write `:`", at, ":"),
+            SyntaxError::SpaceBeforeCall { .. } => Fix::replace("remove the space", at, "("),
+            SyntaxError::Semicolon { .. } => Fix::replace("remove the semicolon", at, ""),
+            SyntaxError::StrayDoc { .. } => Fix::replace("make it a comment: `//`", at, "//"),
+            SyntaxError::PipeIntoValue { .. } => Fix::append("call it: `()`", at, "()"),
+            SyntaxError::Unexpected { .. }
+            | SyntaxError::UnclosedText { .. }
+            | SyntaxError::UnclosedBracket { .. }
+            | SyntaxError::SingleQuote { .. }
+            | SyntaxError::BadEscape { .. }
+            | SyntaxError::NumberTooLarge { .. }
+            | SyntaxError::BadNumber { .. }
+            | SyntaxError::TooDeep { .. }
+            | SyntaxError::Dockerfile { .. }
+            | SyntaxError::KeywordAsName { .. }
+            | SyntaxError::InterpolationHere { .. }
+            | SyntaxError::Extern { .. } => return None,
+        })
+    }
+
     /// As people get it.
     pub fn report(&self) -> Report {
         let (code, label, help) = match self {
@@ -233,7 +257,7 @@ impl SyntaxError {
             }
             SyntaxError::Extern { .. } => ("bkl::syntax", "not allowed here".to_owned(), None),
         };
-        Report::error(code, self.to_string()).label(self.span(), label).maybe_help(help)
+        Report::error(code, self.to_string()).label(self.span(), label).maybe_help(help).fixes(self.fix())
     }
 }
 

@@ -35,6 +35,11 @@ pub(super) fn parse(text: &str) -> Result<Pair<'_>, Failure> {
     }
 }
 
+/// Whether [`parse`] gives a tree.
+pub(super) fn parses(text: &str) -> bool {
+    Grammar::parse(Rule::file, text).is_ok()
+}
+
 /// Parses a text that is known to fail once more, now with the bookkeeping that pest keeps for errors.
 ///
 /// The switch for it is global in pest; the lock keeps one caller's `off` from another's parse. Parses that run

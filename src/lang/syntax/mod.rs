@@ -7,11 +7,13 @@ mod dedent;
 mod error;
 pub mod format;
 mod grammar;
+pub mod lex;
 mod parse;
 mod scan;
+pub mod words;
 
 pub use error::{Expected, SyntaxError};
-pub use parse::{Parsed, parse};
+pub use parse::{Parsed, item_starts, parse, parses};
 
 /// How deep expressions may nest, counting each method of a chain as one level.
 ///

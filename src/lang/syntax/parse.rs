@@ -10,6 +10,7 @@ use super::build::Builder;
 use super::error::{Expected, SyntaxError};
 use super::grammar::{self, Failure};
 use super::scan::{self, Scan};
+use super::words::KEYWORDS;
 use crate::base::{SourceFile, Span};
 
 /// What could be read of a file, and what is wrong with the rest.
@@ -51,6 +52,16 @@ pub fn parse(file: &SourceFile) -> Parsed {
     }
     parsed.errors.sort_by_key(|error| error.span());
     parsed
+}
+
+/// Whether a stretch of whole items parses.
+pub fn parses(text: &str) -> bool {
+    scan::scan(text).too_deep.is_none() && grammar::parses(text)
+}
+
+/// Offsets at which items start, a doc counting to its item.
+pub fn item_starts(text: &str) -> Vec<u32> {
+    scan::scan(text).item_starts
 }
 
 /// Reads each item for itself.
@@ -156,10 +167,6 @@ fn diagnose(file: &SourceFile, scan: &Scan, range: std::ops::Range<usize>, failu
     let found = (!found.is_empty()).then(|| found.to_owned());
     SyntaxError::Unexpected { expected, found, at: here }
 }
-
-/// Words that cannot be names; item words can.
-const KEYWORDS: &[&str] =
-    &["let", "if", "else", "match", "for", "in", "on", "true", "false", "none", "assert", "where"];
 
 /// Words that a name follows.
 const NAMING_WORDS: &[&str] =

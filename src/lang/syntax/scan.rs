@@ -4,6 +4,8 @@
 //! - strings and brackets that are not closed, and nesting too deep to recurse over;
 //! - where items start, so that a broken item costs only itself.
 
+use super::words::ITEM_WORDS;
+
 /// How deep brackets and `#{…}` may nest.
 pub(super) const MAX_NESTING: usize = 200;
 
@@ -21,10 +23,6 @@ pub(super) struct Scan {
     /// The bracket that is one too many.
     pub too_deep: Option<u32>,
 }
-
-/// Words an item can start with.
-pub(super) const ITEM_WORDS: &[&str] =
-    &["pub", "import", "param", "secret", "ssh", "let", "fn", "type", "enum", "target", "test", "extern"];
 
 /// What is open.
 #[derive(Debug, Clone, Copy, PartialEq)]

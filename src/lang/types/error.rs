@@ -1,6 +1,6 @@
 //! What the checker can find wrong; [`super::report`] says it to people.
 
-use crate::base::Span;
+use crate::base::{Edit, Span};
 
 use super::ty::Type;
 
@@ -51,16 +51,16 @@ pub enum TypeError {
     Untyped { what: String, help: String, at: Span },
     /// `a.b` of something without a `b`.
     #[error("{receiver} has no method `{name}`")]
-    UnknownMethod { receiver: Type, name: String, help: Option<String>, at: Span },
+    UnknownMethod { receiver: Type, name: String, near: Option<String>, help: Option<String>, at: Span },
     /// `a.b` of something without a `b`.
     #[error("{receiver} has no property `{name}`")]
-    UnknownProperty { receiver: Type, name: String, help: Option<String>, at: Span },
+    UnknownProperty { receiver: Type, name: String, near: Option<String>, help: Option<String>, at: Span },
     /// A field that a record does not have.
     #[error("no field `{name}` in {record}")]
     UnknownField { record: Type, name: String, near: Option<String>, at: Span },
-    /// Fields without a default that a record literal does not give.
+    /// Fields without a default that a record literal does not give; `add` gives them.
     #[error("missing field{} {}", if names.len() == 1 { "" } else { "s" }, names.join(", "))]
-    MissingField { names: Vec<String>, at: Span },
+    MissingField { names: Vec<String>, add: Edit, at: Span },
     /// A field or argument given twice.
     #[error("`{name}` is given twice")]
     GivenTwice { name: String, at: Span, first: Span },
@@ -74,9 +74,9 @@ pub enum TypeError {
         pattern: bool,
         at: Span,
     },
-    /// A match that leaves something out.
+    /// A match that leaves something out; `add` are arms for it.
     #[error("this match does not cover {}", missing.iter().map(|it| format!("`{it}`")).collect::<Vec<_>>().join(", "))]
-    NotExhaustive { missing: Vec<String>, found: Type, at: Span },
+    NotExhaustive { missing: Vec<String>, found: Type, add: Edit, at: Span },
     /// An arm that the arms before it leave nothing for.
     #[error("this arm is never reached")]
     Unreachable { at: Span },
@@ -89,9 +89,9 @@ pub enum TypeError {
     /// An operator on types it does not work on.
     #[error("`{op}` does not work on {left} and {right}")]
     Operator { op: &'static str, left: Type, right: Type, at: Span },
-    /// `a ?? b` where `a` always has a value.
+    /// `a ?? b` where `a` always has a value; `rest` is what is too much.
     #[error("the left side of `??` always has a value")]
-    NotOptional { found: Type, at: Span },
+    NotOptional { found: Type, rest: Span, at: Span },
     /// `for x in e` where `e` is nothing to go through.
     #[error("cannot loop over {found}")]
     NotIterable { found: Type, at: Span },
@@ -106,9 +106,9 @@ pub enum TypeError {
     /// An argument that a function does not have.
     #[error("`{function}` has no argument `{name}`")]
     UnknownArg { function: String, name: String, near: Option<String>, at: Span },
-    /// Arguments without a default that a call does not give.
+    /// Arguments without a default that a call does not give; `add` gives them.
     #[error("`{function}` needs {}", names.iter().map(|it| format!("`{it}`")).collect::<Vec<_>>().join(", "))]
-    MissingArg { function: String, names: Vec<String>, at: Span },
+    MissingArg { function: String, names: Vec<String>, add: Edit, at: Span },
     /// More positional arguments than required parameters.
     #[error("`{function}` takes {allowed} by position")]
     TooManyArgs { function: String, allowed: String, name_it: Option<String>, at: Span },

@@ -3,6 +3,7 @@
 pub mod builtin;
 pub(crate) mod check;
 mod error;
+pub mod facts;
 pub mod hir;
 pub mod literal;
 mod relate;

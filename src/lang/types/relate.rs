@@ -73,3 +73,10 @@ pub(super) fn join(a: &Type, b: &Type) -> Option<Type> {
         _ => None,
     }
 }
+
+impl Type {
+    /// Whether a value of this type can stand where a `wanted` is.
+    pub fn fits(&self, wanted: &Type) -> bool {
+        coercion(self, wanted).is_some()
+    }
+}

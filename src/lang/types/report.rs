@@ -3,10 +3,16 @@
 use super::error::TypeError;
 use super::hir::LiteralKind;
 use super::ty::{RecordType, Type};
-use crate::base::{Report, Span};
+use crate::base::{Edit, Fix, Report, Span};
 
-fn did_you_mean(near: Option<&String>) -> Option<String> {
-    near.map(|near| format!("did you mean `{near}`?"))
+/// Says which name was probably meant, and how to write it in the place of what is at `at`.
+fn did_you_mean(report: Report, at: Span, near: Option<&String>) -> Report {
+    let Some(near) = near else { return report };
+    report.help(format!("did you mean `{near}`?")).fixes([write_near(at, near)])
+}
+
+fn write_near(at: Span, near: &str) -> Fix {
+    Fix::replace(format!("write `{near}`"), at, near)
 }
 
 impl TypeError {
@@ -21,13 +27,13 @@ impl TypeError {
             |code: &'static str, at: Span, label: &str| Report::error(code, &message).label(at, label);
         match self {
             TypeError::UnknownName { near, at, .. } => {
-                error("bkl::unknown_name", *at, "unknown name").maybe_help(did_you_mean(near.as_ref()))
+                did_you_mean(error("bkl::unknown_name", *at, "unknown name"), *at, near.as_ref())
             }
             TypeError::UnknownType { near, at, .. } => {
-                error("bkl::unknown_type", *at, "unknown type").maybe_help(did_you_mean(near.as_ref()))
+                did_you_mean(error("bkl::unknown_type", *at, "unknown type"), *at, near.as_ref())
             }
             TypeError::NotInModule { near, at, .. } => {
-                error("bkl::unknown_name", *at, "not in this module").maybe_help(did_you_mean(near.as_ref()))
+                did_you_mean(error("bkl::unknown_name", *at, "not in this module"), *at, near.as_ref())
             }
             TypeError::Private { name, at, declared, .. } => error("bkl::private", *at, "not visible here")
                 .label(*declared, format!("`{name}` is declared without `pub`"))
@@ -46,20 +52,27 @@ impl TypeError {
             TypeError::Mismatch { expected, found, at } => {
                 error("bkl::type_mismatch", *at, &format!("this is {found}"))
                     .maybe_help(mismatch_help(expected, found))
+                    .fixes(mismatch_fixes(expected, found, *at))
             }
             TypeError::Untyped { help, at, .. } => {
                 error("bkl::untyped", *at, "its type cannot be seen from this").help(help.clone())
             }
-            TypeError::UnknownMethod { help, at, .. } => {
-                error("bkl::unknown_method", *at, "no such method").maybe_help(help.clone())
+            TypeError::UnknownMethod { near, help, at, .. } => {
+                error("bkl::unknown_method", *at, "no such method")
+                    .maybe_help(help.clone())
+                    .fixes(near.iter().map(|near| write_near(*at, near)))
             }
-            TypeError::UnknownProperty { help, at, .. } => {
-                error("bkl::unknown_field", *at, "no such property").maybe_help(help.clone())
+            TypeError::UnknownProperty { near, help, at, .. } => {
+                error("bkl::unknown_field", *at, "no such property")
+                    .maybe_help(help.clone())
+                    .fixes(near.iter().map(|near| write_near(*at, near)))
             }
             TypeError::UnknownField { near, at, .. } => {
-                error("bkl::unknown_field", *at, "unknown field").maybe_help(did_you_mean(near.as_ref()))
+                did_you_mean(error("bkl::unknown_field", *at, "unknown field"), *at, near.as_ref())
             }
-            TypeError::MissingField { at, .. } => error("bkl::missing_field", *at, "in this record"),
+            TypeError::MissingField { names, add, at } => {
+                error("bkl::missing_field", *at, "in this record").fixes([added(names, add)])
+            }
             TypeError::GivenTwice { at, first, .. } => {
                 error("bkl::given_twice", *at, "given again here").label(*first, "given here first")
             }
@@ -71,11 +84,12 @@ impl TypeError {
                     format!("expected one of {}", variants.join(", "))
                 };
                 let near = near.as_ref().map(|near| format!(".{near}"));
-                error("bkl::unknown_variant", *at, &label).maybe_help(did_you_mean(near.as_ref()))
+                did_you_mean(error("bkl::unknown_variant", *at, &label), *at, near.as_ref())
             }
-            TypeError::NotExhaustive { found, at, .. } => {
+            TypeError::NotExhaustive { missing, found, add, at } => {
                 error("bkl::not_exhaustive", *at, &format!("this is {found}"))
                     .help("add the missing arms, or `_ =>`")
+                    .fixes([added(missing, add)])
             }
             TypeError::Unreachable { at } => {
                 error("bkl::unreachable_arm", *at, "the arms before it take everything it would")
@@ -97,9 +111,10 @@ impl TypeError {
                 error("bkl::bad_operand", *at, &format!("{left} {op} {right}"))
                     .maybe_help(operator_help(op, left, right))
             }
-            TypeError::NotOptional { found, at } => {
+            TypeError::NotOptional { found, rest, at } => {
                 error("bkl::not_optional", *at, &format!("this is {found}"))
                     .help("remove `??` and what follows it")
+                    .fixes([Fix::replace("remove the `??`", *rest, "")])
             }
             TypeError::NotIterable { at, .. } => {
                 error("bkl::type_mismatch", *at, "a list or a map is wanted here")
@@ -116,16 +131,19 @@ impl TypeError {
                 error("bkl::type_mismatch", *at, &format!("this is {found}")).maybe_help(help)
             }
             TypeError::UnknownArg { near, at, .. } => {
-                error("bkl::unknown_arg", *at, "unknown argument").maybe_help(did_you_mean(near.as_ref()))
+                did_you_mean(error("bkl::unknown_arg", *at, "unknown argument"), *at, near.as_ref())
             }
-            TypeError::MissingArg { names, at, .. } => {
+            TypeError::MissingArg { names, add, at, .. } => {
                 let label = if names.len() == 1 { "missing here" } else { "these are missing here" };
-                error("bkl::missing_arg", *at, label)
+                error("bkl::missing_arg", *at, label).fixes([added(names, add)])
             }
             TypeError::TooManyArgs { name_it, at, .. } => {
                 let help =
                     name_it.as_ref().map(|name| format!("arguments with a default are named: `{name}: …`"));
-                error("bkl::too_many_args", *at, "one too many").maybe_help(help)
+                let named = name_it
+                    .iter()
+                    .map(|name| Fix::wrap(format!("name it: `{name}: …`"), *at, &format!("{name}: "), ""));
+                error("bkl::too_many_args", *at, "one too many").maybe_help(help).fixes(named)
             }
             TypeError::PositionalAfterNamed { at } => {
                 error("bkl::positional_arg", *at, "behind a named argument")
@@ -139,22 +157,34 @@ impl TypeError {
                 } else {
                     ("called", format!("write `.{name}` without parentheses"))
                 };
-                error("bkl::not_callable", *at, label).help(help)
+                let call =
+                    (*what == "a method").then(|| Fix::append(format!("call it: `.{name}()`"), *at, "()"));
+                error("bkl::not_callable", *at, label).help(help).fixes(call)
             }
             TypeError::FunctionAsValue { name, at } => {
-                error("bkl::not_a_value", *at, "a value is wanted here").help(format!("call it: `{name}(…)`"))
+                error("bkl::not_a_value", *at, "a value is wanted here")
+                    .help(format!("call it: `{name}(…)`"))
+                    .fixes([Fix::append(format!("call it: `{name}()`"), *at, "()")])
             }
             TypeError::BadLiteral { why, help, at, .. } => {
                 error("bkl::bad_literal", *at, why).maybe_help(help.clone())
             }
             TypeError::SecretInText { .. } => self.secret_in_text(),
             TypeError::NotText { found, command, at } => {
+                let default = matches!(found, Type::Option(inner) if **inner == Type::Str)
+                    .then(|| Fix::append("give it a default: `?? \"\"`", *at, " ?? \"\""));
                 error("bkl::not_text", *at, &format!("this is {found}"))
                     .maybe_help(text_help(found, *command))
+                    .fixes(default)
             }
             TypeError::ShellVariable { name, at } => Report::warning("bkl::shell_variable", &message)
                 .label(*at, "the shell will read this, and find it empty")
-                .help(format!("write `#{{{name}}}` to insert the value")),
+                .help(format!("write `#{{{name}}}` to insert the value"))
+                .fixes([Fix::replace(
+                    format!("insert the value: `#{{{name}}}`"),
+                    *at,
+                    format!("#{{{name}}}"),
+                )]),
             TypeError::MountAsOut { at } => {
                 error("bkl::mount_as_out", *at, "a cache, secret or read-only mount has no result")
                     .help("results are declared with `out(\"/dir\")`; put this one under `mounts:`")
@@ -235,6 +265,37 @@ pub(super) fn outs_of(ty: &Type) -> Option<String> {
     let first = fields.first()?;
     (&*first.name == "root" && first.ty == Type::Image)
         .then(|| fields.iter().map(|field| format!("`.{}`", field.name)).collect::<Vec<_>>().join(", "))
+}
+
+/// What adds arguments, fields or arms.
+fn added(names: &[String], add: &Edit) -> Fix {
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    Fix { title: format!("add {}", names.join(", ")), edits: vec![add.clone()] }
+}
+
+/// The way out of [`mismatch_help`] as edits, where it is one.
+fn mismatch_fixes(expected: &Type, found: &Type, at: Span) -> Vec<Fix> {
+    if let (Type::Option(expected), false) = (expected, matches!(found, Type::Option(_))) {
+        return mismatch_fixes(expected, found, at);
+    }
+    let wrap =
+        |before: &str, after: &str| vec![Fix::wrap(format!("write `{before}…{after}`"), at, before, after)];
+    let append = |text: &str| Fix::append(format!("write `…{text}`"), at, text);
+    match (expected, found) {
+        (Type::Fs | Type::Image | Type::Tree, Type::Record(record)) if outs_of(found).is_some() => {
+            let fits = |ty: &Type| super::relate::coercion(ty, expected).is_some();
+            let trees = record.fields.iter().filter(|field| fits(&field.ty));
+            trees.map(|field| append(&format!(".{}", field.name))).collect()
+        }
+        (Type::Image, Type::Ref) => wrap("image(", ")"),
+        (Type::Image, Type::Fs) => vec![append(".image()")],
+        (Type::Mount, Type::Ssh) => vec![append(".agent()")],
+        (Type::Image, Type::Index) => vec![append(".images[0]")],
+        (Type::Str, _) if found.is_scalar() => wrap("\"#{", "}\""),
+        (Type::List(element), found) if super::relate::coercion(found, element).is_some() => wrap("[", "]"),
+        (Type::Bool, Type::Option(_)) => vec![append(" != none")],
+        _ => Vec::new(),
+    }
 }
 
 /// The way out for a value of the wrong type, where there is a usual one.

@@ -191,7 +191,8 @@ pub(in crate::store) fn is_same(
     }
 }
 
-fn same_content(mut one: File, mut other: File) -> io::Result<bool> {
+/// Whether two files hold the same bytes from where they stand.
+pub(in crate::store) fn same_content(mut one: File, mut other: File) -> io::Result<bool> {
     let (mut left, mut right) = (vec![0; 64 << 10], vec![0; 64 << 10]);
     loop {
         let n_read = one.read(&mut left)?;

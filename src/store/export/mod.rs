@@ -9,7 +9,7 @@ use std::fs::File;
 use std::os::fd::BorrowedFd;
 
 pub use blob::Existing;
-pub(super) use layer_tar::is_same;
+pub(super) use layer_tar::{is_same, same_content};
 
 use super::layer::{Device, Entry, EntryKind};
 use super::tree::{self, Kind, Meta};

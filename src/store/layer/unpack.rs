@@ -81,7 +81,7 @@ impl UnpackedLayer {
         if let Some(base) = base {
             settle(staged.fs(), base.as_fd(), &unsettled).map_err(|error| failure(error, &staged))?;
         }
-        let usage = staged.normalise(parents)?;
+        let usage = staged.normalise(parents)?.usage;
         staged.publish_unpacked(parents, diff_id, usage, meta)
     }
 }

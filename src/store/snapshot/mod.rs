@@ -5,6 +5,7 @@ mod mount;
 mod normalise;
 pub(super) mod rows;
 mod squash;
+mod twin;
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -17,6 +18,7 @@ use rustix::fs::{CWD, Mode, RenameFlags, renameat_with};
 
 pub use mount::{MountPlan, Upper};
 pub(super) use normalise::OPAQUE;
+use normalise::Outline;
 pub(super) use normalise::REPLACED;
 pub(super) use rows::delete_rows;
 
@@ -198,17 +200,24 @@ impl ActiveLayer {
     /// Publishes the layer. All mounts of it must be closed.
     pub fn commit(self, meta: &LayerMeta) -> Result<LayerId> {
         let ActiveLayer { staged, parents, root } = self;
-        let usage = staged.normalise(&parents)?;
+        let Outline { usage, hash } = staged.normalise(&parents)?;
         let now = tree::stat_fd(staged.fs()).at("look at", staged.dir())?;
         let same_root = (now.mode, now.uid, now.gid) == (root.mode, root.uid, root.gid);
         let empty = usage.inodes == 0 && same_root;
-        staged.publish(&rows::NewLayer { parents: &parents, meta, empty, usage, diff_id: None })
+        staged.publish(&rows::NewLayer {
+            parents: &parents,
+            meta,
+            empty,
+            usage,
+            outline: Some(hash),
+            diff_id: None,
+        })
     }
 }
 
 impl Staged {
     /// Brings `fs` into the form of committed layers; see [`normalise`].
-    pub(super) fn normalise(&self, parents: &Snapshot) -> Result<Usage> {
+    pub(super) fn normalise(&self, parents: &Snapshot) -> Result<Outline> {
         let store = &self.store;
         let base = || if parents.is_scratch() { Ok(None) } else { store.view(parents).map(Some) };
         normalise::normalise(self.fs(), &base, self.dir())
@@ -223,7 +232,7 @@ impl Staged {
         meta: &LayerMeta,
     ) -> Result<LayerId> {
         let empty = usage.inodes == 0;
-        self.publish(&rows::NewLayer { parents, meta, empty, usage, diff_id: Some(diff_id) })
+        self.publish(&rows::NewLayer { parents, meta, empty, usage, outline: None, diff_id: Some(diff_id) })
     }
 }
 

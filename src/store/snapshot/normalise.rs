@@ -16,6 +16,8 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 
+use sha2::{Digest as _, Sha256};
+
 use super::super::error::Context as _;
 use super::Usage;
 use crate::store::{Result, tree};
@@ -29,20 +31,29 @@ pub(in crate::store) const REPLACED: &[u8] = b"trusted.overlay.bkl_replaced";
 pub(in crate::store) const OPAQUE: &[u8] = b"trusted.overlay.opaque";
 const IMPURE: &[u8] = b"trusted.overlay.impure";
 
-/// Normalises the layer at `upper` in place and says what it occupies, its root not counted.
+/// What was seen of a layer on the way, its root not counted.
+pub(in crate::store) struct Outline {
+    /// What it occupies.
+    pub(in crate::store) usage: Usage,
+    /// Of the names and attributes of all entries but for times: equal layers have equal ones.
+    pub(in crate::store) hash: i64,
+}
+
+/// Normalises the layer at `upper` in place and says what is in it.
 ///
 /// `base` mounts the tree below when it is first needed; `None`: there is nothing below.
 pub(super) fn normalise(
     upper: BorrowedFd<'_>,
     base: &dyn Fn() -> Result<Option<OwnedFd>>,
     shown: &Path,
-) -> Result<Usage> {
+) -> Result<Outline> {
     let mut walk = Walk {
         base,
         mounted: OnceCell::new(),
         shown,
         path: Vec::new(),
         usage: Usage::default(),
+        hash: 0,
         links: Default::default(),
     };
     if tree::xattr(upper, b".", OPAQUE).at("read attributes of", shown)?.as_deref() == Some(b"y") {
@@ -50,7 +61,7 @@ pub(super) fn normalise(
     }
     walk.below(upper)?;
     walk.settle_directory(upper, b".")?;
-    Ok(walk.usage)
+    Ok(Outline { usage: walk.usage, hash: walk.hash })
 }
 
 struct Walk<'a> {
@@ -61,6 +72,8 @@ struct Walk<'a> {
     /// Path of the current directory below the root, each component followed by `/`.
     path: Vec<u8>,
     usage: Usage,
+    /// Sum of the entries' own, as they are not listed in order.
+    hash: i64,
     /// Inodes with several names, counted already.
     links: std::collections::HashSet<u64>,
 }
@@ -74,6 +87,7 @@ impl Walk<'_> {
         for name in tree::names(dir).at("list", self.shown)? {
             let Some(meta) = tree::stat(dir, &name).at("look at", self.shown)? else { continue };
             self.usage.inodes += 1;
+            self.hash = self.hash.wrapping_add(self.entry_hash(&name, &meta));
             if meta.nlink == 1 || meta.is_dir() || self.links.insert(meta.ino) {
                 self.usage.bytes += meta.n_blocks * 512;
             }
@@ -100,6 +114,21 @@ impl Walk<'_> {
             tree::set_xattr(dir, b".", ORIGIN, b"").at("mark", self.shown)?;
         }
         Ok(())
+    }
+
+    fn entry_hash(&self, name: &[u8], meta: &tree::Meta) -> i64 {
+        // A directory's size and number of links say how it was filled.
+        let (size, nlink) = if meta.is_dir() { (0, 0) } else { (meta.size, meta.nlink) };
+        let mut state = Sha256::new();
+        state.update(&self.path);
+        state.update(name);
+        state.update([0, meta.kind as u8]);
+        for number in [meta.mode, meta.uid, meta.gid, meta.rdev.0, meta.rdev.1, nlink] {
+            state.update(number.to_le_bytes());
+        }
+        state.update(size.to_le_bytes());
+        let digest: [u8; 32] = state.finalize().into();
+        i64::from_le_bytes(*digest.first_chunk().expect("a digest has 32 bytes"))
     }
 
     /// Removes overlayfs's attributes from a directory that was gone through, except those that stay.

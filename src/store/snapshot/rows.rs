@@ -16,6 +16,8 @@ pub(in crate::store) struct NewLayer<'a> {
     pub(super) meta: &'a LayerMeta,
     pub(super) empty: bool,
     pub(super) usage: Usage,
+    /// See [`super::normalise::Outline`]; of layers that steps made.
+    pub(super) outline: Option<i64>,
     pub(super) diff_id: Option<Digest>,
 }
 
@@ -40,7 +42,7 @@ pub(super) fn insert(
         });
         let pulled = new.meta.blob.as_ref().map(to_json);
         let sql = "INSERT INTO layers(id, parent, parents, chain, created, description, empty, bytes, inodes, stamp,
-                   diff_id, pulled, boot) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+                   diff_id, pulled, boot, outline) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
         connection.prepare_cached(sql)?.execute((
             id.as_bytes(),
             parent.as_ref().map(LayerId::as_bytes),
@@ -55,6 +57,7 @@ pub(super) fn insert(
             new.diff_id.as_ref().map(Digest::as_bytes),
             pulled,
             boot_id,
+            new.outline,
         ))?;
         Ok(())
     })
@@ -164,6 +167,20 @@ pub(super) fn by_diff(database: &Database, parents: &Snapshot, diff_id: &Digest)
             }
         }
         Ok(found)
+    })
+}
+
+/// The older layers on the tree below `id` with the same outline, oldest first.
+pub(super) fn alike(database: &Database, id: LayerId) -> Result<Vec<LayerId>> {
+    database.with("look for equal layers", |connection| {
+        let sql = "SELECT that.id FROM layers this JOIN layers that
+                   ON that.outline = this.outline AND that.parent IS this.parent
+                   WHERE this.id = ?1 AND that.id <> this.id AND that.created <= this.created
+                   AND that.parents IS this.parents AND that.empty = this.empty
+                   ORDER BY that.created, that.id LIMIT 8";
+        let mut statement = connection.prepare_cached(sql)?;
+        let rows = statement.query_map([id.as_bytes()], |row| Ok(LayerId::from_bytes(row.get(0)?)))?;
+        rows.collect()
     })
 }
 

@@ -62,6 +62,7 @@ impl Store {
             meta: &meta,
             empty: false,
             usage,
+            outline: None,
             diff_id: None,
         })?;
         rows::set_squashed(&self.inner.database, &key, layer)?;

@@ -167,7 +167,7 @@ impl Interpreter<'_> {
             ConstraintOpt::Require(filters) => to.filters.extend(filters.iter().cloned()),
             ConstraintOpt::Unique(unique) => to.unique = Some(unique.clone()),
             ConstraintOpt::Caps(announced) => {
-                let known = caps::KNOWN.iter().map(|&cap| cap.to_owned());
+                let known = caps::KNOWN.iter().map(|cap| cap.id.to_owned());
                 to.caps = Some(match announced {
                     CapsArg::All => known.collect(),
                     CapsArg::Only(only) => only.iter().cloned().collect(),

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::lang::syntax::words::SIGNS;
+
 /// What a token is, as far as layout cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -44,8 +46,6 @@ pub(super) struct Token {
     /// A comma lies between it and the token before it; commas are no tokens here, the printer sets its own.
     pub after_comma: bool,
 }
-
-const MARKS: &[&str] = &["...", "|>", "??", "||", "&&", "==", "!=", "<=", ">=", "->", "=>"];
 
 /// Splits a text that parses.
 pub(super) fn tokens(text: &str) -> Vec<Token> {
@@ -117,7 +117,7 @@ fn length(rest: &str, first: char) -> usize {
     } else if is_word(first) {
         rest.find(|c| !is_word(c)).unwrap_or(rest.len())
     } else {
-        MARKS.iter().find(|mark| rest.starts_with(**mark)).map_or(first.len_utf8(), |mark| mark.len())
+        SIGNS.iter().find(|mark| rest.starts_with(**mark)).map_or(first.len_utf8(), |mark| mark.len())
     }
 }
 

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use super::super::error::TypeError;
+use super::super::facts::{CallFact, Callee, Meaning};
 use super::super::hir::{self, Builtin, Expr, ExprKind, FunctionId, Origin};
 use super::super::signatures::Signature;
 use super::super::ty::Type;
+use super::fix::sample;
 use super::{Checker, Node, Symbol, near};
 use crate::base::Span;
 use crate::lang::syntax::ast;
@@ -15,6 +17,16 @@ struct Param {
     name: Arc<str>,
     ty: Type,
     required: bool,
+}
+
+/// Whom a call calls.
+struct Called<'p> {
+    callee: Callee,
+    /// As messages say it.
+    name: &'p str,
+    params: &'p [Param],
+    /// Type of what a method is called on.
+    receiver: Option<Type>,
 }
 
 /// What the types of the prelude that are no types stand for in one call.
@@ -77,6 +89,10 @@ impl<'a> Checker<'a> {
     fn call_name(&mut self, name: &Arc<str>, call: &'a ast::Call, span: Span, wanted: Option<&Type>) -> Expr {
         let at = call.callee.span;
         if let Some((_, local)) = self.local(name) {
+            let declared = local.span;
+            self.means(at, || Meaning::Declared(declared));
+        }
+        if let Some((_, local)) = self.local(name) {
             let what = format!("`{name}` is {} and", local.ty);
             if !local.ty.has_error() {
                 self.error(TypeError::NotCallable { what, at });
@@ -84,9 +100,11 @@ impl<'a> Checker<'a> {
             return self.call_of_nothing(call, span);
         }
         if let Some(symbol) = self.scope().values.get(name).map(|named| named.what) {
+            self.means_symbol(at, symbol);
             return self.call_symbol(symbol, name, call, span);
         }
         if let Some(signature) = self.prelude.free(name) {
+            self.means(at, || Meaning::Builtin(signature.builtin));
             let Some(_) = &signature.params else {
                 let what = format!("`{name}` is {} and", signature.result);
                 self.error(TypeError::NotCallable { what, at });
@@ -130,7 +148,8 @@ impl<'a> Checker<'a> {
                 required: param.default.is_none(),
             })
             .collect();
-        let args = self.args(name, &params, call, |checker, param, value| checker.check(value, &param.ty));
+        let callee = Called { callee: Callee::Function(id), name, params: &params, receiver: None };
+        let args = self.args(callee, call, |checker, param, value| checker.check(value, &param.ty));
         let call = hir::Call { function: id, args };
         Expr { kind: ExprKind::Call(call), ty: result, span }
     }
@@ -178,7 +197,14 @@ impl<'a> Checker<'a> {
         let mut outs: Option<Type> = None;
         let env_names = super::text::env_names(&call.args);
         let outer = std::mem::replace(&mut self.frame.env_names, env_names);
-        let mut args = self.args(&signature.name, &params, call, |checker, param, value| match param.ty {
+        let receiver_type = receiver.as_ref().map(|it| it.ty.clone());
+        let callee = Called {
+            callee: Callee::Builtin(builtin),
+            name: &signature.name,
+            params: &params,
+            receiver: receiver_type,
+        };
+        let mut args = self.args(callee, call, |checker, param, value| match param.ty {
             Type::Outs => {
                 let (value, ty) = checker.outs(value);
                 outs = Some(ty);
@@ -244,7 +270,7 @@ impl<'a> Checker<'a> {
                 _ => format!("values of {element} cannot be compared"),
             };
             let name = builtin.key().rsplit('.').next().unwrap_or_default().to_owned();
-            self.error(TypeError::UnknownMethod { receiver, name, help: Some(help), at });
+            self.error(TypeError::UnknownMethod { receiver, name, near: None, help: Some(help), at });
         }
     }
 
@@ -368,11 +394,12 @@ impl<'a> Checker<'a> {
     /// Puts arguments into the slots of `params`, typed by `typed` in the order they are written.
     fn args(
         &mut self,
-        function: &str,
-        params: &[Param],
+        called: Called<'_>,
         call: &'a ast::Call,
         mut typed: impl FnMut(&mut Self, &Param, &'a ast::Expr) -> Expr,
     ) -> Vec<Option<Expr>> {
+        let Called { callee, name: function, params, receiver } = called;
+        let mut taken: Vec<Option<usize>> = Vec::new();
         let mut slots: Vec<Option<Expr>> = params.iter().map(|_| None).collect();
         let mut given: Vec<Option<Span>> = vec![None; params.len()];
         let required: Vec<usize> = (0..params.len()).filter(|&i| params[i].required).collect();
@@ -382,7 +409,11 @@ impl<'a> Checker<'a> {
             let slot = match &arg.name {
                 Some(name) => {
                     named = true;
-                    self.named_slot(function, params, name, &given)
+                    let slot = self.named_slot(function, params, name, &given);
+                    if let Some(slot) = slot.filter(|&slot| params[slot].name == name.text) {
+                        self.means(name.span, || Meaning::Param(callee, slot));
+                    }
+                    slot
                 }
                 None => {
                     if named {
@@ -396,6 +427,7 @@ impl<'a> Checker<'a> {
                     slot
                 }
             };
+            taken.push(slot);
             let Some(slot) = slot else {
                 self.check(&arg.value, &Type::Error);
                 continue;
@@ -408,11 +440,19 @@ impl<'a> Checker<'a> {
             given[slot] = Some(at);
             slots[slot] = Some(typed(self, &params[slot], &arg.value));
         }
+        if let Some(facts) = &mut self.facts {
+            facts.calls.push(CallFact { parens: call.parens, callee, receiver, slots: taken });
+        }
         let missing: Vec<String> =
             required.iter().filter(|&&i| given[i].is_none()).map(|&i| params[i].name.to_string()).collect();
         if !missing.is_empty() {
+            let wanted = required.iter().filter(|&&i| given[i].is_none()).map(|&i| &params[i]);
+            let added = wanted.map(|param| format!("{}: {}", param.name, sample(&param.ty))).collect();
+            // A piped argument stands in front of the parentheses.
+            let last = call.args.last().map(|arg| arg.value.span.end).filter(|&end| call.parens.start < end);
+            let add = self.add_entries(call.parens, last, added);
             let function = function.to_owned();
-            self.error(TypeError::MissingArg { function, names: missing, at: call.parens });
+            self.error(TypeError::MissingArg { function, names: missing, add, at: call.parens });
         }
         slots
     }

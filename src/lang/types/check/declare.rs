@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::super::error::TypeError;
+use super::super::facts::Meaning;
 use super::super::hir::{
     self, FunctionId, LetId, ModuleId, Origin, ParamId, RecordId, SecretId, SshId, TargetId,
 };
@@ -239,6 +240,7 @@ impl<'a> Checker<'a> {
 
     fn type_named(&mut self, name: &ast::Ident) -> Type {
         if let Some(ty) = Type::builtin(&name.text) {
+            self.means(name.span, || Meaning::BuiltinType(ty.clone()));
             return ty;
         }
         if let Some(named) = self.scope().types.get(&name.text) {
@@ -256,6 +258,7 @@ impl<'a> Checker<'a> {
             }
         }
         if let Some(ty) = self.prelude.type_named(&name.text) {
+            self.means(name.span, || Meaning::BuiltinType(ty.clone()));
             return ty.clone();
         }
         let candidates = self.scope().types.keys().map(|name| &**name);
@@ -265,8 +268,13 @@ impl<'a> Checker<'a> {
     }
 
     fn type_of_module(&mut self, module: &ast::Ident, name: &ast::Ident) -> Type {
-        let id = match self.scope().values.get(&module.text).map(|named| named.what) {
-            Some(Symbol::Import(Some(id))) => id,
+        let named = self.scope().values.get(&module.text);
+        let declared = named.map_or(module.span, |named| named.span);
+        let id = match named.map(|named| named.what) {
+            Some(Symbol::Import(Some(id))) => {
+                self.means(module.span, || Meaning::Import(id, declared));
+                id
+            }
             Some(Symbol::Import(None) | Symbol::Broken) => return Type::Error,
             _ => {
                 let near = near(&module.text, self.imports());
@@ -297,6 +305,14 @@ impl<'a> Checker<'a> {
     }
 
     fn type_symbol(&mut self, symbol: &TypeSymbol, used: &ast::Ident) -> Type {
+        let declared = match symbol {
+            TypeSymbol::Alias(index) => Some(self.aliases[*index].name.span),
+            TypeSymbol::Enum(decl) => Some(self.program.enums[decl.id.index()].span),
+            TypeSymbol::Broken => None,
+        };
+        if let Some(declared) = declared {
+            self.means(used.span, || Meaning::Declared(declared));
+        }
         match symbol {
             TypeSymbol::Enum(decl) => Type::Enum(decl.clone()),
             TypeSymbol::Broken => Type::Error,

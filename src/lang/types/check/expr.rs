@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::super::error::TypeError;
+use super::super::facts::Meaning;
 use super::super::hir::{self, Builtin, Expr, ExprKind, LiteralKind};
 use super::super::relate::{coercion, join};
 use super::super::ty::Type;
@@ -18,6 +19,13 @@ impl<'a> Checker<'a> {
 
     /// Types `expr` where a `want` is wanted. The result has that type, or [`Type::Error`].
     pub(super) fn check(&mut self, expr: &'a ast::Expr, want: &Type) -> Expr {
+        self.wanted(expr.span, want);
+        let checked = self.check_kind(expr, want);
+        self.typed(expr.span, &checked.ty);
+        checked
+    }
+
+    fn check_kind(&mut self, expr: &'a ast::Expr, want: &Type) -> Expr {
         use ast::ExprKind as Ast;
         let span = expr.span;
         if matches!(want, Type::Error) {
@@ -136,6 +144,12 @@ impl<'a> Checker<'a> {
 
     /// Types `expr` by itself.
     pub(super) fn infer(&mut self, expr: &'a ast::Expr) -> Expr {
+        let inferred = self.infer_kind(expr);
+        self.typed(expr.span, &inferred.ty);
+        inferred
+    }
+
+    fn infer_kind(&mut self, expr: &'a ast::Expr) -> Expr {
         use ast::ExprKind as Ast;
         let span = expr.span;
         let simple = |kind: ExprKind, ty: Type| Expr { kind, ty, span };
@@ -258,13 +272,17 @@ impl<'a> Checker<'a> {
 
     fn name(&mut self, name: &Arc<str>, span: Span) -> Expr {
         if let Some((id, local)) = self.local(name) {
-            return Expr { kind: ExprKind::Local(id), ty: local.ty.clone(), span };
+            let (ty, declared) = (local.ty.clone(), local.span);
+            self.means(span, || Meaning::Declared(declared));
+            return Expr { kind: ExprKind::Local(id), ty, span };
         }
         if let Some(symbol) = self.scope().values.get(name).map(|named| named.what) {
+            self.means_symbol(span, symbol);
             return self.symbol(symbol, name, span);
         }
         let signature = self.prelude.free(name);
         if let Some(signature) = signature {
+            self.means(span, || Meaning::Builtin(signature.builtin));
             if signature.params.is_some() {
                 self.error(TypeError::FunctionAsValue { name: name.to_string(), at: span });
                 return self.broken(span);
@@ -327,6 +345,7 @@ impl<'a> Checker<'a> {
     fn variant(&mut self, name: &ast::Ident, decl: &Arc<super::EnumType>, span: Span) -> Expr {
         match decl.variants.iter().position(|variant| *variant == name.text) {
             Some(index) => {
+                self.means(name.span, || Meaning::Variant(decl.id, index));
                 let kind = ExprKind::Variant(decl.id, index as u32);
                 Expr { kind, ty: Type::Enum(decl.clone()), span }
             }

@@ -1,6 +1,7 @@
 //! Methods and properties: found by the type of what stands in front of the dot.
 
 use super::super::error::TypeError;
+use super::super::facts::Meaning;
 use super::super::hir::{self, Expr, ExprKind};
 use super::super::report::outs_of;
 use super::super::signatures::Signature;
@@ -30,6 +31,9 @@ impl<'a> Checker<'a> {
                 None => return self.call_of_nothing(call, span),
             },
         };
+        if signature.name == name.text {
+            self.means(name.span, || Meaning::Builtin(signature.builtin));
+        }
         if signature.params.is_none() {
             let (name, at) = (name.text.to_string(), name.span);
             self.error(TypeError::NotCalled { name, what: "a property", at });
@@ -73,7 +77,7 @@ impl<'a> Checker<'a> {
         };
         let meant = near.as_deref().and_then(|near| self.prelude.member(receiver, near));
         let (receiver, name, at) = (receiver.clone(), name.text.to_string(), name.span);
-        self.error(TypeError::UnknownMethod { receiver, name, help, at });
+        self.error(TypeError::UnknownMethod { receiver, name, near, help, at });
         meant
     }
 
@@ -83,7 +87,11 @@ impl<'a> Checker<'a> {
             return self.broken(span);
         }
         let at = name.span;
-        match self.prelude.member(&base.ty, &name.text) {
+        let member = self.prelude.member(&base.ty, &name.text);
+        if let Some(signature) = member {
+            self.means(at, || Meaning::Builtin(signature.builtin));
+        }
+        match member {
             Some(Signature { params: Some(_), .. }) => {
                 self.error(TypeError::NotCalled { name: name.text.to_string(), what: "a method", at });
                 self.broken(span)
@@ -95,7 +103,7 @@ impl<'a> Checker<'a> {
             }
             None => {
                 let near = near(&name.text, self.prelude.members(&base.ty).map(|it| &*it.name));
-                let help = match (near, &base.ty) {
+                let help = match (&near, &base.ty) {
                     (Some(near), _) => Some(format!("did you mean `.{near}`?")),
                     (None, Type::Option(_)) => {
                         Some("it may be none; give it a default first: `(x ?? …)`".to_owned())
@@ -106,7 +114,7 @@ impl<'a> Checker<'a> {
                     (None, _) => None,
                 };
                 let (receiver, name) = (base.ty.clone(), name.text.to_string());
-                self.error(TypeError::UnknownProperty { receiver, name, help, at });
+                self.error(TypeError::UnknownProperty { receiver, name, near, help, at });
                 self.broken(span)
             }
         }

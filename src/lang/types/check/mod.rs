@@ -6,6 +6,7 @@
 mod call;
 mod declare;
 mod expr;
+mod fix;
 mod items;
 mod method;
 mod operator;
@@ -19,6 +20,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::error::TypeError;
+use super::facts::{Facts, Meaning};
 use super::hir::{
     self, EnumId, FunctionId, LetId, Local, LocalId, ModuleId, ParamId, RecordId, SecretId, SshId, TargetId,
 };
@@ -37,11 +39,21 @@ pub(crate) struct Outcome {
     pub program: hir::Program,
     /// Errors and warnings; of one item in the order they were found.
     pub errors: Vec<TypeError>,
+    /// Empty unless asked for.
+    pub facts: Facts,
+}
+
+/// Whether a check also notes what editors ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Noting {
+    Nothing,
+    Facts,
 }
 
 /// Checks all modules.
-pub(crate) fn check(loaded: &Loaded, sources: &SourceMap, prelude: &Prelude) -> Outcome {
+pub(crate) fn check(loaded: &Loaded, sources: &SourceMap, prelude: &Prelude, noting: Noting) -> Outcome {
     let mut checker = Checker::new(loaded, sources, prelude);
+    checker.facts = (noting == Noting::Facts).then(Facts::default);
     checker.declare();
     checker.check_items();
     checker.find_recursion();
@@ -159,6 +171,8 @@ pub(super) struct Checker<'a> {
     program: hir::Program,
     frame: Frame,
     errors: Vec<TypeError>,
+    /// What editors ask for, if one does.
+    facts: Option<Facts>,
 }
 
 impl<'a> Checker<'a> {
@@ -188,7 +202,48 @@ impl<'a> Checker<'a> {
             },
             frame: Frame::default(),
             errors: Vec::new(),
+            facts: None,
         }
+    }
+
+    // ---- facts
+
+    /// Notes what the name at `at` means.
+    fn means(&mut self, at: Span, meaning: impl FnOnce() -> Meaning) {
+        if let Some(facts) = &mut self.facts {
+            facts.names.push((at, meaning()));
+        }
+    }
+
+    /// Notes the type of the expression or local at `at`.
+    fn typed(&mut self, at: Span, ty: &Type) {
+        if let Some(facts) = &mut self.facts {
+            facts.types.push((at, ty.clone()));
+        }
+    }
+
+    /// Notes the type that is wanted at `at`.
+    fn wanted(&mut self, at: Span, ty: &Type) {
+        if let Some(facts) = &mut self.facts {
+            facts.wanted.push((at, ty.clone()));
+        }
+    }
+
+    /// Notes what an item's name at `at` means.
+    fn means_symbol(&mut self, at: Span, symbol: Symbol) {
+        if self.facts.is_none() {
+            return;
+        }
+        let declared = match symbol {
+            Symbol::Import(_) | Symbol::Broken => return,
+            Symbol::Param(id) => self.program.params[id.index()].item.span,
+            Symbol::Secret(id) => self.program.secrets[id.index()].item.span,
+            Symbol::Ssh(id) => self.program.ssh[id.index()].item.span,
+            Symbol::Fn(id) => self.program.functions[id.index()].item.span,
+            Symbol::Let(id) => self.lets[id.index()].item.kind.name().map_or(at, |name| name.span),
+            Symbol::Target(id) => self.targets[id.index()].item.kind.name().map_or(at, |name| name.span),
+        };
+        self.means(at, || Meaning::Declared(declared));
     }
 
     fn error(&mut self, error: TypeError) {
@@ -252,6 +307,7 @@ impl<'a> Checker<'a> {
 
     /// Adds a local to the innermost scope, which must not have it yet.
     fn bind(&mut self, name: &ast::Ident, ty: Type) -> LocalId {
+        self.typed(name.span, &ty);
         let id = LocalId(self.frame.locals.len() as u32);
         self.frame.locals.push(Local { name: name.text.clone(), ty, span: name.span });
         self.introduce(name, id);
@@ -288,7 +344,7 @@ impl<'a> Checker<'a> {
         let mut program = self.program;
         program.lets = self.lets.into_iter().filter_map(|lazy| lazy.state.done()).collect();
         program.targets = self.targets.into_iter().filter_map(|lazy| lazy.state.done()).collect();
-        Outcome { program, errors: self.errors }
+        Outcome { program, errors: self.errors, facts: self.facts.unwrap_or_default() }
     }
 
     /// Number of the enum; enums of a program are numbered as they are declared.

@@ -148,7 +148,8 @@ impl<'a> Checker<'a> {
         let left = self.infer(left);
         let Type::Option(inner) = left.ty.clone() else {
             if !left.ty.has_error() {
-                self.error(TypeError::NotOptional { found: left.ty.clone(), at: left.span });
+                let rest = Span { start: left.span.end, end: right.span.end.max(span.end), ..span };
+                self.error(TypeError::NotOptional { found: left.ty.clone(), rest, at: left.span });
             }
             let right = match wanted {
                 Some(ty) => self.check(right, ty),

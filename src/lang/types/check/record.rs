@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use super::super::error::TypeError;
+use super::super::facts::Meaning;
 use super::super::hir::{Coercion, Expr, ExprKind, Literal, LiteralKind, MapItem, Part, RecordItem};
 use super::super::relate::{coercion, join};
 
 use super::super::ty::{FieldType, RecordType, Type};
-use super::{Checker, Node, Symbol, near};
+use super::fix::sample;
+use super::{Checker, Named, Node, Symbol, near};
 use crate::base::Span;
 use crate::lang::syntax::ast;
 
@@ -57,7 +59,15 @@ impl<'a> Checker<'a> {
         let has_defaults = absent.len() > missing.len();
         complete &= !spread_failed;
         if !missing.is_empty() && !spread_failed {
-            self.error(TypeError::MissingField { names: missing, at: span });
+            let wanted = absent.iter().filter(|field| !field.has_default);
+            let added = wanted.map(|field| format!("{}: {}", field.name, sample(&field.ty))).collect();
+            let last = entries.last().map(|entry| match entry {
+                ast::Entry::Field(_, value) | ast::Entry::Keyed(_, value) | ast::Entry::Spread(value) => {
+                    value.span.end
+                }
+            });
+            let add = self.add_entries(span, last, added);
+            self.error(TypeError::MissingField { names: missing, add, at: span });
             complete = false;
         }
         if let (true, Some(decl)) = (has_defaults, record.decl) {
@@ -67,6 +77,14 @@ impl<'a> Checker<'a> {
             Expr { kind: ExprKind::Record(items), ty: want.clone(), span }
         } else {
             self.broken(span)
+        }
+    }
+
+    /// Notes which field of a declared record a name is.
+    fn means_field(&mut self, name: &ast::Ident, record: &RecordType) {
+        let index = record.fields.iter().position(|field| field.name == name.text);
+        if let (Some(decl), Some(index)) = (record.decl, index) {
+            self.means(name.span, || Meaning::Field(decl, index));
         }
     }
 
@@ -88,6 +106,7 @@ impl<'a> Checker<'a> {
             self.check(value, &meant.unwrap_or(Type::Error));
             return false;
         };
+        self.means_field(name, record);
         if let Some(&(_, first)) =
             given.iter().find(|(known, first)| *known == name.text && name.span != *first)
         {
@@ -315,6 +334,7 @@ impl<'a> Checker<'a> {
         let base = self.infer(base);
         if let Type::Record(record) = &base.ty {
             if let Some(field) = record.field(&name.text) {
+                self.means_field(name, record);
                 let ty = field.ty.clone();
                 return Expr { kind: ExprKind::Field(Box::new(base), name.text.clone()), ty, span };
             }
@@ -329,15 +349,18 @@ impl<'a> Checker<'a> {
     }
 
     /// The module that `expr` names; `Some(None)`: it is one that could not be loaded.
-    pub(super) fn import_named(&self, expr: &ast::Expr) -> Option<Option<super::ModuleId>> {
+    pub(super) fn import_named(&mut self, expr: &ast::Expr) -> Option<Option<super::ModuleId>> {
         let ast::ExprKind::Name(name) = &expr.kind else { return None };
         if self.local(name).is_some() {
             return None;
         }
-        match self.scope().values.get(name)?.what {
-            Symbol::Import(module) => Some(module),
-            _ => None,
+        let Named { what: Symbol::Import(module), span, .. } = *self.scope().values.get(name)? else {
+            return None;
+        };
+        if let Some(module) = module {
+            self.means(expr.span, || Meaning::Import(module, span));
         }
+        Some(module)
     }
 
     /// The item `name` of `module`, if it is there and visible.
@@ -351,9 +374,14 @@ impl<'a> Checker<'a> {
         let values = &self.scopes[module.index()].values;
         let (module, text, at) = (module_name.to_string(), name.text.to_string(), name.span);
         match values.get(&name.text) {
-            Some(named) if named.public || matches!(named.what, Symbol::Broken) => Some(named.what),
+            Some(named) if named.public || matches!(named.what, Symbol::Broken) => {
+                let symbol = named.what;
+                self.means_symbol(at, symbol);
+                Some(symbol)
+            }
             Some(named) => {
                 let declared = named.span;
+                self.means(at, || Meaning::Declared(declared));
                 self.error(TypeError::Private { module, name: text, at, declared });
                 None
             }

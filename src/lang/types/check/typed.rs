@@ -1,6 +1,7 @@
 //! Control: blocks, matches, loops, `on`, and lists.
 
 use super::super::error::TypeError;
+use super::super::facts::Meaning;
 use super::super::hir::{self, Expr, ExprKind, ListItem, LocalId, Pattern};
 use super::super::relate::join;
 use super::super::ty::Type;
@@ -206,7 +207,7 @@ impl<'a> Checker<'a> {
         let mut covered = Covered::default();
         let patterns: Vec<Option<ArmPattern>> =
             arms.iter().map(|arm| self.pattern(arm, &found, &mut covered)).collect();
-        self.report_missing(&found, &covered, scrutinee.span);
+        self.report_missing(&found, &covered, arms, span, scrutinee.span);
         let mut typed: Vec<hir::Arm> = Vec::with_capacity(arms.len());
         let mut common: Option<Type> = wanted.cloned();
         // Without a wanted type the arms find one together; literals that can be several things come last.
@@ -250,6 +251,7 @@ impl<'a> Checker<'a> {
 
     fn pattern(&mut self, arm: &'a ast::Arm, found: &Type, covered: &mut Covered) -> Option<ArmPattern<'a>> {
         let at = arm.span;
+        self.wanted(at, found);
         let is_full = covered.is_full(found);
         let pattern = match (&arm.pattern, found) {
             (ast::Pattern::Wildcard, _) => {
@@ -265,6 +267,7 @@ impl<'a> Checker<'a> {
                 if covered.variants.contains(&index) && !is_full {
                     self.error(TypeError::Unreachable { at });
                 }
+                self.means(name.span, || Meaning::Variant(decl.id, index));
                 covered.variants.push(index);
                 ArmPattern::Plain(Pattern::Variant(index as u32))
             }
@@ -299,7 +302,7 @@ impl<'a> Checker<'a> {
         Some(pattern)
     }
 
-    fn report_missing(&mut self, found: &Type, covered: &Covered, at: Span) {
+    fn report_missing(&mut self, found: &Type, covered: &Covered, arms: &[ast::Arm], whole: Span, at: Span) {
         let missing: Vec<String> = match found {
             _ if covered.all => return,
             Type::Enum(decl) => {
@@ -314,7 +317,17 @@ impl<'a> Checker<'a> {
             _ => return,
         };
         if !missing.is_empty() {
-            self.error(TypeError::NotExhaustive { missing, found: found.clone(), at });
+            // What the last arm gives is of the right type, and on one line short enough to be said again.
+            let last = arms.last().map(|arm| arm.body.span);
+            let body = last.map(|span| self.sources.file(span.file).slice(span));
+            let body = body.filter(|text| !text.contains('\n')).unwrap_or("none").to_owned();
+            let added = missing.iter().map(|pattern| format!("{pattern} => {body}")).collect();
+            let braces = match last {
+                Some(_) => whole,
+                None => Span { start: at.end, ..whole },
+            };
+            let add = self.add_entries(braces, last.map(|span| span.end), added);
+            self.error(TypeError::NotExhaustive { missing, found: found.clone(), add, at });
         }
     }
 

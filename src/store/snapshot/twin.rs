@@ -1,0 +1,106 @@
+//! Layers that are equal but for times: what a step gives that was run again to the same end.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use super::super::export::same_content;
+use super::super::tree::{self, Kind};
+use super::rows;
+use crate::store::{Result, Snapshot, Store};
+
+impl Store {
+    /// The oldest tree that equals `tree` in all but times: its top layer was made on the same layers and holds the
+    /// same names, kinds, modes, owners, links, attributes and bytes. It is whole as far as [`Store::check`] sees.
+    ///
+    /// Reads what both hold, but only where names, kinds, sizes and attributes are the same.
+    pub fn twin(&self, tree: &Snapshot) -> Result<Option<Snapshot>> {
+        let Some((&top, below)) = tree.layers.split_last() else { return Ok(None) };
+        let alike = rows::alike(&self.inner.database, top)?;
+        // In a merge the layers below are not those that the top one was made on.
+        if alike.is_empty() || self.layer(top)?.is_none_or(|it| it.parents.layers != below) {
+            return Ok(None);
+        }
+        let dir = |layer| File::open(self.layer_fs(layer)).map(OwnedFd::from);
+        let Ok(this) = dir(top) else { return Ok(None) };
+        let parents: Snapshot = below.iter().copied().collect();
+        for layer in alike {
+            let twin = parents.with(layer);
+            // What cannot be read is no twin.
+            if self.check(&twin)
+                && let Ok(that) = dir(layer)
+                && Comparison::default().layers(this.as_fd(), that.as_fd()).unwrap_or(false)
+            {
+                return Ok(Some(twin));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Two layers being compared.
+#[derive(Default)]
+struct Comparison {
+    /// Inodes with several names: those of one layer to those of the other.
+    links: HashMap<u64, u64>,
+}
+
+impl Comparison {
+    fn layers(mut self, this: BorrowedFd<'_>, that: BorrowedFd<'_>) -> io::Result<bool> {
+        Ok(self.entries(this, that, b".")? && self.below(this, that)?)
+    }
+
+    fn below(&mut self, this: BorrowedFd<'_>, that: BorrowedFd<'_>) -> io::Result<bool> {
+        let (mut names, mut others) = (tree::names(this)?, tree::names(that)?);
+        names.sort_unstable();
+        others.sort_unstable();
+        if names != others {
+            return Ok(false);
+        }
+        for name in names {
+            if !self.entries(this, that, &name)? {
+                return Ok(false);
+            }
+            if tree::stat(this, &name)?.is_some_and(|it| it.is_dir())
+                && !self.below(tree::open_dir(this, &name)?.as_fd(), tree::open_dir(that, &name)?.as_fd())?
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Compares what both call `name`; of directories only their own attributes.
+    fn entries(&mut self, this: BorrowedFd<'_>, that: BorrowedFd<'_>, name: &[u8]) -> io::Result<bool> {
+        let (Some(one), Some(other)) = (tree::stat(this, name)?, tree::stat(that, name)?) else {
+            return Ok(false);
+        };
+        // A directory's size and number of links say how it was filled.
+        let of_leaf = |it: &tree::Meta| if it.is_dir() { (0, 0) } else { (it.size, it.nlink) };
+        let attributes = |it: &tree::Meta| (it.kind, it.mode, it.uid, it.gid, it.rdev, of_leaf(it));
+        if attributes(&one) != attributes(&other) || sorted_xattrs(this, name)? != sorted_xattrs(that, name)?
+        {
+            return Ok(false);
+        }
+        if !one.is_dir() && one.nlink > 1 && *self.links.entry(one.ino).or_insert(other.ino) != other.ino {
+            return Ok(false);
+        }
+        match one.kind {
+            Kind::File if one.size > 0 => {
+                same_content(tree::open_file(this, name)?.into(), tree::open_file(that, name)?.into())
+            }
+            Kind::Symlink => {
+                let target = |dir| rustix::fs::readlinkat(dir, name, Vec::new());
+                Ok(target(this)? == target(that)?)
+            }
+            Kind::File | Kind::Dir | Kind::Char | Kind::Block | Kind::Fifo | Kind::Socket => Ok(true),
+        }
+    }
+}
+
+fn sorted_xattrs(dir: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let mut xattrs = tree::xattrs(dir, name)?;
+    xattrs.sort_unstable();
+    Ok(xattrs)
+}

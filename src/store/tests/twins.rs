@@ -1,0 +1,91 @@
+//! Which layers count as equal.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+
+use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+
+use super::{store, tree};
+use crate::store::Snapshot;
+
+/// Makes a tree twice on the same base, by `one` and by `other`, and says whether the second is told to equal the first.
+fn check(is_twin: bool, one: impl FnOnce(&Path), other: impl FnOnce(&Path)) {
+    let (_dir, store) = store();
+    let base = tree(&store, &Snapshot::scratch(), |root| fs::write(root.join("base"), "b").unwrap());
+    let (one, other) = (tree(&store, &base, one), tree(&store, &base, other));
+    let found = store.twin(&other).unwrap();
+    assert_eq!(found, is_twin.then_some(one));
+}
+
+fn write(name: &str, text: &str) -> impl FnOnce(&Path) {
+    move |root| fs::write(root.join(name), text).unwrap()
+}
+
+#[test]
+fn times_do_not_count_as_root() {
+    let file = |root: &Path, seconds| {
+        fs::create_dir(root.join("d")).unwrap();
+        fs::write(root.join("d/f"), "1").unwrap();
+        symlink("f", root.join("d/l")).unwrap();
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        fs::File::open(root.join("d/f")).unwrap().set_modified(time).unwrap();
+    };
+    check(true, |root| file(root, 1), |root| file(root, 2));
+    check(true, |_| {}, |_| {});
+}
+
+#[test]
+fn content_names_modes_links_and_devices_count_as_root() {
+    check(false, write("f", "1"), write("f", "2"));
+    check(false, write("f", "1"), write("g", "1"));
+    let with_mode = |mode| {
+        move |root: &Path| {
+            fs::write(root.join("f"), "1").unwrap();
+            fs::set_permissions(root.join("f"), fs::Permissions::from_mode(mode)).unwrap();
+        }
+    };
+    check(false, with_mode(0o644), with_mode(0o755));
+    check(true, with_mode(0o4755), with_mode(0o4755));
+    let link = |to: &'static str| move |root: &Path| symlink(to, root.join("l")).unwrap();
+    check(false, link("a"), link("b"));
+    let node = |minor| {
+        move |root: &Path| {
+            mknodat(CWD, root.join("n"), FileType::CharacterDevice, Mode::RUSR, makedev(1, minor)).unwrap();
+        }
+    };
+    check(false, node(3), node(5));
+    let pairs = |pairs: [(&'static str, &'static str); 2]| {
+        move |root: &Path| {
+            for (one, other) in pairs {
+                fs::write(root.join(one), "same").unwrap();
+                fs::hard_link(root.join(one), root.join(other)).unwrap();
+            }
+        }
+    };
+    check(true, pairs([("a", "b"), ("c", "d")]), pairs([("a", "b"), ("c", "d")]));
+    check(false, pairs([("a", "b"), ("c", "d")]), pairs([("a", "c"), ("b", "d")]));
+    let without_base = |root: &Path| fs::remove_file(root.join("base")).unwrap();
+    check(true, without_base, without_base);
+    check(false, without_base, |_| {});
+    let in_mode =
+        |mode| move |root: &Path| fs::set_permissions(root, fs::Permissions::from_mode(mode)).unwrap();
+    check(false, in_mode(0o700), in_mode(0o711));
+}
+
+#[test]
+fn other_bases_merges_and_damage_have_no_twins_as_root() {
+    let (_dir, store) = store();
+    let one = tree(&store, &Snapshot::scratch(), write("f", "1"));
+    let other = tree(&store, &Snapshot::scratch(), write("f", "1"));
+    assert_eq!(store.twin(&other).unwrap(), Some(one.clone()));
+    let (on_one, on_other) = (tree(&store, &one, write("g", "2")), tree(&store, &other, write("g", "2")));
+    assert_eq!(store.twin(&on_other).unwrap(), None);
+    assert_eq!(store.twin(&Snapshot::merge([&on_other, &one])).unwrap(), None);
+    assert_eq!(store.twin(&Snapshot::scratch()).unwrap(), None);
+    // On one base there is one, until it is found to be damaged.
+    let again = tree(&store, &one, write("g", "2"));
+    assert_eq!(store.twin(&again).unwrap(), Some(on_one.clone()));
+    fs::write(store.layer_fs(on_one.layers[1]).join("extra"), "").unwrap();
+    assert_eq!(store.twin(&again).unwrap(), None);
+}
