@@ -39,7 +39,9 @@ pub(super) fn run() -> Result<(), Failure> {
         }
     });
     if let Err(error) = spawned {
-        return Err(Report::error("bkl::output", format!("cannot start a thread: {}", io_reason(&error))).into());
+        return Err(
+            Report::error("bkl::output", format!("cannot start a thread: {}", io_reason(&error))).into()
+        );
     }
     match on_deep_stack(move || serve(&receiver)) {
         0 => Ok(()),
@@ -114,9 +116,10 @@ fn serve(incoming: &Receiver<Incoming>) -> u8 {
 /// Whether a request is taken back by a message that came behind it.
 fn is_cancelled(queue: &VecDeque<Incoming>, id: &RequestId) -> bool {
     queue.iter().any(|incoming| match incoming {
-        Incoming::Message(Message::Notification(it)) if it.method == "$/cancelRequest" => {
-            it.params.get("id").is_some_and(|it| serde_json::from_value(it.clone()).is_ok_and(|it: RequestId| it == *id))
-        }
+        Incoming::Message(Message::Notification(it)) if it.method == "$/cancelRequest" => it
+            .params
+            .get("id")
+            .is_some_and(|it| serde_json::from_value(it.clone()).is_ok_and(|it: RequestId| it == *id)),
         _ => false,
     })
 }

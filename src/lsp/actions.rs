@@ -38,7 +38,12 @@ pub(super) fn actions(project: &mut Project, path: &Path, range: Range) -> Vec<C
 }
 
 /// The edits of a fix, all of them in the file at `path`.
-fn edits(program: &super::analysis::Program, path: &Path, project: &Project, fix: &Fix) -> Option<Vec<TextEdit>> {
+fn edits(
+    program: &super::analysis::Program,
+    path: &Path,
+    project: &Project,
+    fix: &Fix,
+) -> Option<Vec<TextEdit>> {
     let text = project.text(path)?;
     let file = program.module_at(path)?.ast.file;
     fix.edits

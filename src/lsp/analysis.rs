@@ -10,8 +10,8 @@ use super::walk::{self, Node};
 use crate::base::{FileId, Report, SourceMap, Span};
 use crate::lang::hir::{self, Builtin, Origin};
 use crate::lang::resolve::{Loaded, LoadedModule};
-use crate::lang::syntax::ast::{self, ItemKind};
 use crate::lang::syntax;
+use crate::lang::syntax::ast::{self, ItemKind};
 use crate::lang::types::facts::{CallFact, Callee, Meaning};
 use crate::lang::types::{Type, prelude};
 use crate::lang::{self, Entry, ModuleSource, ModuleText};
@@ -188,7 +188,8 @@ impl Program {
 
     /// Names that hold or touch `offset`, those that hold it first.
     pub(super) fn names_at(&self, file: FileId, offset: u32) -> Vec<&Name> {
-        let touches = |name: &&Name| name.span.file == file && (name.span.start..=name.span.end).contains(&offset);
+        let touches =
+            |name: &&Name| name.span.file == file && (name.span.start..=name.span.end).contains(&offset);
         let mut found: Vec<&Name> = self.names.iter().filter(touches).collect();
         found.sort_by_key(|name| offset == name.span.end);
         found

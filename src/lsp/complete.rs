@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use lsp_types::{
-    CompletionItem, CompletionItemKind, CompletionTextEdit, Documentation, InsertTextFormat, MarkupContent, MarkupKind,
-    TextEdit,
+    CompletionItem, CompletionItemKind, CompletionTextEdit, Documentation, InsertTextFormat, MarkupContent,
+    MarkupKind, TextEdit,
 };
 
 use super::analysis::{Def, Program};
@@ -88,7 +88,12 @@ impl Candidate {
 }
 
 /// What can be written at `offset` of a document.
-pub(super) fn complete(project: &mut Project, path: &Path, offset: u32, snippets: Snippets) -> Vec<CompletionItem> {
+pub(super) fn complete(
+    project: &mut Project,
+    path: &Path,
+    offset: u32,
+    snippets: Snippets,
+) -> Vec<CompletionItem> {
     let Some(text) = project.text(path) else { return Vec::new() };
     match lexical(&text.text, offset) {
         Lexical::Nothing => return Vec::new(),
@@ -142,9 +147,11 @@ fn items(
             Some(true) | None => {}
         }
         new_text.push_str(candidate.suffix);
-        let code = candidate.description.as_ref().map(|it| it.code.lines().next().unwrap_or_default().to_owned());
+        let code =
+            candidate.description.as_ref().map(|it| it.code.lines().next().unwrap_or_default().to_owned());
         let value = candidate.description.map(|it| it.markdown());
-        let markdown = |value| Documentation::MarkupContent(MarkupContent { kind: MarkupKind::Markdown, value });
+        let markdown =
+            |value| Documentation::MarkupContent(MarkupContent { kind: MarkupKind::Markdown, value });
         items.push((
             candidate.rank,
             CompletionItem {
@@ -187,7 +194,8 @@ fn lexical(text: &str, offset: u32) -> Lexical {
             Kind::Text => {
                 let opens = written.starts_with(['"', 'r']);
                 let closed = 2 <= written.len() && written.ends_with('"') || !opens && written.ends_with('"');
-                let in_text = (inside || !opens && lexeme.start == offset) && !(closed && lexeme.end == offset);
+                let in_text =
+                    (inside || !opens && lexeme.start == offset) && !(closed && lexeme.end == offset);
                 if !in_text {
                     continue;
                 }
@@ -249,7 +257,9 @@ fn import_paths(project: &mut Project, path: &Path) -> Vec<Candidate> {
 
 /// What can stand where the mark is; `None`: the tree does not have it.
 fn at_mark(program: &Program, module: &LoadedModule, start: u32, call: Call) -> Option<Vec<Candidate>> {
-    let is_mark = |name: &Ident| name.span.file == module.ast.file && name.span.start == start && name.text.contains(MARK);
+    let is_mark = |name: &Ident| {
+        name.span.file == module.ast.file && name.span.start == start && name.text.contains(MARK)
+    };
     let mut found: Option<Vec<Candidate>> = None;
     let mut parents: Vec<&Expr> = Vec::new();
     walk::module(&module.ast, &mut |node| {
@@ -310,7 +320,13 @@ fn at_expr(
 }
 
 /// A name: a value, an argument's name, a field's name.
-fn at_name(program: &Program, module: &LoadedModule, expr: &Expr, parents: &[&Expr], call: Call) -> Vec<Candidate> {
+fn at_name(
+    program: &Program,
+    module: &LoadedModule,
+    expr: &Expr,
+    parents: &[&Expr],
+    call: Call,
+) -> Vec<Candidate> {
     let wanted = program.wanted_at(expr.span);
     let mut candidates = Vec::new();
     let around = parents.iter().rev().find(|it| !std::ptr::eq(**it, expr));
@@ -383,8 +399,11 @@ fn values(program: &Program, module: &LoadedModule, offset: u32, wanted: Option<
 /// Type of a parameter: only other locals are expressions' results.
 fn param_type(program: &Program, local: &Ident) -> Option<Type> {
     let Declaration::Param(item, field) = program.declaration(local.span)? else { return None };
-    let function =
-        program.typed.functions.iter().find(|it| item.kind.name().is_some_and(|name| name.span == it.item.span))?;
+    let function = program
+        .typed
+        .functions
+        .iter()
+        .find(|it| item.kind.name().is_some_and(|name| name.span == it.item.span))?;
     function.params.iter().find(|param| param.name == field.name.text).map(|param| param.ty.clone())
 }
 
@@ -512,7 +531,8 @@ fn fields(program: &Program, record: &Expr, entries: &[Entry]) -> Vec<Candidate>
     absent
         .map(|field| Candidate {
             suffix: ": ",
-            ..Candidate::new(&*field.name, CompletionItemKind::FIELD, Rank::Wanted).detail(field.ty.to_string())
+            ..Candidate::new(&*field.name, CompletionItemKind::FIELD, Rank::Wanted)
+                .detail(field.ty.to_string())
         })
         .collect()
 }
@@ -568,7 +588,9 @@ fn at_type(
             let records = prelude().records.iter().filter_map(|record| record.name.clone());
             let enums = prelude().enums.iter().map(|decl| decl.name.clone());
             candidates.extend(
-                records.chain(enums).map(|name| Candidate::new(&*name, CompletionItemKind::STRUCT, Rank::Prelude)),
+                records
+                    .chain(enums)
+                    .map(|name| Candidate::new(&*name, CompletionItemKind::STRUCT, Rank::Prelude)),
             );
             let imports = module.ast.items.iter().filter(|it| matches!(it.kind, ItemKind::Import { .. }));
             candidates.extend(imports.filter_map(|item| item_candidate(program, item, None)));

@@ -33,7 +33,8 @@ impl<'a> Declaration<'a> {
             if item.kind.name().is_some_and(|name| name.span == span) {
                 return Some(Declaration::Item(item));
             }
-            let holds = item.span.file == span.file && item.span.start <= span.start && span.end <= item.span.end;
+            let holds =
+                item.span.file == span.file && item.span.start <= span.start && span.end <= item.span.end;
             if !holds {
                 continue;
             }
@@ -52,7 +53,9 @@ impl<'a> Declaration<'a> {
             }
             let mut found = None;
             walk::visit(Node::Item(item), &mut |node| match node {
-                Node::Field(field) if field.name.span == span => found = Some(Declaration::Field(item, field)),
+                Node::Field(field) if field.name.span == span => {
+                    found = Some(Declaration::Field(item, field))
+                }
                 Node::Let(decl) if decl.name.span == span => found = Some(Declaration::Local(item)),
                 Node::Variable(name) if name.span == span => found = Some(Declaration::Local(item)),
                 _ => {}
@@ -234,7 +237,9 @@ fn declared(program: &Program, span: Span) -> Option<Description> {
         }
         Declaration::Item(item) => {
             let doc = match &item.kind {
-                ItemKind::Import { .. } => imported_module(program, span).and_then(|module| module.doc.clone()),
+                ItemKind::Import { .. } => {
+                    imported_module(program, span).and_then(|module| module.doc.clone())
+                }
                 _ => item.doc.clone(),
             };
             Some(Description { code: item_code(program, file, item, name)?, doc: owned(doc.as_deref()) })
@@ -250,7 +255,8 @@ fn owned(text: Option<&str>) -> Option<String> {
 pub(super) fn imported_module(program: &Program, span: Span) -> Option<&ast::Module> {
     let module = program.module_of(span.file)?;
     let imports = module.ast.items.iter().filter(|item| matches!(item.kind, ItemKind::Import { .. }));
-    let at = imports.zip(&module.imports).find(|(item, _)| item.kind.name().is_some_and(|it| it.span == span));
+    let at =
+        imports.zip(&module.imports).find(|(item, _)| item.kind.name().is_some_and(|it| it.span == span));
     let id = (*at?.1)?;
     Some(&program.loaded.modules[id.index()].ast)
 }
@@ -259,7 +265,8 @@ pub(super) fn imported_module(program: &Program, span: Span) -> Option<&ast::Mod
 fn item_code(program: &Program, file: &SourceFile, item: &Item, name: &str) -> Option<String> {
     let written = |start: u32, end: u32| file.slice(Span { file: file.id, start, end }).trim().to_owned();
     let start = item.kind.name()?.span.start;
-    let found = |ty: Option<&Type>| ty.filter(|ty| !ty.has_error()).map(|ty| format!(": {ty}")).unwrap_or_default();
+    let found =
+        |ty: Option<&Type>| ty.filter(|ty| !ty.has_error()).map(|ty| format!(": {ty}")).unwrap_or_default();
     let is_this = |it: &crate::lang::hir::Item| item.kind.name().is_some_and(|name| name.span == it.span);
     Some(match &item.kind {
         ItemKind::Import { from, .. } => format!("import {name} from \"{}\"", from.text),

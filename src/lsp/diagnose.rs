@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use lsp_types::{
-    Diagnostic, DiagnosticRelatedInformation, DiagnosticSeverity, Location, NumberOrString, PublishDiagnosticsParams,
+    Diagnostic, DiagnosticRelatedInformation, DiagnosticSeverity, Location, NumberOrString,
+    PublishDiagnosticsParams,
 };
 
 use super::analysis::Program;
@@ -63,7 +64,11 @@ pub(super) fn diagnose(project: &mut Project, published: &mut Published) -> Vec<
 }
 
 /// A report as the protocol has it, and the file it is about; nothing for reports without a place outside the library.
-pub(super) fn diagnostic(project: &Project, program: &Program, report: &Report) -> Option<(PathBuf, Diagnostic)> {
+pub(super) fn diagnostic(
+    project: &Project,
+    program: &Program,
+    report: &Report,
+) -> Option<(PathBuf, Diagnostic)> {
     let primary = report.labels.first()?;
     let path = program.path_of(primary.span.file)?;
     let location = |span: crate::base::Span| -> Option<Location> {
@@ -75,7 +80,10 @@ pub(super) fn diagnostic(project: &Project, program: &Program, report: &Report) 
     let related: Vec<DiagnosticRelatedInformation> = report.labels[1..]
         .iter()
         .filter_map(|label| {
-            Some(DiagnosticRelatedInformation { location: location(label.span)?, message: label.text.clone() })
+            Some(DiagnosticRelatedInformation {
+                location: location(label.span)?,
+                message: label.text.clone(),
+            })
         })
         .collect();
     let help = report.help.as_deref().map(|help| format!("\nhelp: {help}")).unwrap_or_default();
@@ -98,5 +106,8 @@ pub(super) fn diagnostic(project: &Project, program: &Program, report: &Report) 
 /// The reports about a file.
 pub(super) fn reports_of<'p>(program: &'p Program, path: &Path) -> impl Iterator<Item = &'p Report> {
     let file = program.module_at(path).map(|module| module.ast.file);
-    program.reports.iter().filter(move |report| report.primary().map(|span| span.file) == file && file.is_some())
+    program
+        .reports
+        .iter()
+        .filter(move |report| report.primary().map(|span| span.file) == file && file.is_some())
 }

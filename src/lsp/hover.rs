@@ -18,9 +18,10 @@ pub(super) fn hover(project: &mut Project, path: &Path, offset: u32) -> Option<H
     let program = project.program_of(path);
     let module = program.module_at(path)?;
     let file = module.ast.file;
-    let said = program.names_at(file, offset).into_iter().find_map(|name| {
-        Some((name.span, describe::describe(&program, &name.def)?.markdown()))
-    });
+    let said = program
+        .names_at(file, offset)
+        .into_iter()
+        .find_map(|name| Some((name.span, describe::describe(&program, &name.def)?.markdown())));
     let (span, value) = said.or_else(|| literal(project, &program, module, offset))?;
     let text = project.text(path)?;
     let contents = HoverContents::Markup(MarkupContent { kind: MarkupKind::Markdown, value });
@@ -28,9 +29,16 @@ pub(super) fn hover(project: &mut Project, path: &Path, offset: u32) -> Option<H
 }
 
 /// A literal in quotes: its type, and for an image reference what it is pinned to.
-fn literal(project: &Project, program: &Program, module: &LoadedModule, offset: u32) -> Option<(Span, String)> {
+fn literal(
+    project: &Project,
+    program: &Program,
+    module: &LoadedModule,
+    offset: u32,
+) -> Option<(Span, String)> {
     let from = module.ast.items.iter().find_map(|item| match &item.kind {
-        ItemKind::Import { from, name } if (from.span.start..=from.span.end).contains(&offset) => Some((from, name)),
+        ItemKind::Import { from, name } if (from.span.start..=from.span.end).contains(&offset) => {
+            Some((from, name))
+        }
         _ => None,
     });
     if let Some((from, name)) = from {
@@ -55,7 +63,8 @@ fn literal(project: &Project, program: &Program, module: &LoadedModule, offset: 
         && let [TextPart::Text(text, _)] = parts.as_slice()
         && let Ok(reference) = text.parse::<ImageRef>()
     {
-        let pinned = project.outside.pinned(&program.folder, &reference.clone().with_default_tag().to_string());
+        let pinned =
+            project.outside.pinned(&program.folder, &reference.clone().with_default_tag().to_string());
         said.push_str(&match pinned {
             Some(digest) => format!("\n`bkl.lock` pins it to `{digest}`.\n"),
             None => "\nNot pinned in `bkl.lock` yet: the first build does that.\n".to_owned(),

@@ -72,7 +72,8 @@ fn mended(item: &str, cursor: usize) -> Option<String> {
     let mut tries = 0;
     for n_special in 0..=2 {
         for special in choices(&opened, n_special) {
-            let closing: String = opened.iter().zip(&special).map(|(open, &kind)| closing(*open, kind)).collect();
+            let closing: String =
+                opened.iter().zip(&special).map(|(open, &kind)| closing(*open, kind)).collect();
             for filler in FILLERS {
                 tries += 1;
                 if MAX_TRIES < tries {

@@ -52,11 +52,19 @@ pub(super) fn definition(project: &mut Project, path: &Path, offset: u32) -> Opt
 }
 
 /// Every place that means the same as the name at `offset`, in order.
-pub(super) fn references(project: &mut Project, path: &Path, offset: u32, declaration: Declaration) -> Vec<Place> {
+pub(super) fn references(
+    project: &mut Project,
+    path: &Path,
+    offset: u32,
+    declaration: Declaration,
+) -> Vec<Place> {
     let Some((program, name)) = name_at(project, path, offset) else { return Vec::new() };
     let Some(target) = Target::of(&program, &name.def) else { return Vec::new() };
     let uses = uses(project, &target);
-    uses.into_iter().filter(|(_, declares)| declaration == Declaration::Included || !declares).map(|it| it.0).collect()
+    uses.into_iter()
+        .filter(|(_, declares)| declaration == Declaration::Included || !declares)
+        .map(|it| it.0)
+        .collect()
 }
 
 /// Whether the declaration is one of the references.

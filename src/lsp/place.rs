@@ -23,7 +23,9 @@ pub(super) fn uri_of(path: &Path) -> Option<Uri> {
     let mut text = "file://".to_owned();
     for byte in path.to_string_lossy().bytes() {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'/' | b'-' | b'.' | b'_' | b'~' => text.push(byte.into()),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'/' | b'-' | b'.' | b'_' | b'~' => {
+                text.push(byte.into())
+            }
             _ => text.push_str(&format!("%{byte:02X}")),
         }
     }

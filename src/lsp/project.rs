@@ -99,7 +99,12 @@ impl Project {
     }
 
     /// Applies edits in order; `false`: the document is not open.
-    pub(super) fn edit(&mut self, uri: &Uri, version: i32, changes: &[TextDocumentContentChangeEvent]) -> bool {
+    pub(super) fn edit(
+        &mut self,
+        uri: &Uri,
+        version: i32,
+        changes: &[TextDocumentContentChangeEvent],
+    ) -> bool {
         let path = place::path_of(uri);
         let encoding = self.encoding;
         let Some(document) = self.documents.get_mut(&path) else { return false };

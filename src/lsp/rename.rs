@@ -44,7 +44,9 @@ pub(super) fn rename(project: &mut Project, path: &Path, offset: u32, new: &str)
     let is_name = new.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && new.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if !is_name {
-        return Err(format!("`{new}` is not a name: names are letters, digits and `_`, and start with no digit"));
+        return Err(format!(
+            "`{new}` is not a name: names are letters, digits and `_`, and start with no digit"
+        ));
     }
     if KEYWORDS.contains(&new) {
         return Err(format!("`{new}` is a word of the language"));
@@ -100,7 +102,9 @@ fn shorthands(programs: &[Arc<Program>], target: &Target) -> BTreeMap<Place, Sho
                 let ExprKind::Record(entries) = &expr.kind else { return };
                 for entry in entries {
                     let Entry::Field(name, value) = entry else { continue };
-                    let Some(place) = program.place(name.span).filter(|_| name.span == value.span) else { continue };
+                    let Some(place) = program.place(name.span).filter(|_| name.span == value.span) else {
+                        continue;
+                    };
                     let here = program.names.iter().filter(|it| it.span == name.span);
                     for it in here.filter(|it| Target::of(program, &it.def).as_ref() == Some(target)) {
                         let Def::At(span) = it.def else { continue };
@@ -153,12 +157,14 @@ fn same_meaning(
     }
     let edited = Edited { project, texts };
     let mut found: BTreeSet<Place> = BTreeSet::new();
-    let declared: Vec<&Place> = uses.iter().filter(|(_, declares)| *declares).map(|(place, _)| place).collect();
+    let declared: Vec<&Place> =
+        uses.iter().filter(|(_, declares)| *declares).map(|(place, _)| place).collect();
     let Some(declared) = declared.first().map(|place| moved(place, edits)) else {
         return Err("it is declared in a file that cannot be changed".to_owned());
     };
     for program in before.iter().filter(|program| edits.keys().any(|path| program.depends_on(path))) {
-        let Some(entry) = program.loaded.modules.first().and_then(|module| program.module_path(module)) else {
+        let Some(entry) = program.loaded.modules.first().and_then(|module| program.module_path(module))
+        else {
             continue;
         };
         let after = Program::analyse(&entry, &edited);

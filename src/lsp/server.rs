@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use lsp_server::{ErrorCode, Message, Notification, Request, RequestId, Response, ResponseError};
 use lsp_types::{
-    CodeActionKind, CodeActionOptions, CodeActionParams, CodeActionProviderCapability, CodeLensOptions, CodeLensParams,
-    CompletionOptions, CompletionParams, DidChangeTextDocumentParams, DidChangeWorkspaceFoldersParams,
-    DidCloseTextDocumentParams, DidOpenTextDocumentParams, DocumentFormattingParams, DocumentSymbolParams,
-    DocumentSymbolResponse, FoldingRangeParams, FoldingRangeProviderCapability, GotoDefinitionParams,
-    GotoDefinitionResponse, HoverParams, HoverProviderCapability, InitializeParams, InlayHintParams, Location, OneOf,
-    PrepareRenameResponse, ReferenceParams, RenameOptions, RenameParams, SaveOptions, SemanticTokens,
-    SemanticTokensFullOptions, SemanticTokensOptions, SemanticTokensParams, ServerCapabilities, SignatureHelpOptions,
+    CodeActionKind, CodeActionOptions, CodeActionParams, CodeActionProviderCapability, CodeLensOptions,
+    CodeLensParams, CompletionOptions, CompletionParams, DidChangeTextDocumentParams,
+    DidChangeWorkspaceFoldersParams, DidCloseTextDocumentParams, DidOpenTextDocumentParams,
+    DocumentFormattingParams, DocumentSymbolParams, DocumentSymbolResponse, FoldingRangeParams,
+    FoldingRangeProviderCapability, GotoDefinitionParams, GotoDefinitionResponse, HoverParams,
+    HoverProviderCapability, InitializeParams, InlayHintParams, Location, OneOf, PrepareRenameResponse,
+    ReferenceParams, RenameOptions, RenameParams, SaveOptions, SemanticTokens, SemanticTokensFullOptions,
+    SemanticTokensOptions, SemanticTokensParams, ServerCapabilities, SignatureHelpOptions,
     SignatureHelpParams, TextDocumentPositionParams, TextDocumentSyncCapability, TextDocumentSyncKind,
     TextDocumentSyncOptions, TextDocumentSyncSaveOptions, TextEdit, Uri, WorkspaceEdit,
     WorkspaceFoldersServerCapabilities, WorkspaceServerCapabilities,
@@ -107,7 +108,8 @@ impl Server {
     /// Diagnostics of everything that changed.
     pub fn news(&mut self) -> Vec<Message> {
         self.dirty = false;
-        let found = catch_unwind(AssertUnwindSafe(|| diagnose::diagnose(&mut self.project, &mut self.published)));
+        let found =
+            catch_unwind(AssertUnwindSafe(|| diagnose::diagnose(&mut self.project, &mut self.published)));
         let messages = found.unwrap_or_else(|_| {
             self.project.refresh();
             Vec::new()
@@ -160,7 +162,9 @@ impl Server {
                     let removed: Vec<PathBuf> =
                         it.event.removed.iter().map(|folder| place::path_of(&folder.uri)).collect();
                     self.project.folders.retain(|folder| !removed.contains(folder));
-                    self.project.folders.extend(it.event.added.iter().map(|folder| place::path_of(&folder.uri)));
+                    self.project
+                        .folders
+                        .extend(it.event.added.iter().map(|folder| place::path_of(&folder.uri)));
                     self.project.refresh();
                 }
             }
@@ -185,7 +189,10 @@ impl Server {
                 return Ok(Value::Null);
             }
             (Phase::Running, "initialize") => {
-                return Err(error(ErrorCode::InvalidRequest as i32, "the server is initialized already".to_owned()));
+                return Err(error(
+                    ErrorCode::InvalidRequest as i32,
+                    "the server is initialized already".to_owned(),
+                ));
             }
             (Phase::ShutDown | Phase::Ended(_), _) => {
                 return Err(error(ErrorCode::InvalidRequest as i32, "the server was shut down".to_owned()));
@@ -227,7 +234,8 @@ impl Server {
                 let (path, offset) = self.place(&it.text_document_position_params);
                 let places = names::references(&mut self.project, &path, offset, Declaration::Included);
                 let here = places.iter().filter(|place| place.path == path);
-                let ranges = here.filter_map(|place| self.location(place)).map(|it| json!({ "range": it.range }));
+                let ranges =
+                    here.filter_map(|place| self.location(place)).map(|it| json!({ "range": it.range }));
                 answer(ranges.collect::<Vec<_>>())
             }
             "textDocument/prepareRename" => {
@@ -319,7 +327,9 @@ impl Server {
         let new = match format::format(sources.file(file)) {
             Ok(new) => new,
             Err(format::FormatError::Syntax(_)) => return Ok(Value::Null),
-            Err(bug @ format::FormatError::Changed { .. }) => return Err(error(REQUEST_FAILED, bug.to_string())),
+            Err(bug @ format::FormatError::Changed { .. }) => {
+                return Err(error(REQUEST_FAILED, bug.to_string()));
+            }
         };
         if *new == *text.text {
             return answer(Vec::<TextEdit>::new());
@@ -338,7 +348,8 @@ impl Server {
 
     fn place(&self, at: &TextDocumentPositionParams) -> (PathBuf, u32) {
         let path = place::path_of(&at.text_document.uri);
-        let offset = self.project.text(&path).map_or(0, |text| text.offset(at.position, self.project.encoding));
+        let offset =
+            self.project.text(&path).map_or(0, |text| text.offset(at.position, self.project.encoding));
         (path, offset)
     }
 

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use lsp_types::{
-    Documentation, MarkupContent, MarkupKind, ParameterInformation, ParameterLabel, SignatureHelp, SignatureInformation,
+    Documentation, MarkupContent, MarkupKind, ParameterInformation, ParameterLabel, SignatureHelp,
+    SignatureInformation,
 };
 
 use super::analysis::{Def, Program};
@@ -52,7 +53,8 @@ fn help(program: &Program, module: &LoadedModule, offset: u32) -> Option<Signatu
         holds(Span { start, ..arg.value.span })
     });
     let active = at.and_then(|at| fact.slots.get(at).copied().flatten());
-    let markdown = |value: String| Documentation::MarkupContent(MarkupContent { kind: MarkupKind::Markdown, value });
+    let markdown =
+        |value: String| Documentation::MarkupContent(MarkupContent { kind: MarkupKind::Markdown, value });
     let parameters = params.into_iter().map(|(label, doc)| ParameterInformation {
         label: ParameterLabel::Simple(label),
         documentation: doc.map(markdown),
@@ -81,7 +83,8 @@ fn written(program: &Program, fact: &CallFact) -> Option<Written> {
             let signature = prelude().signature(builtin);
             let receiver = fact.receiver.as_ref().map(|ty| format!("{ty}.")).unwrap_or_default();
             let params = 0..signature.params.as_ref()?.len();
-            let params: Vec<_> = params.filter_map(|index| describe::builtin_param(signature, index)).collect();
+            let params: Vec<_> =
+                params.filter_map(|index| describe::builtin_param(signature, index)).collect();
             let doc = signature.doc.as_deref().map(str::to_owned);
             (format!("{receiver}{}", signature.name), signature.result.to_string(), doc, params)
         }
@@ -95,7 +98,8 @@ fn written(program: &Program, fact: &CallFact) -> Option<Written> {
             (typed.item.name.to_string(), typed.result.to_string(), doc, params.collect())
         }
     };
-    let params: Vec<(String, Option<String>)> = params.into_iter().map(|param| (param.code, param.doc)).collect();
+    let params: Vec<(String, Option<String>)> =
+        params.into_iter().map(|param| (param.code, param.doc)).collect();
     let labels: Vec<&str> = params.iter().map(|(label, _)| &**label).collect();
     Some((format!("{name}({}) -> {result}", labels.join(", ")), doc, params))
 }

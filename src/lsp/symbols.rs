@@ -96,7 +96,9 @@ pub(super) fn folds(project: &Project, path: &Path) -> Vec<FoldingRange> {
             comment = match comment {
                 Some((first, last)) if last + 1 == at => Some((first, at)),
                 before => {
-                    before.into_iter().for_each(|(first, last)| add(first, last, Some(FoldingRangeKind::Comment)));
+                    before
+                        .into_iter()
+                        .for_each(|(first, last)| add(first, last, Some(FoldingRangeKind::Comment)));
                     Some((at, at))
                 }
             };

@@ -81,7 +81,8 @@ pub(super) fn tokens(project: &mut Project, path: &Path) -> Vec<SemanticToken> {
             Kind::Escape => tokens.push(token(SemanticTokenType::REGEXP, 0)),
             Kind::Insert => tokens.push(token(SemanticTokenType::OPERATOR, 0)),
             Kind::Text => {
-                let in_command = commands.iter().any(|&(start, end)| start <= lexeme.start && lexeme.end <= end);
+                let in_command =
+                    commands.iter().any(|&(start, end)| start <= lexeme.start && lexeme.end <= end);
                 if in_command {
                     shell(source, lexeme.start, lexeme.end, &mut tokens);
                 } else {
@@ -199,8 +200,8 @@ fn command_texts(program: &Program, path: &Path) -> Vec<(u32, u32)> {
 
 /// Words with a meaning of their own in a shell.
 const SHELL_WORDS: &[&str] = &[
-    "if", "then", "else", "elif", "fi", "for", "while", "until", "do", "done", "case", "esac", "in", "set", "exit", "cd",
-    "export", "return",
+    "if", "then", "else", "elif", "fi", "for", "while", "until", "do", "done", "case", "esac", "in", "set",
+    "exit", "cd", "export", "return",
 ];
 
 /// A piece of a shell command: its variables, operators, comments and first words; the rest is text.
@@ -221,7 +222,8 @@ fn shell(source: &str, start: u32, end: u32, tokens: &mut Vec<Token>) {
                 (1 + word_len(at + 1), Some(SemanticTokenType::MACRO))
             }
             b'&' | b'|' | b';' | b'<' | b'>' => {
-                let same = bytes[at..].iter().take_while(|byte| matches!(byte, b'&' | b'|' | b';' | b'<' | b'>'));
+                let same =
+                    bytes[at..].iter().take_while(|byte| matches!(byte, b'&' | b'|' | b';' | b'<' | b'>'));
                 (same.count(), Some(SemanticTokenType::OPERATOR))
             }
             b'#' if at == 0 || bytes[at - 1].is_ascii_whitespace() => {
@@ -230,8 +232,10 @@ fn shell(source: &str, start: u32, end: u32, tokens: &mut Vec<Token>) {
             }
             byte if is_word(&byte) => {
                 let len = word_len(at);
-                let alone = at == 0 || matches!(bytes[at - 1], b' ' | b'\t' | b'\n' | b'"' | b';' | b'(' | b'&' | b'|');
-                let ends = bytes.get(at + len).is_none_or(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'"' | b';'));
+                let alone = at == 0
+                    || matches!(bytes[at - 1], b' ' | b'\t' | b'\n' | b'"' | b';' | b'(' | b'&' | b'|');
+                let ends =
+                    bytes.get(at + len).is_none_or(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'"' | b';'));
                 let known = alone && ends && SHELL_WORDS.contains(&&piece[at..at + len]);
                 (len, known.then_some(SemanticTokenType::KEYWORD))
             }

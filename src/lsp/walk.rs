@@ -1,8 +1,8 @@
 //! Trees around a place: nodes that hold an offset, names that can be seen there.
 
 use crate::lang::syntax::ast::{
-    Arm, Element, Entry, Expr, ExprKind, Field, ForClause, Ident, Item, ItemKind, LetDecl, Loops, Module, Pattern,
-    TestStmt, TextPart, TypeExpr, TypeKind,
+    Arm, Element, Entry, Expr, ExprKind, Field, ForClause, Ident, Item, ItemKind, LetDecl, Loops, Module,
+    Pattern, TestStmt, TextPart, TypeExpr, TypeKind,
 };
 
 /// A part of a tree.
@@ -190,7 +190,8 @@ pub(super) fn exprs_around(module: &Module, offset: u32) -> Vec<&Expr> {
 
 /// The item that holds `offset`.
 pub(super) fn item_at(module: &Module, offset: u32) -> Option<&Item> {
-    let here = |item: &&Item| item.span.file == module.file && (item.span.start..=item.span.end).contains(&offset);
+    let here =
+        |item: &&Item| item.span.file == module.file && (item.span.start..=item.span.end).contains(&offset);
     module.items.iter().find(here)
 }
 
@@ -199,9 +200,9 @@ pub(super) fn locals_at(module: &Module, offset: u32) -> Vec<&Ident> {
     let mut seen: Vec<&Ident> = Vec::new();
     let Some(item) = item_at(module, offset) else { return seen };
     match &item.kind {
-        ItemKind::Fn { params, .. } => seen.extend(
-            params.iter().filter(|param| field_end(param) <= offset).map(|param| &param.name),
-        ),
+        ItemKind::Fn { params, .. } => {
+            seen.extend(params.iter().filter(|param| field_end(param) <= offset).map(|param| &param.name))
+        }
         ItemKind::Test { stmts, .. } => {
             for stmt in stmts {
                 if let TestStmt::Let(decl) = stmt
@@ -228,7 +229,9 @@ pub(super) fn locals_at(module: &Module, offset: u32) -> Vec<&Ident> {
                 }
             }
             ExprKind::Match(_, arms) => seen.extend(arms.iter().filter_map(|arm| match &arm.pattern {
-                Pattern::Some(name) if (arm.body.span.start..=arm.body.span.end).contains(&offset) => Some(name),
+                Pattern::Some(name) if (arm.body.span.start..=arm.body.span.end).contains(&offset) => {
+                    Some(name)
+                }
                 _ => None,
             })),
             _ => {}

@@ -78,7 +78,7 @@ fn buildkit0_without_containerd() {
 fn buildkit0(params: &[&str]) -> (Graph, Tree) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/buildkit0");
     let mut sources = SourceMap::default();
-    let program = compile(&folder, &mut sources)
+    let program = compile(&folder, "build.bkl", &mut sources)
         .unwrap_or_else(|reports| panic!("{}", show_reports(&reports, &sources)));
     let params: Vec<String> = params.iter().map(|&text| text.to_owned()).collect();
     let params = Params::read(&program, &mut sources, &params).expect("the params are right");
@@ -125,8 +125,8 @@ fn golden() -> PathBuf {
 
 fn run_case(case: &Path) {
     let args = fs::read_to_string(case.join("args")).unwrap_or_default();
-    let got = evaluate_case(case, &args);
-    assert_eq!(got, evaluate_case(case, &args), "two evaluations differ");
+    let got = evaluate_case(case, "build.bkl", &args);
+    assert_eq!(got, evaluate_case(case, "build.bkl", &args), "two evaluations differ");
     let expected = case.join("expected.txt");
     if std::env::var_os("BKL_UPDATE").is_some() {
         fs::write(&expected, &got).expect("the expectation is writable");
@@ -148,15 +148,16 @@ impl ModuleSource for Folder {
     }
 }
 
-fn compile(folder: &Path, sources: &mut SourceMap) -> Result<hir::Program, Vec<Report>> {
-    let entry = Entry { path: "build.bkl", origin: hir::Origin::Root };
+fn compile(folder: &Path, path: &str, sources: &mut SourceMap) -> Result<hir::Program, Vec<Report>> {
+    let entry = Entry { path, origin: hir::Origin::Root };
     let checked = load_and_check(sources, entry, &Folder(folder.to_owned()));
     checked.program.ok_or(checked.reports)
 }
 
-fn evaluate_case(case: &Path, args: &str) -> String {
+/// What the program `entry` of a folder evaluates to, or what is wrong with it; `args` as in the file of that name.
+pub(crate) fn evaluate_case(case: &Path, entry: &str, args: &str) -> String {
     let mut sources = SourceMap::default();
-    let program = match compile(case, &mut sources) {
+    let program = match compile(case, entry, &mut sources) {
         Ok(program) => program,
         Err(reports) => return show_reports(&reports, &sources),
     };

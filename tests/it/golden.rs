@@ -12,11 +12,17 @@ use libtest_mimic::Trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
-    for (area, check) in [("check", sound as fn(&Path)), ("diagnostics", diagnosed)] {
-        for case in cases(area) {
+    for case in cases("check") {
+        let name = case.file_stem().and_then(|it| it.to_str()).expect("case names are text");
+        let name = format!("golden::check::{name}");
+        trials.push(crate::trial(name, move || sound(&case)));
+    }
+    for code in codes() {
+        for case in cases(&format!("diagnostics/{code}")) {
             let name = case.file_stem().and_then(|it| it.to_str()).expect("case names are text");
-            let name = format!("golden::{area}::{name}");
-            trials.push(crate::trial(name, move || check(&case)));
+            let name = format!("golden::diagnostics::{code}::{name}");
+            let code = code.clone();
+            trials.push(crate::trial(name, move || diagnosed(&code, &case)));
         }
     }
     for case in cases("format") {
@@ -43,7 +49,21 @@ fn cases(area: &str) -> Vec<PathBuf> {
     cases
 }
 
-/// Modules from the folder of a case.
+/// The folders of `diagnostics`, one per code; `lib` holds modules that cases import.
+fn codes() -> Vec<String> {
+    let entries = fs::read_dir(golden().join("diagnostics")).unwrap().map(|entry| entry.unwrap());
+    let names = entries.map(|entry| (entry.file_type().unwrap(), entry.file_name().into_string().unwrap()));
+    let mut codes = Vec::new();
+    for (kind, name) in names {
+        assert!(kind.is_dir(), "{name}: a case of diagnostics lies in the folder of its code");
+        codes.push(name);
+    }
+    codes.retain(|name| name != "lib");
+    codes.sort();
+    codes
+}
+
+/// Modules below a folder.
 struct Folder(PathBuf);
 
 impl ModuleSource for Folder {
@@ -56,10 +76,11 @@ impl ModuleSource for Folder {
     }
 }
 
-/// What is said about a program. A case `x.remote.bkl` is checked as a module that others import from elsewhere.
-fn reports(case: &Path) -> (String, bool) {
-    let folder = Folder(case.parent().unwrap().to_owned());
-    let path = case.file_name().unwrap().to_str().unwrap();
+/// What is said about a program below `root`. A case `x.remote.bkl` is checked as a module that others import from
+/// elsewhere.
+fn reports(root: &Path, case: &Path) -> (String, bool) {
+    let folder = Folder(root.to_owned());
+    let path = case.strip_prefix(root).unwrap().to_str().unwrap();
     let origin = if path.ends_with(".remote.bkl") { Origin::Remote } else { Origin::Root };
     let mut sources = SourceMap::default();
     let checked = load_and_check(&mut sources, Entry { path, origin }, &folder);
@@ -72,20 +93,32 @@ fn reports(case: &Path) -> (String, bool) {
 
 /// A program of `check/` has nothing wrong with it.
 fn sound(case: &Path) {
-    let (rendered, _) = reports(case);
+    let (rendered, _) = reports(&golden().join("check"), case);
     assert!(rendered.is_empty(), "\n{rendered}");
 }
 
-/// A program of `diagnostics/` gets exactly what stands beside it.
-fn diagnosed(case: &Path) {
-    let (rendered, _) = reports(case);
+/// A program of `diagnostics/<code>/` gets exactly what stands beside it, the code among it. When its first line is
+/// `// $ bkl build …` with targets, `-p` and `--platform`, it is evaluated, too.
+fn diagnosed(code: &str, case: &Path) {
+    let root = golden().join("diagnostics");
+    let text = fs::read_to_string(case).unwrap_or_default();
+    let command = text.lines().next().and_then(|line| line.strip_prefix("// $ bkl build"));
+    let rendered = match command {
+        Some(args) => {
+            let entry = case.strip_prefix(&root).unwrap().to_str().unwrap();
+            let args = args.replace(" -p ", "\n-p ").replace(" --platform ", "\n--platform ");
+            crate::eval::evaluate_case(&root, entry, args.trim())
+        }
+        None => reports(&root, case).0,
+    };
     let expected = case.with_extension("out");
     if std::env::var_os("BKL_UPDATE").is_some() {
         fs::write(&expected, &rendered).unwrap();
     }
     let text =
         fs::read_to_string(&expected).unwrap_or_else(|error| panic!("{}: {error}", expected.display()));
-    assert!(!rendered.is_empty(), "nothing is wrong with {}", case.display());
+    let named = rendered.lines().any(|line| line.strip_prefix("bkl::") == Some(code));
+    assert!(named, "{} is not among what is said:\n{rendered}", code);
     assert!(rendered == text, "expected:\n{text}\nfound:\n{rendered}");
 }
 
@@ -104,13 +137,19 @@ fn formatted(case: &Path) {
     assert!(found == text, "expected:\n{text}\nfound:\n{found}");
 }
 
+/// No expectation without a case, and no code of the language without one.
 fn every_expectation_has_its_case() {
-    let folder = golden().join("diagnostics");
-    let stems = |extension: &str| -> BTreeSet<String> {
-        let paths = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
-        let wanted = paths.filter(|path| path.extension().is_some_and(|it| it == extension));
-        wanted.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect()
-    };
-    let lonely: Vec<String> = stems("out").difference(&stems("bkl")).cloned().collect();
-    assert!(lonely.is_empty(), "expectations without a case: {lonely:?}");
+    let root = golden().join("diagnostics");
+    for code in codes() {
+        let stems = |extension: &str| -> BTreeSet<String> {
+            let paths = fs::read_dir(root.join(&code)).unwrap().map(|entry| entry.unwrap().path());
+            let wanted = paths.filter(|path| path.extension().is_some_and(|it| it == extension));
+            wanted.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect()
+        };
+        let lonely: Vec<String> = stems("out").difference(&stems("bkl")).cloned().collect();
+        assert!(lonely.is_empty(), "expectations of {code} without a case: {lonely:?}");
+    }
+    let raised = crate::explain::codes_raised(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lang"));
+    let missing: Vec<String> = raised.difference(&codes().into_iter().collect()).cloned().collect();
+    assert!(missing.is_empty(), "codes of the language without a case: {missing:?}");
 }

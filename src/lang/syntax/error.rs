@@ -9,13 +9,61 @@ use crate::base::{Fix, Report, Span};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SyntaxError {
     /// A token that does not fit where it stands.
-    #[error("expected {expected}{}", match found { Some(found) => format!(", found `{found}`"), None => String::new() })]
+    #[error("expected {expected}, found `{found}`")]
     Unexpected {
         /// What could have stood here.
         expected: Expected,
-        /// What does; `None` at the end of the text or item.
-        found: Option<String>,
+        /// What does.
+        found: String,
         /// Its place.
+        at: Span,
+    },
+    /// An item that ends too early.
+    #[error("expected {expected} behind `{last}`")]
+    Ends {
+        /// What could have followed.
+        expected: Expected,
+        /// The last token.
+        last: String,
+        /// Its place.
+        at: Span,
+    },
+    /// A slip that many make, in words of its own.
+    #[error("{message}")]
+    Slip {
+        /// What is wrong.
+        message: String,
+        /// What to say at the place.
+        label: &'static str,
+        /// The way out.
+        help: Option<String>,
+        /// Its place.
+        at: Span,
+    },
+    /// `[1, 2)`
+    #[error("`{close}` cannot close `{open}`")]
+    Mismatched {
+        /// The opening bracket.
+        open: char,
+        /// Its place.
+        opened: Span,
+        /// The closing one.
+        close: char,
+        /// Its place.
+        at: Span,
+    },
+    /// A character that cannot be seen, or that changes how others are seen.
+    #[error("the character U+{:04X} cannot stand in a program", u32::from(*character))]
+    BadCharacter {
+        /// The character.
+        character: char,
+        /// Its place.
+        at: Span,
+    },
+    /// `#{…` without `}`
+    #[error("this `#{{` is never closed")]
+    UnclosedInsertion {
+        /// The `#{`.
         at: Span,
     },
     /// `"…` without an end.
@@ -23,6 +71,8 @@ pub enum SyntaxError {
     UnclosedText {
         /// The quote that is missing.
         quote: &'static str,
+        /// Whether it ends in `\"`.
+        escaped: bool,
         /// From the quote to the end of its line.
         at: Span,
     },
@@ -100,6 +150,14 @@ pub enum SyntaxError {
         /// Where it became too deep.
         at: Span,
     },
+    /// A text of another language.
+    #[error("this is not a bkl program")]
+    OtherLanguage {
+        /// Which it seems to be.
+        language: &'static str,
+        /// Its first token.
+        at: Span,
+    },
     /// A Dockerfile given as a program.
     #[error("this is a Dockerfile")]
     Dockerfile {
@@ -133,6 +191,11 @@ impl SyntaxError {
     pub fn span(&self) -> Span {
         match self {
             SyntaxError::Unexpected { at, .. }
+            | SyntaxError::Ends { at, .. }
+            | SyntaxError::Slip { at, .. }
+            | SyntaxError::Mismatched { at, .. }
+            | SyntaxError::BadCharacter { at, .. }
+            | SyntaxError::UnclosedInsertion { at }
             | SyntaxError::UnclosedText { at, .. }
             | SyntaxError::UnclosedBracket { at, .. }
             | SyntaxError::EqualsInCall { at }
@@ -145,6 +208,7 @@ impl SyntaxError {
             | SyntaxError::BadNumber { at, .. }
             | SyntaxError::PipeIntoValue { at }
             | SyntaxError::TooDeep { at }
+            | SyntaxError::OtherLanguage { at, .. }
             | SyntaxError::Dockerfile { at }
             | SyntaxError::KeywordAsName { at, .. }
             | SyntaxError::InterpolationHere { at }
@@ -161,7 +225,16 @@ impl SyntaxError {
             SyntaxError::Semicolon { .. } => Fix::replace("remove the semicolon", at, ""),
             SyntaxError::StrayDoc { .. } => Fix::replace("make it a comment: `//`", at, "//"),
             SyntaxError::PipeIntoValue { .. } => Fix::append("call it: `()`", at, "()"),
+            SyntaxError::Mismatched { open, .. } => {
+                let partner = partner(*open);
+                Fix::replace(format!("write `{partner}`"), at, partner.to_string())
+            }
             SyntaxError::Unexpected { .. }
+            | SyntaxError::Ends { .. }
+            | SyntaxError::Slip { .. }
+            | SyntaxError::BadCharacter { .. }
+            | SyntaxError::UnclosedInsertion { .. }
+            | SyntaxError::OtherLanguage { .. }
             | SyntaxError::UnclosedText { .. }
             | SyntaxError::UnclosedBracket { .. }
             | SyntaxError::SingleQuote { .. }
@@ -179,25 +252,35 @@ impl SyntaxError {
     /// As people get it.
     pub fn report(&self) -> Report {
         let (code, label, help) = match self {
-            SyntaxError::Unexpected { found: Some(_), .. } => ("bkl::syntax", "unexpected".to_owned(), None),
-            SyntaxError::Unexpected { found: None, .. } => {
-                ("bkl::syntax", "the text ends here".to_owned(), None)
+            SyntaxError::Unexpected { .. } => ("bkl::syntax", "unexpected".to_owned(), None),
+            SyntaxError::Ends { .. } => ("bkl::syntax", "nothing follows".to_owned(), None),
+            SyntaxError::Slip { label, help, .. } => ("bkl::syntax", (*label).to_owned(), help.clone()),
+            SyntaxError::Mismatched { open, .. } => {
+                ("bkl::unclosed", format!("`{}` is wanted here", partner(*open)), None)
             }
-            SyntaxError::UnclosedText { quote: "\"", .. } => (
+            SyntaxError::BadCharacter { character, .. } => (
+                "bkl::bad_character",
+                if character.is_control() { "a control character" } else { "it changes the order in which text is shown" }
+                    .to_owned(),
+                Some(format!("in a text write `\\u{{{:x}}}`", u32::from(*character))),
+            ),
+            SyntaxError::UnclosedInsertion { .. } => {
+                ("bkl::unclosed", "no `}` for this one".to_owned(), Some("`\\#{` is a plain `#{`".to_owned()))
+            }
+            SyntaxError::UnclosedText { quote: "\"", escaped, .. } => (
                 "bkl::unclosed",
                 "opened here, and the line ends".to_owned(),
-                Some("text over several lines stands in `\"\"\"`".to_owned()),
+                Some(if *escaped {
+                    "`\\\"` is a quote inside of the text; write `\\\\\"` for a backslash and its end".to_owned()
+                } else {
+                    "text over several lines stands in `\"\"\"`".to_owned()
+                }),
             ),
             SyntaxError::UnclosedText { quote, .. } => {
                 ("bkl::unclosed", format!("opened here; no `{quote}` follows"), None)
             }
             SyntaxError::UnclosedBracket { bracket, .. } => {
-                let partner = match bracket {
-                    '(' => ')',
-                    '[' => ']',
-                    _ => '}',
-                };
-                ("bkl::unclosed", format!("no `{partner}` for this one"), None)
+                ("bkl::unclosed", format!("no `{}` for this one", partner(*bracket)), None)
             }
             SyntaxError::EqualsInCall { .. } => {
                 ("bkl::syntax", "write `:` here".to_owned(), Some("as in `f(name: value)`".to_owned()))
@@ -229,10 +312,10 @@ impl SyntaxError {
             SyntaxError::NumberTooLarge { .. } => {
                 ("bkl::bad_number", "does not fit into 64 bits".to_owned(), None)
             }
-            SyntaxError::BadNumber { .. } => (
+            SyntaxError::BadNumber { text, .. } => (
                 "bkl::bad_number",
                 "not a number, a mode, a size or a duration".to_owned(),
-                Some("numbers look like `42`, `0o755`, `64MiB` (B kB MB GB KiB MiB GiB), `30s` (ms s m h)".to_owned()),
+                number_meant(text).or_else(|| Some("numbers look like `42`, `0o755`, `64MiB` (B kB MB GB KiB MiB GiB), `30s` (ms s m h)".to_owned())),
             ),
             SyntaxError::PipeIntoValue { .. } => (
                 "bkl::syntax",
@@ -243,6 +326,11 @@ impl SyntaxError {
                 "bkl::too_deep",
                 "too deep from here on".to_owned(),
                 Some("give parts of it names with `let`; for many steps use `fold`".to_owned()),
+            ),
+            SyntaxError::OtherLanguage { language, .. } => (
+                "bkl::syntax",
+                format!("looks like {language}"),
+                Some("a program is a list of items: `target app = image(\"…\")`, `param tag: str = \"latest\"`".to_owned()),
             ),
             SyntaxError::Dockerfile { .. } => (
                 "bkl::dockerfile",
@@ -257,8 +345,49 @@ impl SyntaxError {
             }
             SyntaxError::Extern { .. } => ("bkl::syntax", "not allowed here".to_owned(), None),
         };
-        Report::error(code, self.to_string()).label(self.span(), label).maybe_help(help).fixes(self.fix())
+        let mut report = Report::error(code, self.to_string()).label(self.span(), label);
+        if let SyntaxError::Mismatched { opened, .. } = self {
+            report = report.label(*opened, "opened here");
+        }
+        report.maybe_help(help).fixes(self.fix())
     }
+}
+
+fn partner(open: char) -> char {
+    match open {
+        '(' => ')',
+        '[' => ']',
+        _ => '}',
+    }
+}
+
+/// Units as people write them, with ours.
+const UNITS: &[(&[&str], &str)] = &[
+    (&["k", "K", "ki", "Ki", "kib", "KIB"], "KiB"),
+    (&["m", "M", "mi", "Mi", "mib", "MIB"], "MiB"),
+    (&["g", "G", "gi", "Gi", "gib", "GIB"], "GiB"),
+    (&["b", "bytes"], "B"),
+    (&["kb", "KB", "Kb"], "kB"),
+    (&["mb", "Mb"], "MB"),
+    (&["gb", "Gb"], "GB"),
+    (&["sec", "secs", "second", "seconds", "S"], "s"),
+    (&["min", "mins", "minute", "minutes"], "m"),
+    (&["hour", "hours", "hr", "hrs", "H"], "h"),
+    (&["msec", "millis", "MS"], "ms"),
+];
+
+/// The number that was probably meant.
+fn number_meant(text: &str) -> Option<String> {
+    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let known = UNITS.iter().find(|(names, _)| names.contains(&unit)).map(|(_, unit)| *unit);
+    Some(match (digits, unit) {
+        ("0", _) if unit.starts_with(['x', 'X', 'b']) && unit.len() > 1 => {
+            "numbers are decimal, and modes octal: `0o755`".to_owned()
+        }
+        ("0", _) if unit.starts_with('o') => "a mode has three or four octal digits: `0o755`".to_owned(),
+        (_, "d" | "day" | "days") => format!("write `{}h`", digits.parse::<u64>().ok()?.checked_mul(24)?),
+        _ => format!("did you mean `{digits}{}`?", known?),
+    })
 }
 
 /// What could have stood at the place of an error, in words.
@@ -268,8 +397,8 @@ pub struct Expected(Vec<String>);
 impl Expected {
     /// Sums up what the grammar tried.
     ///
-    /// `after_word`: a word ends right in front of the place, so that a name is "expected" only as more of that word.
-    pub(super) fn of(failure: &Failure, after_word: bool) -> Expected {
+    /// `starts_line`: only blank space stands in front of the place. `after_word`: a word ends right in front of the place, so that a name is "expected" only as more of that word.
+    pub(super) fn of(failure: &Failure, after_word: bool, starts_line: bool) -> Expected {
         let mut words: Vec<String> = Vec::new();
         let mut add = |word: &str| {
             if !words.iter().any(|known| known == word) {
@@ -282,7 +411,9 @@ impl Expected {
         let expression = !item
             && ([Rule::atom, Rule::term, Rule::unary, Rule::expr].into_iter().any(has)
                 || tokens.contains(&"0o"));
-        if item {
+        if item && !starts_line {
+            add("an operator or the end of the item");
+        } else if item {
             add("an item (`let`, `fn`, `param`, `target`, …)");
         }
         if has(Rule::EOI) {
@@ -295,7 +426,10 @@ impl Expected {
             add("a type");
         }
         if !expression && !has(Rule::ty) {
-            if has(Rule::plain_str) || has(Rule::str_lit) {
+            if [Rule::plain_str, Rule::str_lit, Rule::string, Rule::raw_str, Rule::multi_str]
+                .into_iter()
+                .any(has)
+            {
                 add("a text in quotes");
             }
             if !after_word && (has(Rule::ident) || has(Rule::name)) {

@@ -109,7 +109,9 @@ impl<'a> Lexer<'a> {
                     self.push(Kind::Open, 1);
                 }
                 '}' if matches!(self.open.last(), Some(Opened::Insert(_))) => {
-                    let Some(Opened::Insert(quote)) = self.open.pop() else { unreachable!("looked at above") };
+                    let Some(Opened::Insert(quote)) = self.open.pop() else {
+                        unreachable!("looked at above")
+                    };
                     self.push(Kind::Insert, 1);
                     self.rest_of_text(self.at, quote, false);
                 }
@@ -204,7 +206,8 @@ impl<'a> Lexer<'a> {
             }
             if !raw && quote == "\"" && first == '\\' {
                 flush(self, piece);
-                let unicode = rest.starts_with("\\u{").then(|| rest.find('}')).flatten().filter(|&end| end < 10);
+                let unicode =
+                    rest.starts_with("\\u{").then(|| rest.find('}')).flatten().filter(|&end| end < 10);
                 let next = rest[1..].chars().next().filter(|&next| next != '\n');
                 self.push(Kind::Escape, unicode.map_or(1 + next.map_or(0, char::len_utf8), |end| end + 1));
                 piece = self.at;

@@ -10,6 +10,7 @@ mod grammar;
 pub mod lex;
 mod parse;
 mod scan;
+mod slip;
 pub mod words;
 
 pub use error::{Expected, SyntaxError};

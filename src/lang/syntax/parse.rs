@@ -10,6 +10,7 @@ use super::build::Builder;
 use super::error::{Expected, SyntaxError};
 use super::grammar::{self, Failure};
 use super::scan::{self, Scan};
+use super::slip::{self, Place};
 use super::words::KEYWORDS;
 use crate::base::{SourceFile, Span};
 
@@ -35,13 +36,19 @@ pub fn parse(file: &SourceFile) -> Parsed {
         },
         errors: Vec::new(),
     };
+    if let Some(&(at, character)) = scan.bad_characters.first() {
+        // What such a text says cannot be trusted to be what is seen.
+        let at = Span::new(file.id, at, at + character.len_utf8() as u32);
+        parsed.errors.push(SyntaxError::BadCharacter { character, at });
+        return parsed;
+    }
     if let Some(at) = scan.too_deep {
         parsed.errors.push(SyntaxError::TooDeep { at: Span::new(file.id, at, at + 1) });
         return parsed;
     }
     if !read(file, &scan, 0..text.len(), &mut parsed) {
         let whole = std::mem::take(&mut parsed.errors);
-        if matches!(whole.as_slice(), [SyntaxError::Dockerfile { .. }]) {
+        if matches!(whole.as_slice(), [SyntaxError::Dockerfile { .. } | SyntaxError::OtherLanguage { .. }]) {
             parsed.errors = whole;
             return parsed;
         }
@@ -104,16 +111,12 @@ fn diagnose(file: &SourceFile, scan: &Scan, range: std::ops::Range<usize>, failu
     if let Some(from) = dockerfile_start(text) {
         return SyntaxError::Dockerfile { at: span(from, from + 4) };
     }
+    if let Some((from, len, language)) = other_language(text) {
+        return SyntaxError::OtherLanguage { language, at: span(from, from + len) };
+    }
     let inside = |offset: &u32| range.contains(&(*offset as usize));
-    if let Some(&(start, end)) = scan.unclosed_strings.iter().find(|(start, _)| inside(start))
-        && start as usize <= at
-    {
-        let quote = if text[start as usize..].trim_start_matches('r').starts_with("\"\"\"") {
-            "\"\"\""
-        } else {
-            "\""
-        };
-        return SyntaxError::UnclosedText { quote, at: span(start as usize, end as usize) };
+    if let Some(error) = unclosed(file, scan, inside, at) {
+        return error;
     }
     let rest = &text[at..range.end];
     if let Some(&open) = scan.unclosed_brackets.iter().rfind(|open| inside(open))
@@ -154,6 +157,11 @@ fn diagnose(file: &SourceFile, scan: &Scan, range: std::ops::Range<usize>, failu
             at: span(stopped - 1, end),
         };
     }
+    let item = item_start(text, scan, &range);
+    let place = Place { text: &text[..range.end], item, at, found, failure };
+    if let Some(slip) = slip::recognise(&place, file.id) {
+        return slip;
+    }
     if found.starts_with(|c: char| c.is_ascii_digit()) && found.contains(|c: char| c.is_ascii_alphabetic()) {
         return SyntaxError::BadNumber { text: found.to_owned(), at: here };
     }
@@ -163,9 +171,72 @@ fn diagnose(file: &SourceFile, scan: &Scan, range: std::ops::Range<usize>, failu
         let end = line_start + before.trim_end().len();
         return SyntaxError::KeywordAsName { word: word.to_owned(), at: span(end - word.len(), end) };
     }
-    let expected = Expected::of(failure, stopped == at && ends_in_word(before));
-    let found = (!found.is_empty()).then(|| found.to_owned());
-    SyntaxError::Unexpected { expected, found, at: here }
+    let expected = Expected::of(failure, stopped == at && ends_in_word(before), before.trim().is_empty());
+    if found.is_empty() {
+        let last = last_token(text, scan, range.start, at);
+        return SyntaxError::Ends {
+            expected,
+            last: text[last.clone()].to_owned(),
+            at: span(last.start, last.end),
+        };
+    }
+    SyntaxError::Unexpected { expected, found: found.to_owned(), at: here }
+}
+
+/// The first text, insertion or bracket in front of `at` that has no end or a wrong one; brackets that are still open at
+/// the end of the stretch are only to blame when reading stopped there.
+fn unclosed(file: &SourceFile, scan: &Scan, inside: impl Fn(&u32) -> bool, at: usize) -> Option<SyntaxError> {
+    let text = &*file.text;
+    let span = |start: u32, end: u32| Span::new(file.id, start, end);
+    let bracket = |at: u32| char::from(text.as_bytes()[at as usize]);
+    let strings = scan.unclosed_strings.iter().find(|(start, _)| inside(start)).map(|&(start, end)| {
+        let opening = text[start as usize..].trim_start_matches('r');
+        let quote = if opening.starts_with("\"\"\"") { "\"\"\"" } else { "\"" };
+        let escaped = text[start as usize..end as usize].ends_with("\\\"");
+        SyntaxError::UnclosedText { quote, escaped, at: span(start, end) }
+    });
+    let insertions = scan.unclosed_insertions.iter().find(|open| inside(open));
+    let insertions = insertions.map(|&open| SyntaxError::UnclosedInsertion { at: span(open, open + 2) });
+    let brackets = scan.mismatched.iter().find(|(_, close)| inside(close)).map(|&(open, close)| {
+        let (opened, at) = (span(open, open + 1), span(close, close + 1));
+        SyntaxError::Mismatched { open: bracket(open), opened, close: bracket(close), at }
+    });
+    let found = [strings, insertions, brackets].into_iter().flatten().min_by_key(SyntaxError::span);
+    found.filter(|error| error.span().start as usize <= at)
+}
+
+/// Where the item of a stretch starts: its docs and comments left out.
+fn item_start(text: &str, scan: &Scan, range: &std::ops::Range<usize>) -> usize {
+    let mut at = range.start;
+    loop {
+        at += text[at..range.end].len() - text[at..range.end].trim_start().len();
+        match scan.comments.binary_search_by_key(&(at as u32), |&(start, _)| start) {
+            Ok(comment) => at = scan.comments[comment].1 as usize,
+            Err(_) => return at,
+        }
+    }
+}
+
+/// The last token in front of `at`, space and comments left out.
+fn last_token(text: &str, scan: &Scan, start: usize, at: usize) -> std::ops::Range<usize> {
+    let mut end = at;
+    loop {
+        end = start + text[start..end].trim_end().len();
+        match scan.comments.iter().find(|comment| comment.1 as usize == end && start <= comment.0 as usize) {
+            Some(comment) => end = comment.0 as usize,
+            None => break,
+        }
+    }
+    let line = &text[start..end];
+    let word = last_word(line).len();
+    let sign = ["...", "|>", "??", "||", "&&", "==", "!=", "<=", ">=", "->", "=>"];
+    let sign = sign.into_iter().find(|sign| line.ends_with(sign)).map(str::len);
+    let len = if 0 < word {
+        word
+    } else {
+        sign.or_else(|| line.chars().next_back().map(char::len_utf8)).unwrap_or(0)
+    };
+    end - len..end
 }
 
 /// Words that a name follows.
@@ -231,6 +302,37 @@ fn dockerfile_start(text: &str) -> Option<usize> {
             _ => return None,
         }
         at += line.len();
+    }
+    None
+}
+
+/// Blocks of bake files and their kin.
+const HCL: &[&str] = &["group", "variable", "target", "function", "resource", "locals"];
+
+/// Place, length and language of the first token of a text that is none of ours.
+fn other_language(text: &str) -> Option<(usize, usize, &'static str)> {
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        let start = at + line.len() - line.trim_start().len();
+        let words = line.trim();
+        at += line.len();
+        if words.is_empty() || words.starts_with('#') || words.starts_with("//") {
+            continue;
+        }
+        let word =
+            words.len() - words.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_').len();
+        let rest = words[word..].trim_start();
+        return match &words[..word] {
+            "" if words.starts_with(['{', '[']) => Some((start, 1, "JSON")),
+            "" if words.starts_with("- ") => Some((start, 1, "YAML")),
+            "" if words.starts_with("---") => Some((start, 3, "YAML")),
+            "" => None,
+            block if HCL.contains(&block) && rest.starts_with(['"', '{']) && rest.ends_with(['{', '}']) => {
+                Some((start, word, "a bake file"))
+            }
+            _ if words[word..].starts_with(':') => Some((start, word + 1, "YAML")),
+            _ => None,
+        };
     }
     None
 }

@@ -20,6 +20,12 @@ pub(super) struct Scan {
     pub unclosed_strings: Vec<(u32, u32)>,
     /// Brackets without an end when the next item starts, or at the end of the text.
     pub unclosed_brackets: Vec<u32>,
+    /// Pairs of brackets that do not belong together: the opening and the closing one.
+    pub mismatched: Vec<(u32, u32)>,
+    /// `#{` without `}` before their line, or the text, ends.
+    pub unclosed_insertions: Vec<u32>,
+    /// Characters that no program may have.
+    pub bad_characters: Vec<(u32, char)>,
     /// The bracket that is one too many.
     pub too_deep: Option<u32>,
 }
@@ -29,8 +35,8 @@ pub(super) struct Scan {
 enum Open {
     /// A bracket of this kind, at this offset.
     Bracket(u8, u32),
-    /// `#{` inside a string of this kind, which starts at this offset.
-    Interp(Quote, u32),
+    /// `#{` inside a string of this kind: where the string starts, and where this is.
+    Interp(Quote, u32, u32),
 }
 
 /// Kinds of strings.
@@ -48,7 +54,9 @@ enum Quote {
 
 /// Scans `text`.
 pub(super) fn scan(text: &str) -> Scan {
-    let mut scanner = Scanner { text: text.as_bytes(), at: 0, open: Vec::new(), found: Scan::default() };
+    let bad = text.char_indices().filter(|&(_, c)| is_bad(c)).map(|(at, c)| (at as u32, c));
+    let found = Scan { bad_characters: bad.collect(), ..Scan::default() };
+    let mut scanner = Scanner { text: text.as_bytes(), at: 0, open: Vec::new(), found };
     scanner.run();
     scanner.found
 }
@@ -121,6 +129,9 @@ impl Scanner<'_> {
         let word_len = self.rest().iter().take_while(|&&byte| is_word(byte)).count();
         let word = &self.rest()[..word_len];
         if !ITEM_WORDS.iter().any(|it| it.as_bytes() == word) {
+            if self.open.is_empty() && self.is_no_expression(word_len) {
+                self.found.item_starts.push(doc_start.unwrap_or(at));
+            }
             if !self.rest().starts_with(b"//") {
                 *doc_start = None;
             }
@@ -129,19 +140,36 @@ impl Scanner<'_> {
         // What follows an item word is a name or a text; `target.len()` and `test = …` are something else.
         let next = self.rest()[word_len..].iter().find(|byte| !matches!(byte, b' ' | b'\t'));
         let declares = next.is_some_and(|&byte| is_word(byte) || byte == b'"');
-        let in_block = matches!(self.open.last(), Some(Open::Bracket(b'{', _) | Open::Interp(..)));
+        let in_block =
+            matches!(self.open.last(), Some(Open::Bracket(b'{', _) | Open::Interp(Quote::Three, ..)));
         if declares && (self.open.is_empty() || word != b"let" || !in_block) {
             self.report_open();
             self.found.item_starts.push(doc_start.take().unwrap_or(at));
         }
     }
 
+    /// Whether the line starts with a word that goes on like no expression does: `word word`, `word "text"`, `word = …`.
+    /// Only asked where no bracket is open; it matters only when the text does not parse.
+    fn is_no_expression(&self, word_len: usize) -> bool {
+        let word = &self.rest()[..word_len];
+        let in_expressions: [&[u8]; 11] =
+            [b"if", b"else", b"match", b"for", b"in", b"on", b"fold", b"where", b"true", b"false", b"none"];
+        if word_len == 0 || word[0].is_ascii_digit() || in_expressions.contains(&word) {
+            return false;
+        }
+        let rest = self.rest()[word_len..].trim_ascii_start();
+        let spaced = self.rest()[word_len..].starts_with(b" ");
+        let assigns = rest.starts_with(b"=") && !rest.starts_with(b"==") && !rest.starts_with(b"=>");
+        assigns || spaced && rest.first().is_some_and(|&byte| is_word(byte) || byte == b'"')
+    }
+
     fn report_open(&mut self) {
-        let brackets = self.open.drain(..).filter_map(|open| match open {
-            Open::Bracket(_, at) => Some(at),
-            Open::Interp(..) => None,
-        });
-        self.found.unclosed_brackets.extend(brackets);
+        for open in self.open.drain(..) {
+            match open {
+                Open::Bracket(_, at) => self.found.unclosed_brackets.push(at),
+                Open::Interp(_, _, at) => self.found.unclosed_insertions.push(at),
+            }
+        }
     }
 
     fn push(&mut self, open: Open) {
@@ -151,15 +179,23 @@ impl Scanner<'_> {
         }
     }
 
-    /// A closing bracket closes the innermost opening one; the grammar says when they do not belong together.
+    /// A closing bracket, which has been read, closes the innermost opening one, whatever that is.
     fn close(&mut self, bracket: u8) {
-        match self.open.last() {
-            Some(&Open::Interp(quote, start)) if bracket == b'}' => {
-                self.open.pop();
-                self.string(quote, start as usize, 0);
+        if let Some(&Open::Bracket(open, opened)) = self.open.last() {
+            self.open.pop();
+            let pair = matches!((open, bracket), (b'(', b')') | (b'[', b']') | (b'{', b'}'));
+            if !pair {
+                self.found.mismatched.push((opened, self.at as u32 - 1));
             }
-            Some(Open::Bracket(..)) => drop(self.open.pop()),
-            Some(Open::Interp(..)) | None => {}
+            if pair || bracket != b'}' {
+                return;
+            }
+        }
+        if let Some(&Open::Interp(quote, start, _)) = self.open.last()
+            && bracket == b'}'
+        {
+            self.open.pop();
+            self.string(quote, start as usize, 0);
         }
     }
 
@@ -171,7 +207,7 @@ impl Scanner<'_> {
                 (Quote::One | Quote::Raw, b'\n') => break,
                 (Quote::One, b'\\') if self.text.get(self.at + 1) != Some(&b'\n') => self.at += 2,
                 (Quote::One | Quote::Three, b'#') if self.rest().starts_with(b"#{") => {
-                    self.push(Open::Interp(quote, start as u32));
+                    self.push(Open::Interp(quote, start as u32, self.at as u32));
                     self.at += 2;
                     return;
                 }
@@ -187,6 +223,14 @@ impl Scanner<'_> {
             }
         }
         self.at = self.at.min(self.text.len());
+        if let (Quote::One, Some(&Open::Interp(Quote::One, _, at))) = (quote, self.open.last())
+            && !self.text[at as usize..start].contains(&b'\n')
+        {
+            // `"…#{x"`: the quote that seems to open a text was meant to close one.
+            self.open.pop();
+            self.found.unclosed_insertions.push(at);
+            return;
+        }
         let end = match quote {
             Quote::One | Quote::Raw => self.at,
             Quote::Three | Quote::RawThree => {
@@ -196,6 +240,12 @@ impl Scanner<'_> {
         };
         self.found.unclosed_strings.push((start as u32, end as u32));
     }
+}
+
+/// Control characters, and those that change in which order text is shown or cannot be seen at all.
+fn is_bad(c: char) -> bool {
+    c.is_control() && !matches!(c, '\t' | '\n' | '\r')
+        || matches!(c, '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}' | '\u{2066}'..='\u{2069}')
 }
 
 fn is_word(byte: u8) -> bool {

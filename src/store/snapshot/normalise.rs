@@ -117,8 +117,9 @@ impl Walk<'_> {
     }
 
     fn entry_hash(&self, name: &[u8], meta: &tree::Meta) -> i64 {
-        // A directory's size and number of links say how it was filled.
-        let (size, nlink) = if meta.is_dir() { (0, 0) } else { (meta.size, meta.nlink) };
+        // A directory's size and number of links say how it was filled; overlayfs links its whiteouts to one another.
+        let (size, nlink) =
+            if meta.is_dir() || meta.is_whiteout() { (0, 0) } else { (meta.size, meta.nlink) };
         let mut state = Sha256::new();
         state.update(&self.path);
         state.update(name);

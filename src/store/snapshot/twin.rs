@@ -76,14 +76,15 @@ impl Comparison {
         let (Some(one), Some(other)) = (tree::stat(this, name)?, tree::stat(that, name)?) else {
             return Ok(false);
         };
-        // A directory's size and number of links say how it was filled.
-        let of_leaf = |it: &tree::Meta| if it.is_dir() { (0, 0) } else { (it.size, it.nlink) };
+        // A directory's size and number of links say how it was filled; overlayfs links its whiteouts to one another.
+        let has_links = |it: &tree::Meta| !it.is_dir() && !it.is_whiteout();
+        let of_leaf = |it: &tree::Meta| if has_links(it) { (it.size, it.nlink) } else { (0, 0) };
         let attributes = |it: &tree::Meta| (it.kind, it.mode, it.uid, it.gid, it.rdev, of_leaf(it));
         if attributes(&one) != attributes(&other) || sorted_xattrs(this, name)? != sorted_xattrs(that, name)?
         {
             return Ok(false);
         }
-        if !one.is_dir() && one.nlink > 1 && *self.links.entry(one.ino).or_insert(other.ino) != other.ino {
+        if has_links(&one) && one.nlink > 1 && *self.links.entry(one.ino).or_insert(other.ino) != other.ino {
             return Ok(false);
         }
         match one.kind {
