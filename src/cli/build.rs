@@ -367,14 +367,30 @@ fn refuse_unfit(outputs: &[Output], spec: &OutputSpec) -> Result<(), Report> {
                     "`{}` is a tree of files, not an image: it cannot be exported as `type={form}`",
                     output.name
                 );
-                return Err(Report::error("bkl::bad_output", message).label(output.span, "this is fs").help(
-                    "export files with `type=local` or `type=tar`, or make an image of them with `.image()`",
-                ));
+                let is_image =
+                    |it: &&Output| matches!(it.kind, OutputKind::Image(_) | OutputKind::Index { .. });
+                let mut images: Vec<&str> = outputs.iter().filter(is_image).map(target_of).collect();
+                images.dedup();
+                let help = match images.as_slice() {
+                    [] => {
+                        "export files with `type=local` or `type=tar`, or make an image of them with `.image()`"
+                            .to_owned()
+                    }
+                    images => format!("name what are images: {}", images.join(" ")),
+                };
+                return Err(Report::error("bkl::bad_output", message)
+                    .label(output.span, "this is fs")
+                    .help(help));
             }
             OutputKind::Fs(_) | OutputKind::Image(_) | OutputKind::Index { .. } => {}
         }
     }
     Ok(())
+}
+
+/// The target that an output is a part of.
+fn target_of(output: &Output) -> &str {
+    output.name.split('.').next().unwrap_or(&output.name)
 }
 
 /// An image that is written as files is its tree.

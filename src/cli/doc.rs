@@ -3,6 +3,7 @@
 mod html;
 mod markdown;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -163,8 +164,13 @@ fn reference(title: &str, module: &Module, file: &SourceFile) -> Reference {
         ("Values", |kind| is_value(kind)),
         ("Functions", |kind| is_function(kind)),
     ];
+    let mentioned = mentioned(module);
+    let is_told = |item: &Item| {
+        let is_named = || item.kind.name().is_some_and(|name| mentioned.contains(&*name.text));
+        is_shown(item) || matches!(item.kind, ItemKind::Type { .. } | ItemKind::Enum { .. }) && is_named()
+    };
     let entries = |belongs: Belongs| -> Vec<Entry> {
-        let items = module.items.iter().filter(|item| belongs(&item.kind) && is_shown(item));
+        let items = module.items.iter().filter(|item| belongs(&item.kind) && is_told(item));
         items.filter_map(|item| entry(item, file)).collect()
     };
     Reference {
@@ -189,6 +195,50 @@ fn is_shown(item: &Item) -> bool {
                 | ItemKind::Target { .. }
                 | ItemKind::Extern(_)
         )
+}
+
+/// The types that what is shown speaks of: without them a parameter's values could not be known.
+fn mentioned(module: &Module) -> BTreeSet<&str> {
+    let mut names = BTreeSet::new();
+    for item in module.items.iter().filter(|item| is_shown(item)) {
+        for ty in types_of(&item.kind) {
+            names_in(ty, &mut names);
+        }
+    }
+    // Types speak of types: at most as often as there are items.
+    for _ in &module.items {
+        let n_known = names.len();
+        for item in &module.items {
+            if let ItemKind::Type { name, ty } = &item.kind
+                && names.contains(&*name.text)
+            {
+                names_in(ty, &mut names);
+            }
+        }
+        if names.len() == n_known {
+            break;
+        }
+    }
+    names
+}
+
+/// The types in the signature of an item.
+fn types_of(kind: &ItemKind) -> Vec<&TypeExpr> {
+    match kind {
+        ItemKind::Param { ty, .. } | ItemKind::Type { ty, .. } => vec![ty],
+        ItemKind::Fn { params, result, .. } => params.iter().map(|field| &field.ty).chain([result]).collect(),
+        ItemKind::Let(it) => it.ty.iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn names_in<'a>(ty: &'a TypeExpr, names: &mut BTreeSet<&'a str>) {
+    match &ty.kind {
+        TypeKind::Name(name) => drop(names.insert(&*name.text)),
+        TypeKind::Qualified(..) => {}
+        TypeKind::List(inner) | TypeKind::Map(inner) | TypeKind::Option(inner) => names_in(inner, names),
+        TypeKind::Record(fields) => fields.iter().for_each(|field| names_in(&field.ty, names)),
+    }
 }
 
 fn is_value(kind: &ItemKind) -> bool {

@@ -44,7 +44,10 @@ pub(super) fn reports(error: &SolveError, context: &Context<'_>) -> Vec<Report> 
 fn report(failed: &FailedVertex, context: &Context<'_>) -> Report {
     let (mut report, what) = explain(failed, context);
     for location in &failed.locations {
-        if let Some(span) = span_of(location, context.sources, context.graph) {
+        // Calls that came to the same step say the same place.
+        if let Some(span) = span_of(location, context.sources, context.graph)
+            && !report.labels.iter().any(|label| label.span == span)
+        {
             report = report.label(span, what);
         }
     }

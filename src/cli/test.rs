@@ -1,5 +1,6 @@
 //! `bkl test`: evaluates the tests of a program, runs the checks that they assert, and tries the examples in its docs.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -123,6 +124,7 @@ impl Examples {
             platform_choice: PlatformChoice::Default,
             build_platform: Platform::host(),
             ignore: Vec::new(),
+            replacements: BTreeMap::new(),
             answers: Answers::new(),
         };
         let answer = |need: &Need| -> Result<Answer, Report> {

@@ -355,12 +355,17 @@ fn evaluated(program: &hir::Program, sources: &SourceMap, trial: &Trial<'_>) -> 
     reports
 }
 
-/// An image without settings, for the platform that is asked for.
+/// An image without settings, for the platform that is asked for; a commit or a digest like any other.
 fn stand_in(request: &Request) -> Option<Answer> {
     let (reference, platform) = match request {
         Request::Image { reference, platform, .. } | Request::OciLayout { reference, platform, .. } => {
             (reference, platform)
         }
+        Request::Git { url, reference, .. } => {
+            let name = Digest::of(format!("{url}#{reference}")).hex();
+            return Some(Answer::Commit(name[..40].to_owned()));
+        }
+        Request::Http { url, .. } => return Some(Answer::Digest(Digest::of(url))),
         Request::Read { .. } | Request::Files { .. } => return None,
     };
     let Platform { os, arch, variant, .. } = platform;
