@@ -12,7 +12,7 @@ use crate::graph::llb::{self, MarshalOptions};
 use crate::store::{Snapshot, Store, StoreError};
 
 use super::cancel::Cancel;
-use super::exec::{ExecSpec, ExitStatus, HelperRunner, LogSink, RunError, Runner};
+use super::exec::{ExecSpec, ExitStatus, HelperRunner, LogSink, RunError, Runner, RunnerKind};
 use super::ops::{Build, GraphOp, OpError, StoreCache};
 use super::registry::RegistryOptions;
 use super::request::{CacheMode, FailedVertex, SolveError, SolveRequest, SolveResult, SolveStats};
@@ -218,7 +218,7 @@ impl Runner for LazyRunner {
             let runner = match self.runner.get() {
                 Some(runner) => runner,
                 None => {
-                    let made = HelperRunner::new()?;
+                    let made = HelperRunner::new(RunnerKind::Direct)?;
                     self.runner.get_or_init(|| made)
                 }
             };
