@@ -14,6 +14,7 @@ mod images;
 mod passes;
 mod registry;
 mod solver;
+mod sources;
 mod stdlib;
 mod tidy;
 mod vecprog;
@@ -36,6 +37,7 @@ fn main() {
     trials.extend(passes::trials());
     trials.extend(registry::trials());
     trials.extend(solver::trials());
+    trials.extend(sources::trials());
     trials.extend(stdlib::trials());
     trials.extend(tidy::trials());
     trials.extend(vectors::trials());
