@@ -47,4 +47,5 @@ many=$(cd "$work/steps" && median 3 sh -c "exec '$bkl' build --progress quiet -p
 echo "200 sequential true steps: $many ms, $(awk "BEGIN { printf \"%.1f\", ($many - $one) / 199 }") ms a step"
 (cd "$work/stages" && "$bkl" build --progress quiet)
 echo "cached 12-stage build, new process: $(cd "$work/stages" && median 21 "$bkl" build --progress quiet) ms"
+benches/lsp.py "$bkl" 500
 [ $# -gt 0 ] || rm -rf "$work"

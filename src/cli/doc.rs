@@ -27,6 +27,14 @@ struct Reference {
     sections: Vec<Section>,
 }
 
+impl Reference {
+    /// The first sentence or line of its doc, without the name that it may start with.
+    fn summary(&self) -> &str {
+        let line = self.doc.lines().next().unwrap_or_default();
+        line.strip_prefix(self.title.as_str()).map_or(line, |rest| rest.trim_start_matches([':', ' ']))
+    }
+}
+
 /// Items of one kind, in source order.
 struct Section {
     title: &'static str,
@@ -48,22 +56,69 @@ type Belongs = fn(&ItemKind) -> bool;
 
 /// Runs the verb.
 pub(super) fn run(args: &args::Doc) -> Result<(), Failure> {
+    if args.module.as_deref() == Some("std") {
+        return library(args);
+    }
     let (title, text) = module_text(args.module.as_deref())?;
+    let reference = read(&title, text)?;
+    let page = match args.format {
+        DocFormat::Markdown => markdown::page(&reference),
+        DocFormat::Html => html::page(&reference, html::Place::Alone),
+    };
+    match &args.output {
+        None => write_stdout(page.as_bytes()),
+        Some(folder) => write(folder, &file_name(&title, args.format), page),
+    }
+}
+
+/// `bkl doc std`: an index of the library; into a folder, with a page for each of its modules.
+fn library(args: &args::Doc) -> Result<(), Failure> {
+    let modules = stdlib::MODULES.iter().copied().chain([(PRELUDE_NAME, stdlib::PRELUDE)]);
+    let references: Vec<Reference> =
+        modules.map(|(name, text)| read(name, text.to_owned())).collect::<Result<_, _>>()?;
+    let links: Vec<(String, &Reference)> =
+        references.iter().map(|it| (file_name(&it.title, args.format), it)).collect();
+    let index = match args.format {
+        DocFormat::Markdown => markdown::index(&links),
+        DocFormat::Html => html::index(&links),
+    };
+    let Some(folder) = &args.output else { return write_stdout(index.as_bytes()) };
+    for (name, reference) in &links {
+        let page = match args.format {
+            DocFormat::Markdown => markdown::page(reference),
+            DocFormat::Html => html::page(reference, html::Place::Library),
+        };
+        write(folder, name, page)?;
+    }
+    write(folder, &format!("index.{}", extension(args.format)), index)
+}
+
+/// The name of a module's page in a folder.
+fn file_name(title: &str, format: DocFormat) -> String {
+    let stem = title.trim_end_matches(".bkl").replace('/', "-");
+    format!("{}.{}", stem.trim_start_matches(['.', '-']), extension(format))
+}
+
+fn extension(format: DocFormat) -> &'static str {
+    match format {
+        DocFormat::Markdown => "md",
+        DocFormat::Html => "html",
+    }
+}
+
+fn read(title: &str, text: String) -> Result<Reference, Failure> {
     let mut sources = SourceMap::default();
-    let file = sources.add(title.as_str(), text);
+    let file = sources.add(title, text);
     let parsed = on_deep_stack(|| syntax::parse(sources.file(file)));
     if !parsed.errors.is_empty() {
         let reports = parsed.errors.iter().map(syntax::SyntaxError::report).collect();
         return Err(Failure::new(sources, reports));
     }
-    let reference = reference(&title, &parsed.module, sources.file(file));
-    let (page, extension) = match args.format {
-        DocFormat::Markdown => (markdown::page(&reference), "md"),
-        DocFormat::Html => (html::page(&reference), "html"),
-    };
-    let Some(folder) = &args.output else { return write_stdout(page.as_bytes()) };
-    let stem = title.trim_end_matches(".bkl").replace('/', "-");
-    let path = folder.join(format!("{}.{extension}", stem.trim_start_matches(['.', '-'])));
+    Ok(reference(title, &parsed.module, sources.file(file)))
+}
+
+fn write(folder: &Path, name: &str, page: String) -> Result<(), Failure> {
+    let path = folder.join(name);
     let written = fs::create_dir_all(folder).and_then(|()| fs::write(&path, page));
     written.map_err(|error| {
         let message = format!("cannot write `{}`: {}", path.display(), io_reason(&error));

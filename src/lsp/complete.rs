@@ -16,6 +16,7 @@ use super::walk::{self, Node};
 use crate::base::Span;
 use crate::lang::resolve::{LoadedModule, stdlib};
 use crate::lang::syntax::ast::{Entry, Expr, ExprKind, Ident, Item, ItemKind, Pattern, TypeExpr, TypeKind};
+use crate::lang::syntax::item_starts;
 use crate::lang::syntax::lex::{self, Kind};
 use crate::lang::syntax::words::ITEM_WORDS;
 use crate::lang::types::facts::Callee;
@@ -103,6 +104,9 @@ pub(super) fn complete(
         }
         Lexical::Code => {}
     }
+    if let Some((candidates, start)) = item_words(&text.text, offset) {
+        return items(project, &text, candidates, start..offset, snippets);
+    }
     let mut found = None;
     for call in [Call::AsWritten, Call::Added] {
         let Some(marked) = mend::marked(&text.text, offset, call) else { return Vec::new() };
@@ -114,13 +118,7 @@ pub(super) fn complete(
             break;
         }
     }
-    let (candidates, word) = match found {
-        Some(found) => found,
-        None => match item_words(&text.text, offset) {
-            Some((candidates, start)) => (candidates, start..offset),
-            None => return Vec::new(),
-        },
-    };
+    let Some((candidates, word)) = found else { return Vec::new() };
     items(project, &text, candidates, word, snippets)
 }
 
@@ -213,13 +211,19 @@ fn lexical(text: &str, offset: u32) -> Lexical {
     Lexical::Code
 }
 
-/// Words an item can start with, where a line does; and where the word starts.
+/// Words an item can start with, where one can start: at the start of a line outside of brackets; and where the word
+/// does.
 fn item_words(text: &str, offset: u32) -> Option<(Vec<Candidate>, u32)> {
     let before = &text[..offset as usize];
     let line = &before[before.rfind('\n').map_or(0, |newline| newline + 1)..];
     let word = &line[line.trim_end_matches(|c: char| c.is_ascii_alphabetic()).len()..];
     let in_front = &line[..line.len() - word.len()];
     if !matches!(in_front, "" | "pub ") {
+        return None;
+    }
+    let start = before.len() - line.len();
+    let item = item_starts(&before[..start]).last().map_or(0, |&item| item as usize);
+    if !lex::opened(&before[item..start]).is_empty() {
         return None;
     }
     let words = ITEM_WORDS.iter().filter(|it| **it != "extern" && (in_front.is_empty() || **it != "pub"));
@@ -377,7 +381,10 @@ fn values(program: &Program, module: &LoadedModule, offset: u32, wanted: Option<
         candidates.push(candidate.typed(ty.as_ref(), wanted));
     }
     let own = module.ast.items.iter().filter(|item| {
-        item.kind.name().is_some_and(|name| !name.text.contains(MARK) && !seen.contains(&&*name.text))
+        // An item cannot be made of itself.
+        let around = (item.span.start..=item.span.end).contains(&offset);
+        let shown = |name: &Ident| !name.text.contains(MARK) && !seen.contains(&&*name.text);
+        !around && item.kind.name().is_some_and(shown)
     });
     candidates.extend(own.filter_map(|item| item_candidate(program, item, wanted)));
     for signature in prelude().signatures.iter().filter(|it| it.receiver.is_none()) {
@@ -466,6 +473,7 @@ fn members(program: &Program, base: &Expr) -> Vec<Candidate> {
         match &signature.params {
             Some(params) => Candidate::new(&*signature.name, CompletionItemKind::METHOD, Rank::Item)
                 .described(description)
+                .detail(call_detail(params, &signature.result))
                 .called(!params.is_empty()),
             None => Candidate::new(&*signature.name, CompletionItemKind::PROPERTY, Rank::Near)
                 .described(description)
@@ -473,6 +481,16 @@ fn members(program: &Program, base: &Expr) -> Vec<Candidate> {
         }
     }));
     candidates
+}
+
+/// What has to be given to a method, and what it gives.
+fn call_detail(params: &[crate::lang::hir::FnParam], result: &Type) -> String {
+    let required = params.iter().filter(|param| param.default.is_none());
+    let mut parts: Vec<String> = required.map(|param| format!("{}: {}", param.name, param.ty)).collect();
+    if parts.len() < params.len() {
+        parts.push("…".to_owned());
+    }
+    format!("({}) -> {result}", parts.join(", "))
 }
 
 /// The module that the name at `span` is an import of.

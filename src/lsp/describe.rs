@@ -54,7 +54,7 @@ impl<'a> Declaration<'a> {
             let mut found = None;
             walk::visit(Node::Item(item), &mut |node| match node {
                 Node::Field(field) if field.name.span == span => {
-                    found = Some(Declaration::Field(item, field))
+                    found = Some(Declaration::Field(item, field));
                 }
                 Node::Let(decl) if decl.name.span == span => found = Some(Declaration::Local(item)),
                 Node::Variable(name) if name.span == span => found = Some(Declaration::Local(item)),
@@ -234,6 +234,16 @@ fn declared(program: &Program, span: Span) -> Option<Description> {
         Declaration::Variant(item, variant) => {
             let decl = item.kind.name().map_or("", |name| &name.text);
             Some(Description { code: format!("{decl}.{}", variant.text), doc: owned(item.doc.as_deref()) })
+        }
+        Declaration::Item(Item { kind: ItemKind::Broken { .. }, .. }) => {
+            // What it was before it was broken.
+            let module = program.module_of(span.file)?;
+            let kept = module.ast.items.iter().find(|item| {
+                item.span.file != span.file && item.kind.name().is_some_and(|it| &*it.text == name)
+            });
+            let Some(kept) = kept else { return Some(Description { code: name.to_owned(), doc: None }) };
+            let code = item_code(program, program.sources.file(kept.span.file), kept, name)?;
+            Some(Description { code, doc: owned(kept.doc.as_deref()) })
         }
         Declaration::Item(item) => {
             let doc = match &item.kind {

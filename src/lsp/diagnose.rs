@@ -75,7 +75,14 @@ pub(super) fn diagnostic(
         let path = program.path_of(span.file)?;
         let text = project.text(&path)?;
         let uri = project.document(&path).map(|it| it.uri.clone()).or_else(|| place::uri_of(&path))?;
-        Some(Location { uri, range: text.range(span.start, span.end, project.encoding) })
+        // The end of a text is where its last token ends, not where the next item starts.
+        let start = if span.start == span.end {
+            text.text[..span.start as usize].trim_end().len() as u32
+        } else {
+            span.start
+        };
+        let end = if span.start == span.end { start } else { span.end };
+        Some(Location { uri, range: text.range(start, end, project.encoding) })
     };
     let related: Vec<DiagnosticRelatedInformation> = report.labels[1..]
         .iter()

@@ -13,6 +13,8 @@ pub(super) const MARK: &str = "bkl_cursor_";
 
 /// How many ways to mend an item are tried.
 const MAX_TRIES: usize = 250;
+/// How many bytes are parsed for that in all.
+const MAX_PARSED: usize = 1 << 20;
 
 /// What can be missing right behind the cursor.
 const FILLERS: [&str; 7] =
@@ -69,6 +71,7 @@ fn mended(item: &str, cursor: usize) -> Option<String> {
     }
     // What follows the cursor is given up; what is open there is closed.
     let opened: Vec<Opened> = lex::opened(before).into_iter().rev().collect();
+    let max_tries = MAX_TRIES.min(MAX_PARSED / before.len().max(1)).max(1);
     let mut tries = 0;
     for n_special in 0..=2 {
         for special in choices(&opened, n_special) {
@@ -76,7 +79,7 @@ fn mended(item: &str, cursor: usize) -> Option<String> {
                 opened.iter().zip(&special).map(|(open, &kind)| closing(*open, kind)).collect();
             for filler in FILLERS {
                 tries += 1;
-                if MAX_TRIES < tries {
+                if max_tries < tries {
                     return None;
                 }
                 let mended = [before, filler, &closing].concat();

@@ -24,7 +24,7 @@ pub(super) fn uri_of(path: &Path) -> Option<Uri> {
     for byte in path.to_string_lossy().bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'/' | b'-' | b'.' | b'_' | b'~' => {
-                text.push(byte.into())
+                text.push(byte.into());
             }
             _ => text.push_str(&format!("%{byte:02X}")),
         }

@@ -46,6 +46,8 @@ pub(super) struct Text {
     pub text: Arc<str>,
     /// Offset of the first byte of each line; lines end with `\n`, `\r\n` or `\r`.
     starts: Arc<[u32]>,
+    /// Every character is one byte and one column, however long its line is.
+    is_ascii: bool,
 }
 
 impl Text {
@@ -59,7 +61,8 @@ impl Text {
         };
         let ends = (0..bytes.len()).filter(ends_line).map(|at| at as u32 + 1);
         let starts = std::iter::once(0).chain(ends).collect();
-        Text { text, starts }
+        let is_ascii = text.is_ascii();
+        Text { text, starts, is_ascii }
     }
 
     /// The text of a line, its end left out, and where it starts; lines behind the last are empty.
@@ -72,6 +75,9 @@ impl Text {
     /// Byte offset of a position; one that lies outside of its line or the text is moved inside.
     pub(super) fn offset(&self, position: Position, encoding: Encoding) -> u32 {
         let (line, start) = self.line(position.line);
+        if self.is_ascii {
+            return start + position.character.min(line.len() as u32);
+        }
         let mut column = 0;
         for (at, c) in line.char_indices() {
             // A position inside of a character is one in front of it.
@@ -88,17 +94,15 @@ impl Text {
     pub(super) fn position(&self, offset: u32, encoding: Encoding) -> Position {
         let offset = offset.min(self.text.len() as u32);
         let line = self.starts.partition_point(|&start| start <= offset) - 1;
-        let before = &self.text[self.starts[line] as usize..offset as usize];
-        Position::new(line as u32, encoding.len(before))
+        let start = self.starts[line];
+        if self.is_ascii {
+            return Position::new(line as u32, offset - start);
+        }
+        Position::new(line as u32, encoding.len(&self.text[start as usize..offset as usize]))
     }
 
     pub(super) fn range(&self, start: u32, end: u32, encoding: Encoding) -> Range {
         Range::new(self.position(start, encoding), self.position(end, encoding))
-    }
-
-    /// The whole text.
-    pub(super) fn whole(&self, encoding: Encoding) -> Range {
-        self.range(0, self.text.len() as u32, encoding)
     }
 
     /// The text after a change.

@@ -201,7 +201,7 @@ pub(super) fn locals_at(module: &Module, offset: u32) -> Vec<&Ident> {
     let Some(item) = item_at(module, offset) else { return seen };
     match &item.kind {
         ItemKind::Fn { params, .. } => {
-            seen.extend(params.iter().filter(|param| field_end(param) <= offset).map(|param| &param.name))
+            seen.extend(params.iter().filter(|param| field_end(param) <= offset).map(|param| &param.name));
         }
         ItemKind::Test { stmts, .. } => {
             for stmt in stmts {

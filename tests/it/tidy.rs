@@ -11,6 +11,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         crate::trial("tidy::imports_point_inwards", imports_point_inwards),
         crate::trial("tidy::every_file_says_what_it_holds", every_file_says_what_it_holds),
         crate::trial("tidy::solver_is_generic", solver_is_generic),
+        crate::trial("tidy::editors_know_only_the_language", editors_know_only_the_language),
     ]
 }
 
@@ -22,7 +23,7 @@ const LAYERS: &[&[&str]] = &[
     &["base"],
     &["api", "graph", "session", "store"],
     &["engine", "frontend", "lang"],
-    &["client", "serve"],
+    &["client", "lsp", "serve"],
     &["cli"],
 ];
 
@@ -61,6 +62,20 @@ fn solver_is_generic() {
         .map(|(file, _)| file.display().to_string())
         .collect();
     assert!(wrong.is_empty(), "engine::solver must stay generic:\n{}", wrong.join("\n"));
+}
+
+/// What editors are told is found in texts: nothing is built, fetched or evaluated for it.
+fn editors_know_only_the_language() {
+    let wrong: Vec<_> = sources()
+        .filter(|(file, _)| file.starts_with("lsp"))
+        .filter(|(_, text)| {
+            let modules = imported_modules(text);
+            let others = modules.iter().any(|name| !matches!(&**name, "base" | "lang" | "lsp"));
+            others || text.contains("lang::eval")
+        })
+        .map(|(file, _)| file.display().to_string())
+        .collect();
+    assert!(wrong.is_empty(), "lsp must know base and lang only:\n{}", wrong.join("\n"));
 }
 
 /// Path below `src/` and text of every source file, in path order.

@@ -229,3 +229,6 @@ fn quote(rest: &str) -> Option<(&'static str, &'static str)> {
 fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
+
+#[cfg(test)]
+mod tests;

@@ -447,10 +447,11 @@ impl<'a> Checker<'a> {
             required.iter().filter(|&&i| given[i].is_none()).map(|&i| params[i].name.to_string()).collect();
         if !missing.is_empty() {
             let wanted = required.iter().filter(|&&i| given[i].is_none()).map(|&i| &params[i]);
-            let added = wanted.map(|param| format!("{}: {}", param.name, sample(&param.ty))).collect();
+            let added: Vec<String> =
+                wanted.map(|param| format!("{}: {}", param.name, sample(&param.ty))).collect();
             // A piped argument stands in front of the parentheses.
             let last = call.args.last().map(|arg| arg.value.span.end).filter(|&end| call.parens.start < end);
-            let add = self.add_entries(call.parens, last, added);
+            let add = self.add_entries(call.parens, last, &added);
             let function = function.to_owned();
             self.error(TypeError::MissingArg { function, names: missing, add, at: call.parens });
         }

@@ -9,7 +9,7 @@ impl Checker<'_> {
     ///
     /// `whole` ends with the closing bracket; `last` is where the last entry ends, if there is one. Where that entry
     /// stands on a line of its own, each new one does, too.
-    pub(super) fn add_entries(&self, whole: Span, last: Option<u32>, entries: Vec<String>) -> Edit {
+    pub(super) fn add_entries(&self, whole: Span, last: Option<u32>, entries: &[String]) -> Edit {
         let file = self.sources.file(whole.file);
         let close = whole.end.saturating_sub(1).max(whole.start);
         // Parentheses around the last entry do not belong to its span.

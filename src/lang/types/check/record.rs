@@ -60,13 +60,14 @@ impl<'a> Checker<'a> {
         complete &= !spread_failed;
         if !missing.is_empty() && !spread_failed {
             let wanted = absent.iter().filter(|field| !field.has_default);
-            let added = wanted.map(|field| format!("{}: {}", field.name, sample(&field.ty))).collect();
+            let added: Vec<String> =
+                wanted.map(|field| format!("{}: {}", field.name, sample(&field.ty))).collect();
             let last = entries.last().map(|entry| match entry {
                 ast::Entry::Field(_, value) | ast::Entry::Keyed(_, value) | ast::Entry::Spread(value) => {
                     value.span.end
                 }
             });
-            let add = self.add_entries(span, last, added);
+            let add = self.add_entries(span, last, &added);
             self.error(TypeError::MissingField { names: missing, add, at: span });
             complete = false;
         }

@@ -321,12 +321,12 @@ impl<'a> Checker<'a> {
             let last = arms.last().map(|arm| arm.body.span);
             let body = last.map(|span| self.sources.file(span.file).slice(span));
             let body = body.filter(|text| !text.contains('\n')).unwrap_or("none").to_owned();
-            let added = missing.iter().map(|pattern| format!("{pattern} => {body}")).collect();
+            let added: Vec<String> = missing.iter().map(|pattern| format!("{pattern} => {body}")).collect();
             let braces = match last {
                 Some(_) => whole,
                 None => Span { start: at.end, ..whole },
             };
-            let add = self.add_entries(braces, last.map(|span| span.end), added);
+            let add = self.add_entries(braces, last.map(|span| span.end), &added);
             self.error(TypeError::NotExhaustive { missing, found: found.clone(), add, at });
         }
     }
