@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bkl::engine::cancel::Cancel;
-use bkl::engine::exec::HelperRunner;
+use bkl::engine::exec::{HelperRunner, RunnerKind};
 use bkl::engine::registry::{RegistryOptions, RetryPolicy};
 use bkl::engine::{CacheMode, Engine, EngineConfig, SolveError, SolveRequest};
 use bkl::graph::ir::{Edge, Graph};
@@ -88,7 +88,8 @@ impl Bench {
 
     /// What a new process would open.
     fn engine(&self) -> Engine {
-        let runner = HelperRunner::with_program(Path::new(env!("CARGO_BIN_EXE_bkl"))).unwrap();
+        let runner =
+            HelperRunner::with_program(RunnerKind::Direct, Path::new(env!("CARGO_BIN_EXE_bkl"))).unwrap();
         let retry =
             RetryPolicy { first_delay: std::time::Duration::from_millis(10), ..RetryPolicy::STANDARD };
         let registry = RegistryOptions { retry, ..RegistryOptions::default() };
