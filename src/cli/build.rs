@@ -35,7 +35,6 @@ const TERMINATED: u8 = 143;
 /// Runs the verb.
 pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
     let spec = args.output.as_deref().map(output_spec).transpose()?;
-    let given = Given::read(&args.secrets)?;
     let program = Program::find(&args.selection)?;
     let mut checked = program.check();
     let Some(hir) = checked.program.take() else {
@@ -45,6 +44,8 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
     if args.list {
         return list(&list_targets(&hir), args.format);
     }
+    // `--list` needs none of it.
+    let given = Given::read(&args.secrets)?;
     let runtime = runtime()?;
     let session: Arc<dyn Session> = Arc::new(LocalSession::new(&program.root, given));
     let limits = args.jobs.map(|jobs| Limits { commands: jobs.max(1), ..default_limits() });

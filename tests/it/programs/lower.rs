@@ -99,7 +99,11 @@ fn show(
     for location in definition["source"]["locations"][digest]["locations"].as_array().into_iter().flatten() {
         let source = location["sourceIndex"].as_u64().unwrap_or_default() as usize;
         let file = definition["source"]["infos"][source]["filename"].as_str().unwrap_or("?");
-        let _ = write!(text, " {file}:{}", location["ranges"][0]["start"]["line"]);
+        let _ = write!(text, " {file}");
+        // The library's lines move with its docs.
+        if !file.starts_with("std/") {
+            let _ = write!(text, ":{}", location["ranges"][0]["start"]["line"]);
+        }
     }
     text.push('\n');
     if let Some(inputs) = op.get("inputs") {
