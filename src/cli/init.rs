@@ -4,11 +4,13 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::base::Report;
+use crate::base::{Report, SourceMap};
 use crate::cli::Failure;
 use crate::cli::args;
 use crate::cli::lower::write_stdout;
 use crate::cli::program::io_reason;
+use crate::lang::on_deep_stack;
+use crate::lang::syntax::format;
 
 const PROGRAM: &str = "build.bkl";
 const IGNORE: &str = ".bklignore";
@@ -21,7 +23,7 @@ pub(super) fn run(args: &args::Init) -> Result<(), Failure> {
     };
     fs::create_dir_all(&args.folder).map_err(|error| cannot("", &error))?;
     let is_there = |name: &str| args.folder.join(name).symlink_metadata().is_ok();
-    let mut files = vec![(PROGRAM, program(&args.folder))];
+    let mut files = vec![(PROGRAM, formatted(program(&args.folder)))];
     // A .bklignore would take the place of the patterns that the project has already.
     if !is_there(".dockerignore") {
         files.push((IGNORE, include_str!("init/bklignore").to_owned()));
@@ -69,6 +71,13 @@ fn program(folder: &Path) -> String {
         return include_str!("init/python.bkl").to_owned();
     }
     include_str!("init/build.bkl").to_owned()
+}
+
+/// Names of a project differ in length, and so does the layout they need.
+fn formatted(program: String) -> String {
+    let mut sources = SourceMap::default();
+    let file = sources.add(PROGRAM, program.as_str());
+    on_deep_stack(|| format::format(sources.file(file))).unwrap_or(program)
 }
 
 /// Name of a Go module's binary, and the package it is made of: the root's, else the first below cmd.
