@@ -39,7 +39,7 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Print the reference of a module: its types, functions, parameters and targets with their docs
     Doc(Doc),
-    /// Write a first build.bkl and .bklignore
+    /// Write a first build.bkl, for what the folder holds (Go, Rust, Node, Python), and a .bklignore
     Init(Init),
     /// Serve an editor: the Language Server Protocol on stdin and stdout
     Lsp(Lsp),
