@@ -11,6 +11,7 @@ pub mod report;
 pub mod suggest;
 pub mod text;
 pub mod time;
+pub mod url;
 
 pub use digest::Digest;
 pub use platform::Platform;

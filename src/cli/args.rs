@@ -23,12 +23,16 @@ pub(crate) enum Command {
     Build(Build),
     /// Parse and type-check a program; nothing is built and nothing is fetched
     Check(Check),
-    /// Run the tests of a program; its checks run as steps of a build
+    /// Run the tests of a program and the examples in its docs; asserted checks run as steps of a build
     Test(Test),
     /// Show what would be built: LLB for buildctl, JSON, or a graph for Graphviz
     Lower(Lower),
     /// Draw what would be built: steps, what they use, targets; as Mermaid, DOT, SVG or a page of HTML
     Graph(Graph),
+    /// Pin everything that the program refers to and bkl.lock does not have yet; nothing is built
+    Lock(Lock),
+    /// Look what pinned references mean now, and pin that
+    Update(Update),
     /// Put programs into the one layout; comments stay, and nothing but the layout changes
     Fmt(Fmt),
     /// Say what a diagnostic's code means, with a wrong and a right program; without a code, list them
@@ -96,6 +100,11 @@ pub(crate) struct Secrets {
     /// variable of that name, else the file
     #[arg(long = "secret", value_name = "id=ID[,src=FILE|,env=VARIABLE]")]
     pub(crate) secrets: Vec<String>,
+
+    /// An agent for commands and git sources that ask for it: `default` or an id is that of SSH_AUTH_SOCK;
+    /// `id=SOCKET` is another one, `id=KEYFILE` one that has these keys
+    #[arg(long = "ssh", value_name = "default|ID[=SOCKET|KEYFILE[,KEYFILE]]")]
+    pub(crate) ssh: Vec<String>,
 }
 
 /// How errors are printed.
@@ -208,7 +217,8 @@ pub(crate) struct Check {
 /// `bkl test`
 #[derive(Debug, Args)]
 pub(crate) struct Test {
-    /// The program (default build.bkl), and parts of the names of the tests to run: `bkl test lib/util.bkl version`
+    /// The program (default build.bkl), and parts of the names of the tests and examples to run:
+    /// `bkl test lib/util.bkl version`; of a file of Markdown, its examples: `bkl test README.md`
     #[arg(value_name = "PROGRAM | NAME")]
     pub(crate) words: Vec<String>,
 
@@ -227,6 +237,10 @@ pub(crate) struct Test {
     /// Evaluate only: asserted checks are not run
     #[arg(long)]
     pub(crate) no_run: bool,
+
+    /// Only the examples in the docs of the program
+    #[arg(long)]
+    pub(crate) doc: bool,
 
     /// How the progress of checks is shown
     #[arg(long, value_enum, env = "BUILDKIT_PROGRESS", default_value = "quiet", hide_env_values = true)]
@@ -262,6 +276,10 @@ pub(crate) struct Lower {
     #[command(flatten)]
     #[allow(missing_docs, reason = "see the type")]
     pub(crate) inputs: Inputs,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub(crate) secrets: Secrets,
 
     /// What to print
     #[arg(long, value_enum, default_value = "llb")]
@@ -322,6 +340,10 @@ pub(crate) struct Graph {
     #[allow(missing_docs, reason = "see the type")]
     pub(crate) inputs: Inputs,
 
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub(crate) secrets: Secrets,
+
     /// What to write; when not given, what the name of the file says (.mmd, .dot, .svg, .html), else mermaid
     #[arg(long, value_enum)]
     pub(crate) format: Option<GraphFormat>,
@@ -333,6 +355,63 @@ pub(crate) struct Graph {
     /// Write here instead of stdout
     #[arg(short = 'o', long = "output", value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+}
+
+/// `bkl lock`
+#[derive(Debug, Args)]
+pub(crate) struct Lock {
+    /// The program (default build.bkl)
+    #[arg(value_name = "PROGRAM")]
+    pub(crate) words: Vec<String>,
+
+    /// The program, when its name is no .bkl file
+    #[arg(short = 'f', long = "file", value_name = "PROGRAM")]
+    pub(crate) file: Option<PathBuf>,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub(crate) inputs: Inputs,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub(crate) secrets: Secrets,
+
+    /// How errors and what was pinned are printed
+    #[arg(long, value_enum, default_value = "human")]
+    pub(crate) format: Format,
+}
+
+/// `bkl update`
+#[derive(Debug, Args)]
+pub(crate) struct Update {
+    /// The program (default build.bkl), and what to look at: an image, a URL, or a URL and a branch, as in
+    /// `bkl update debian:bookworm https://example.com/x.git#main`; all when not given
+    #[arg(value_name = "PROGRAM | REFERENCE")]
+    pub(crate) words: Vec<String>,
+
+    /// The program, when its name is no .bkl file
+    #[arg(short = 'f', long = "file", value_name = "PROGRAM")]
+    pub(crate) file: Option<PathBuf>,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub(crate) inputs: Inputs,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub(crate) secrets: Secrets,
+
+    /// Change nothing: say what is newer, and fail if something is
+    #[arg(long)]
+    pub(crate) check: bool,
+
+    /// Remove what the program no longer refers to, with these parameters and platforms
+    #[arg(long, conflicts_with = "check")]
+    pub(crate) prune: bool,
+
+    /// How errors and what has changed are printed
+    #[arg(long, value_enum, default_value = "human")]
+    pub(crate) format: Format,
 }
 
 /// `bkl fmt`
@@ -374,8 +453,9 @@ pub(crate) enum DocFormat {
 /// `bkl doc`
 #[derive(Debug, Args)]
 pub(crate) struct Doc {
-    /// A program, or a module of the library: `std/go`; build.bkl when not given
-    #[arg(value_name = "PROGRAM | std/NAME")]
+    /// A program, a module of the library (`std/go`), or all of it (`std`: an index, and with -o every page); build.bkl
+    /// when not given
+    #[arg(value_name = "PROGRAM | std | std/NAME")]
     pub(crate) module: Option<String>,
 
     /// What to write

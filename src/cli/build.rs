@@ -12,8 +12,7 @@ use crate::cli::emulation::Machine;
 use crate::cli::failure::{self, Context};
 use crate::cli::program::{self, Program};
 use crate::cli::resolver::Resolver;
-use crate::cli::secret::Secrets;
-use crate::cli::session::LocalSession;
+use crate::cli::session::{Given, LocalSession};
 use crate::cli::ui::Ui;
 use crate::cli::{Failure, print_reports};
 use crate::engine::cancel::Cancel;
@@ -36,6 +35,7 @@ const TERMINATED: u8 = 143;
 /// Runs the verb.
 pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
     let spec = args.output.as_deref().map(output_spec).transpose()?;
+    let given = Given::read(&args.secrets)?;
     let program = Program::find(&args.selection)?;
     let mut checked = program.check();
     let Some(hir) = checked.program.take() else {
@@ -45,9 +45,8 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
     if args.list {
         return list(&list_targets(&hir), args.format);
     }
-    let secrets = Secrets::read(&args.secrets.secrets)?;
     let runtime = runtime()?;
-    let session: Arc<dyn Session> = Arc::new(LocalSession::new(&program.root, secrets));
+    let session: Arc<dyn Session> = Arc::new(LocalSession::new(&program.root, given));
     let limits = args.jobs.map(|jobs| Limits { commands: jobs.max(1), ..default_limits() });
     let resolver = Resolver::new(
         args.inputs.store.clone(),
@@ -368,14 +367,30 @@ fn refuse_unfit(outputs: &[Output], spec: &OutputSpec) -> Result<(), Report> {
                     "`{}` is a tree of files, not an image: it cannot be exported as `type={form}`",
                     output.name
                 );
-                return Err(Report::error("bkl::bad_output", message).label(output.span, "this is fs").help(
-                    "export files with `type=local` or `type=tar`, or make an image of them with `.image()`",
-                ));
+                let is_image =
+                    |it: &&Output| matches!(it.kind, OutputKind::Image(_) | OutputKind::Index { .. });
+                let mut images: Vec<&str> = outputs.iter().filter(is_image).map(target_of).collect();
+                images.dedup();
+                let help = match images.as_slice() {
+                    [] => {
+                        "export files with `type=local` or `type=tar`, or make an image of them with `.image()`"
+                            .to_owned()
+                    }
+                    images => format!("name what are images: {}", images.join(" ")),
+                };
+                return Err(Report::error("bkl::bad_output", message)
+                    .label(output.span, "this is fs")
+                    .help(help));
             }
             OutputKind::Fs(_) | OutputKind::Image(_) | OutputKind::Index { .. } => {}
         }
     }
     Ok(())
+}
+
+/// The target that an output is a part of.
+fn target_of(output: &Output) -> &str {
+    output.name.split('.').next().unwrap_or(&output.name)
 }
 
 /// An image that is written as files is its tree.

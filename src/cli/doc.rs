@@ -3,6 +3,7 @@
 mod html;
 mod markdown;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -26,6 +27,14 @@ struct Reference {
     sections: Vec<Section>,
 }
 
+impl Reference {
+    /// The first sentence or line of its doc, without the name that it may start with.
+    fn summary(&self) -> &str {
+        let line = self.doc.lines().next().unwrap_or_default();
+        line.strip_prefix(self.title.as_str()).map_or(line, |rest| rest.trim_start_matches([':', ' ']))
+    }
+}
+
 /// Items of one kind, in source order.
 struct Section {
     title: &'static str,
@@ -47,22 +56,69 @@ type Belongs = fn(&ItemKind) -> bool;
 
 /// Runs the verb.
 pub(super) fn run(args: &args::Doc) -> Result<(), Failure> {
+    if args.module.as_deref() == Some("std") {
+        return library(args);
+    }
     let (title, text) = module_text(args.module.as_deref())?;
+    let reference = read(&title, text)?;
+    let page = match args.format {
+        DocFormat::Markdown => markdown::page(&reference),
+        DocFormat::Html => html::page(&reference, html::Place::Alone),
+    };
+    match &args.output {
+        None => write_stdout(page.as_bytes()),
+        Some(folder) => write(folder, &file_name(&title, args.format), page),
+    }
+}
+
+/// `bkl doc std`: an index of the library; into a folder, with a page for each of its modules.
+fn library(args: &args::Doc) -> Result<(), Failure> {
+    let modules = stdlib::MODULES.iter().copied().chain([(PRELUDE_NAME, stdlib::PRELUDE)]);
+    let references: Vec<Reference> =
+        modules.map(|(name, text)| read(name, text.to_owned())).collect::<Result<_, _>>()?;
+    let links: Vec<(String, &Reference)> =
+        references.iter().map(|it| (file_name(&it.title, args.format), it)).collect();
+    let index = match args.format {
+        DocFormat::Markdown => markdown::index(&links),
+        DocFormat::Html => html::index(&links),
+    };
+    let Some(folder) = &args.output else { return write_stdout(index.as_bytes()) };
+    for (name, reference) in &links {
+        let page = match args.format {
+            DocFormat::Markdown => markdown::page(reference),
+            DocFormat::Html => html::page(reference, html::Place::Library),
+        };
+        write(folder, name, page)?;
+    }
+    write(folder, &format!("index.{}", extension(args.format)), index)
+}
+
+/// The name of a module's page in a folder.
+fn file_name(title: &str, format: DocFormat) -> String {
+    let stem = title.trim_end_matches(".bkl").replace('/', "-");
+    format!("{}.{}", stem.trim_start_matches(['.', '-']), extension(format))
+}
+
+fn extension(format: DocFormat) -> &'static str {
+    match format {
+        DocFormat::Markdown => "md",
+        DocFormat::Html => "html",
+    }
+}
+
+fn read(title: &str, text: String) -> Result<Reference, Failure> {
     let mut sources = SourceMap::default();
-    let file = sources.add(title.as_str(), text);
+    let file = sources.add(title, text);
     let parsed = on_deep_stack(|| syntax::parse(sources.file(file)));
     if !parsed.errors.is_empty() {
         let reports = parsed.errors.iter().map(syntax::SyntaxError::report).collect();
         return Err(Failure::new(sources, reports));
     }
-    let reference = reference(&title, &parsed.module, sources.file(file));
-    let (page, extension) = match args.format {
-        DocFormat::Markdown => (markdown::page(&reference), "md"),
-        DocFormat::Html => (html::page(&reference), "html"),
-    };
-    let Some(folder) = &args.output else { return write_stdout(page.as_bytes()) };
-    let stem = title.trim_end_matches(".bkl").replace('/', "-");
-    let path = folder.join(format!("{}.{extension}", stem.trim_start_matches(['.', '-'])));
+    Ok(reference(title, &parsed.module, sources.file(file)))
+}
+
+fn write(folder: &Path, name: &str, page: String) -> Result<(), Failure> {
+    let path = folder.join(name);
     let written = fs::create_dir_all(folder).and_then(|()| fs::write(&path, page));
     written.map_err(|error| {
         let message = format!("cannot write `{}`: {}", path.display(), io_reason(&error));
@@ -108,8 +164,13 @@ fn reference(title: &str, module: &Module, file: &SourceFile) -> Reference {
         ("Values", |kind| is_value(kind)),
         ("Functions", |kind| is_function(kind)),
     ];
+    let mentioned = mentioned(module);
+    let is_told = |item: &Item| {
+        let is_named = || item.kind.name().is_some_and(|name| mentioned.contains(&*name.text));
+        is_shown(item) || matches!(item.kind, ItemKind::Type { .. } | ItemKind::Enum { .. }) && is_named()
+    };
     let entries = |belongs: Belongs| -> Vec<Entry> {
-        let items = module.items.iter().filter(|item| belongs(&item.kind) && is_shown(item));
+        let items = module.items.iter().filter(|item| belongs(&item.kind) && is_told(item));
         items.filter_map(|item| entry(item, file)).collect()
     };
     Reference {
@@ -134,6 +195,50 @@ fn is_shown(item: &Item) -> bool {
                 | ItemKind::Target { .. }
                 | ItemKind::Extern(_)
         )
+}
+
+/// The types that what is shown speaks of: without them a parameter's values could not be known.
+fn mentioned(module: &Module) -> BTreeSet<&str> {
+    let mut names = BTreeSet::new();
+    for item in module.items.iter().filter(|item| is_shown(item)) {
+        for ty in types_of(&item.kind) {
+            names_in(ty, &mut names);
+        }
+    }
+    // Types speak of types: at most as often as there are items.
+    for _ in &module.items {
+        let n_known = names.len();
+        for item in &module.items {
+            if let ItemKind::Type { name, ty } = &item.kind
+                && names.contains(&*name.text)
+            {
+                names_in(ty, &mut names);
+            }
+        }
+        if names.len() == n_known {
+            break;
+        }
+    }
+    names
+}
+
+/// The types in the signature of an item.
+fn types_of(kind: &ItemKind) -> Vec<&TypeExpr> {
+    match kind {
+        ItemKind::Param { ty, .. } | ItemKind::Type { ty, .. } => vec![ty],
+        ItemKind::Fn { params, result, .. } => params.iter().map(|field| &field.ty).chain([result]).collect(),
+        ItemKind::Let(it) => it.ty.iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn names_in<'a>(ty: &'a TypeExpr, names: &mut BTreeSet<&'a str>) {
+    match &ty.kind {
+        TypeKind::Name(name) => drop(names.insert(&*name.text)),
+        TypeKind::Qualified(..) => {}
+        TypeKind::List(inner) | TypeKind::Map(inner) | TypeKind::Option(inner) => names_in(inner, names),
+        TypeKind::Record(fields) => fields.iter().for_each(|field| names_in(&field.ty, names)),
+    }
 }
 
 fn is_value(kind: &ItemKind) -> bool {

@@ -8,9 +8,12 @@ use crate::engine::exec::RunError;
 use crate::engine::ops::{ExecError, FileError, OpError};
 use crate::engine::registry::ImageError;
 use crate::engine::source::SourceError;
+use crate::engine::source::git::{GitError, no_agent_help};
+use crate::engine::source::http::HttpError;
 use crate::engine::source::local::LocalError;
 use crate::engine::{FailedVertex, SolveError};
 use crate::graph::ir::{Graph, Location, Range};
+use crate::session::SessionError;
 use crate::store::StoreError;
 
 /// Lines of a failed step's output that a report shows.
@@ -41,7 +44,10 @@ pub(super) fn reports(error: &SolveError, context: &Context<'_>) -> Vec<Report> 
 fn report(failed: &FailedVertex, context: &Context<'_>) -> Report {
     let (mut report, what) = explain(failed, context);
     for location in &failed.locations {
-        if let Some(span) = span_of(location, context.sources, context.graph) {
+        // Calls that came to the same step say the same place.
+        if let Some(span) = span_of(location, context.sources, context.graph)
+            && !report.labels.iter().any(|label| label.span == span)
+        {
             report = report.label(span, what);
         }
     }
@@ -84,6 +90,15 @@ fn explain(failed: &FailedVertex, context: &Context<'_>) -> (Report, &'static st
                 .help(format!("give it with `--secret id={id},src=FILE` or `--secret id={id},env=VARIABLE`")),
             "this step asks for it",
         ),
+        OpError::Exec(ExecError::NoAgent { id }) => {
+            let id = if id.is_empty() { "default" } else { id };
+            let report =
+                Report::error("bkl::no_agent", format!("the agent `{id}` is not given to this build"));
+            (report.help(no_agent_help(id)), "this step asks for it")
+        }
+        OpError::Exec(ExecError::Session(error @ SessionError::Agent { .. })) => {
+            (Report::error("bkl::ssh", with_causes(error)), "needed by this step")
+        }
         OpError::Exec(ExecError::Session(error)) => {
             (Report::error("bkl::secret", with_causes(error)), "needed by this step")
         }
@@ -128,6 +143,18 @@ fn source(error: &(dyn std::error::Error + Send + Sync + 'static), store_root: &
             ImageError::Store { source, .. } | ImageError::Unpack { source, .. } if source.is_no_space() => {
                 store(source, store_root)
             }
+            _ => error.report(),
+        };
+    }
+    if let Some(error) = error.downcast_ref::<HttpError>() {
+        return match error {
+            HttpError::Store(error) => store(error, store_root),
+            _ => error.report(),
+        };
+    }
+    if let Some(error) = error.downcast_ref::<GitError>() {
+        return match error {
+            GitError::Store(error) => store(error, store_root),
             _ => error.report(),
         };
     }

@@ -9,6 +9,7 @@ use crate::cli::args::{self, Format, GraphFormat};
 use crate::cli::lower::write_stdout;
 use crate::cli::lowered::{self, lower};
 use crate::cli::program::io_reason;
+use crate::cli::session::Given;
 use crate::graph::ir::Output;
 use crate::graph::llb::MarshalOptions;
 use crate::graph::view::{View, dot, html, mermaid, svg};
@@ -16,7 +17,8 @@ use crate::graph::view::{View, dot, html, mermaid, svg};
 /// Runs the verb.
 pub(super) fn run(args: &args::Graph) -> Result<(), Failure> {
     let format = format(args.format, args.output.as_deref())?;
-    let lowered = lower(&args.selection, &args.inputs, args.level, Format::Human)?;
+    let given = Given::read(&args.secrets)?;
+    let lowered = lower(&args.selection, &args.inputs, given, args.level, Format::Human)?;
     let options =
         MarshalOptions { platform: Some(lowered::platform(&args.inputs)), ..MarshalOptions::default() };
     let view = View::new(&lowered.graph, &lowered.outputs, &lowered.roots, &options);

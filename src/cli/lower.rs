@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::base::{Platform, Report, SourceMap};
 use crate::cli::args::{Emit, Lower};
 use crate::cli::lowered::{self, Lowered};
+use crate::cli::session::Given;
 use crate::cli::{Failure, print_reports, program};
 use crate::graph::ir::{Graph, Output, Tree};
 use crate::graph::view::{View, dot};
@@ -20,6 +21,7 @@ use piece::Piece;
 
 /// Runs the verb.
 pub(super) fn run(args: &Lower) -> Result<(), Failure> {
+    let given = Given::read(&args.secrets)?;
     if args.emit == Emit::Llb && args.output.is_none() && io::stdout().is_terminal() {
         return Err(Report::error("bkl::terminal", "LLB is not text, and stdout is a terminal")
             .help("write it to a file with `-o FILE`, pipe it into `buildctl build`, or look at it with `--emit json`")
@@ -27,7 +29,7 @@ pub(super) fn run(args: &Lower) -> Result<(), Failure> {
     }
     let daemon = args.caps.as_deref().map(daemon::capabilities).transpose()?;
     let Lowered { program, sources, mut graph, outputs, mut roots, passes } =
-        lowered::lower(&args.selection, &args.inputs, args.level, args.format)?;
+        lowered::lower(&args.selection, &args.inputs, given, args.level, args.format)?;
     if let Some(report) = passes.as_ref().filter(|_| args.stats) {
         print_stats(report);
     }

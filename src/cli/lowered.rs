@@ -6,8 +6,7 @@ use crate::base::{Platform, SourceMap};
 use crate::cli::args::{Format, Inputs, Selection};
 use crate::cli::build::{runtime, trees};
 use crate::cli::resolver::Resolver;
-use crate::cli::secret::Secrets;
-use crate::cli::session::LocalSession;
+use crate::cli::session::{Given, LocalSession};
 use crate::cli::{Failure, print_reports, program};
 use crate::graph::ir::{Graph, Output, Tree};
 use crate::graph::passes::{self, PassReport};
@@ -32,6 +31,7 @@ pub(super) struct Lowered {
 pub(super) fn lower(
     selection: &Selection,
     inputs: &Inputs,
+    given: Given,
     level: u8,
     format: Format,
 ) -> Result<Lowered, Failure> {
@@ -42,7 +42,7 @@ pub(super) fn lower(
     };
     print_reports(&checked.reports, &checked.sources, format);
     let runtime = runtime()?;
-    let session = Arc::new(LocalSession::new(&program.root, Secrets::default()));
+    let session = Arc::new(LocalSession::new(&program.root, given));
     let resolver = Resolver::new(inputs.store.clone(), None, format, session, runtime.handle().clone());
     let ready = match program::evaluate(&program, &mut checked, &hir, inputs, &resolver) {
         Ok(ready) => ready,

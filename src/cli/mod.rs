@@ -19,9 +19,11 @@ mod replace;
 mod resolver;
 mod secret;
 mod session;
+mod ssh;
 mod test;
 mod tracked;
 mod ui;
+mod update;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -64,6 +66,8 @@ pub fn main() -> ExitCode {
         args::Command::Build(build) => build.format,
         args::Command::Check(check) => check.format,
         args::Command::Lower(lower) => lower.format,
+        args::Command::Lock(lock) => lock.format,
+        args::Command::Update(update) => update.format,
         args::Command::Test(test) => test.format,
         args::Command::Fmt(fmt) => fmt.format,
         args::Command::Explain(_)
@@ -78,6 +82,8 @@ pub fn main() -> ExitCode {
         args::Command::Build(args) => build::run(args),
         args::Command::Check(args) => check(args),
         args::Command::Lower(args) => lower::run(args),
+        args::Command::Lock(args) => update::lock(args),
+        args::Command::Update(args) => update::update(args),
         args::Command::Test(args) => test::run(args),
         args::Command::Fmt(args) => fmt::run(args),
         args::Command::Explain(args) => explain::run(args),
@@ -116,6 +122,8 @@ fn results_on_stdout(command: &args::Command) -> bool {
         | args::Command::Doc(_)
         | args::Command::Completions(_)
         | args::Command::Lsp(_)
+        | args::Command::Lock(_)
+        | args::Command::Update(_)
         | args::Command::Test(_) => true,
         args::Command::Check(_) | args::Command::Fmt(_) | args::Command::Init(_) | args::Command::Man(_) => {
             false

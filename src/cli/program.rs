@@ -11,7 +11,7 @@ use crate::base::{Platform, Report, SourceMap, Span};
 use crate::cli::args;
 use crate::cli::lock::Lock;
 use crate::cli::replace::Replacements;
-use crate::cli::resolver::Resolver;
+use crate::cli::resolver::{Pinning, Resolver};
 use crate::lang::eval::{self, Evaluated, Inputs, Need, Outcome, Params, PlatformChoice, Request};
 use crate::lang::resolve::{Entry, ModuleSource, ModuleText};
 use crate::lang::{self, hir};
@@ -90,9 +90,19 @@ impl Program {
     pub(crate) fn check(&self) -> Checked {
         let mut sources = SourceMap::default();
         let entry = Entry { path: &self.entry, origin: hir::Origin::Root };
-        let texts = Files { root: &self.root, shown: &self.shown };
+        let texts = self.texts();
         let lang::Checked { program, reports, .. } = lang::load_and_check(&mut sources, entry, &texts);
         Checked { sources, program, reports }
+    }
+
+    /// Module texts from the program's folder.
+    pub(crate) fn texts(&self) -> impl ModuleSource + Sync {
+        Files { root: &self.root, shown: &self.shown }
+    }
+
+    /// The program's file as people wrote it.
+    pub(crate) fn shown_entry(&self) -> String {
+        format!("{}{}", self.shown, self.entry)
     }
 }
 
@@ -132,10 +142,13 @@ pub(crate) struct Ready {
 pub(crate) struct Driver<'a> {
     args: &'a args::Inputs,
     resolver: &'a Resolver,
-    lock: Lock,
+    /// What is pinned.
+    pub(crate) lock: Lock,
     lock_as_read: Lock,
     lock_path: PathBuf,
     replacements: Replacements,
+    /// What may be done about what is not.
+    pub(crate) pinning: Pinning,
     /// What is known so far.
     pub(crate) inputs: Inputs,
     /// What should be said although nothing is wrong.
@@ -172,7 +185,9 @@ impl<'a> Driver<'a> {
             answers: BTreeMap::new(),
         };
         let lock_as_read = lock.clone();
-        Ok(Driver { args, resolver, lock, lock_as_read, lock_path, replacements, inputs, notes: Vec::new() })
+        let pinning = if args.locked { Pinning::Refused } else { Pinning::Allowed };
+        let notes = Vec::new();
+        Ok(Driver { args, resolver, lock, lock_as_read, lock_path, replacements, pinning, inputs, notes })
     }
 
     /// Runs `evaluate`, answering what it asks for, until it asks for nothing.
@@ -207,7 +222,7 @@ impl<'a> Driver<'a> {
                 }
             }
         }
-        let answers = self.resolver.answer(&needs, &mut self.lock, self.args.locked);
+        let answers = self.resolver.answer(&needs, &mut self.lock, self.pinning);
         let mut failed = Vec::new();
         for (need, answer) in needs.into_iter().zip(answers) {
             match answer {

@@ -1,53 +1,63 @@
-//! `bkl test`: evaluates the tests of a program and runs the checks that they assert.
+//! `bkl test`: evaluates the tests of a program, runs the checks that they assert, and tries the examples in its docs.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use crate::base::{Label, Report, SourceMap};
+use crate::base::{Label, Platform, Report, SourceMap};
 use crate::cli::args;
 use crate::cli::build::{Build, Stopped, SyncLater, runtime, stopped};
 use crate::cli::emulation::Machine;
 use crate::cli::failure::{self, Context};
-use crate::cli::program::{Checked, Driver, Program, Round, reports};
+use crate::cli::program::{Checked, Driver, Program, Round, io_reason, reports};
 use crate::cli::resolver::Resolver;
-use crate::cli::secret::Secrets;
-use crate::cli::session::LocalSession;
+use crate::cli::session::{Given, LocalSession};
+use crate::cli::tracked;
 use crate::cli::ui::Ui;
 use crate::cli::{Failure, print_reports};
 use crate::engine::{CacheMode, FailedVertex, SolveError};
 use crate::graph::ir::{Tree, Vertex};
 use crate::graph::passes;
-use crate::lang::eval::{TestOutcome, Tested, evaluate_test};
-use crate::lang::hir;
+use crate::lang::eval::{
+    Answer, Answers, Inputs, Need, Params, PlatformChoice, Request, TestOutcome, Tested, evaluate_test,
+};
+use crate::lang::examples::{self, Example, Subject, Trial};
+use crate::lang::{hir, on_deep_stack, syntax};
 use crate::session::Session;
 
 /// How many tests there were of each kind.
 #[derive(Default)]
 struct Tally {
+    total: usize,
     passed: usize,
     failed: Vec<Report>,
 }
 
 /// Runs the verb.
 pub(super) fn run(args: &args::Test) -> Result<(), Failure> {
-    let secrets = Secrets::read(&args.secrets.secrets)?;
+    let given = Given::read(&args.secrets)?;
     let selection = args::Selection { words: args.words.clone(), file: args.file.clone() };
     let program = Program::find(&selection)?;
+    if program.entry.ends_with(".md") {
+        return try_markdown(&program);
+    }
     let mut checked = program.check();
     let Some(hir) = checked.program.take() else {
         return Err(Failure::new(checked.sources, checked.reports));
     };
     print_reports(&checked.reports, &checked.sources, args.format);
-    let tests = select(&hir, &program.targets)?;
+    let examples = Examples::of_program(&checked.sources);
+    let (tests, examples) = select(args, &hir, examples, &checked.sources, &program.targets)?;
     let runtime = runtime()?;
-    let session: Arc<dyn Session> = Arc::new(LocalSession::new(&program.root, secrets));
+    let session: Arc<dyn Session> = Arc::new(LocalSession::new(&program.root, given));
     let store = args.inputs.store.clone();
     let resolver = Resolver::new(store, None, args.format, session.clone(), runtime.handle().clone());
     let mut driver = match Driver::new(&program, &mut checked, &hir, &args.inputs, &resolver) {
         Ok(driver) => driver,
         Err(reports) => return Err(Failure::new(checked.sources, reports)),
     };
-    let Checked { sources, .. } = checked;
+    let Checked { mut sources, .. } = checked;
     let mut tally = Tally::default();
     for &test in &tests {
         let evaluated = driver.run(|inputs| match evaluate_test(&hir, &sources, inputs, test) {
@@ -60,35 +70,147 @@ pub(super) fn run(args: &args::Test) -> Result<(), Failure> {
             Ok(tested) if args.no_run => (Vec::new(), tested.checks.len()),
             Ok(tested) => (run_checks(args, &resolver, &session, &runtime, &sources, &tested)?, 0),
         };
-        say(test, failed.is_empty(), n_left);
-        match failed.is_empty() {
-            true => tally.passed += 1,
-            false => tally.failed.extend(failed),
-        }
+        tally.add(&test.name, n_left, failed);
     }
     if let Err(reports) = driver.keep_lock() {
         tally.failed.extend(reports);
     }
-    print(&format!("{} of {} tests passed\n", tally.passed, tests.len()));
-    if tally.failed.is_empty() { Ok(()) } else { Err(Failure::new(sources, tally.failed)) }
+    examples.run(&program, &mut sources, &mut tally);
+    tally.finish(sources)
 }
 
-/// The tests of the program's own file whose names hold one of the words.
-fn select<'p>(hir: &'p hir::Program, words: &[String]) -> Result<Vec<&'p hir::Test>, Report> {
-    let all: Vec<&hir::Test> = hir.tests.iter().filter(|test| test.module == hir::Program::ENTRY).collect();
-    let selected: Vec<&hir::Test> = all
-        .iter()
-        .copied()
-        .filter(|test| words.is_empty() || words.iter().any(|word| test.name.contains(word.as_str())))
-        .collect();
-    if !selected.is_empty() {
-        return Ok(selected);
+impl Tally {
+    /// Says how a test went.
+    fn add(&mut self, name: &str, n_left: usize, failed: Vec<Report>) {
+        self.total += 1;
+        say(name, failed.is_empty(), n_left);
+        match failed.is_empty() {
+            true => self.passed += 1,
+            false => self.failed.extend(failed),
+        }
     }
-    if all.is_empty() {
-        return Err(Report::error("bkl::no_tests", "this program has no tests")
-            .help("write one: `test \"what holds\" { assert 1 + 1 == 2 }`"));
+
+    fn finish(self, sources: SourceMap) -> Result<(), Failure> {
+        print(&format!("{} of {} tests passed\n", self.passed, self.total));
+        if self.failed.is_empty() { Ok(()) } else { Err(Failure::new(sources, self.failed)) }
     }
-    let names: Vec<String> = all.iter().map(|test| format!("{:?}", test.name)).collect();
+}
+
+/// Examples of a file, and the module they are about.
+struct Examples {
+    all: Vec<Example>,
+    subject: Option<Subject>,
+}
+
+impl Examples {
+    /// Those in the doc comments of the program's own file, which is the first of `sources`.
+    fn of_program(sources: &SourceMap) -> Examples {
+        let Some(file) = sources.files().first() else { return Examples { all: Vec::new(), subject: None } };
+        let module = on_deep_stack(|| syntax::parse(file)).module;
+        let base = file.name.rsplit('/').next().unwrap_or_default();
+        let name = base.trim_end_matches(".bkl");
+        let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let name = if is_name { name } else { "module" };
+        let subject = Subject { name: name.to_owned(), path: format!("./{base}") };
+        Examples { all: examples::of_module(file, &module), subject: Some(subject) }
+    }
+
+    fn run(&self, program: &Program, sources: &mut SourceMap, tally: &mut Tally) {
+        let inputs = Inputs {
+            targets: Vec::new(),
+            params: Params::default(),
+            platforms: vec![Platform::host()],
+            platform_choice: PlatformChoice::Default,
+            build_platform: Platform::host(),
+            ignore: Vec::new(),
+            replacements: BTreeMap::new(),
+            answers: Answers::new(),
+        };
+        let answer = |need: &Need| -> Result<Answer, Report> {
+            let answer = match &need.request {
+                Request::Read { path } => tracked::read(&program.root, path).map(Answer::Text),
+                Request::Files { dir, pattern, except } => {
+                    tracked::files(&program.root, dir, pattern, except).map(Answer::Paths)
+                }
+                other => panic!("images have stand-ins: {other:?}"),
+            };
+            answer.map_err(|report| report.label(need.span, "needed here"))
+        };
+        let texts = program.texts();
+        let subject = self.subject.as_ref();
+        let trial = Trial { dir: "", subject, texts: &texts, inputs: &inputs, answer: &answer };
+        for example in &self.all {
+            let title = example.title(sources.file(example.span.file));
+            let failed = example.run(sources, &trial);
+            tally.add(&title, 0, failed);
+        }
+    }
+}
+
+/// `bkl test README.md`: its examples.
+fn try_markdown(program: &Program) -> Result<(), Failure> {
+    let path = program.root.join(&program.entry);
+    let text = fs::read_to_string(&path).map_err(|error| {
+        let reason = io_reason(&error);
+        Report::error("bkl::no_program", format!("cannot read `{}`: {reason}", path.display()))
+    })?;
+    let mut sources = SourceMap::default();
+    let file = sources.add(program.shown_entry(), text);
+    let all = examples::of_markdown(sources.file(file));
+    let examples = Examples { all, subject: None }.named(&program.targets, &sources);
+    if examples.all.is_empty() {
+        return Err(Report::error("bkl::no_tests", format!("`{}` has no examples", program.shown_entry()))
+            .help("a block fenced with ```bkl is one")
+            .into());
+    }
+    let mut tally = Tally::default();
+    examples.run(program, &mut sources, &mut tally);
+    tally.finish(sources)
+}
+
+fn is_named(words: &[String], name: &str) -> bool {
+    words.is_empty() || words.iter().any(|word| name.contains(word.as_str()))
+}
+
+impl Examples {
+    /// Those whose titles hold one of the words.
+    fn named(self, words: &[String], sources: &SourceMap) -> Examples {
+        let title = |example: &Example| example.title(sources.file(example.span.file));
+        let all = self.all.into_iter().filter(|example| is_named(words, &title(example))).collect();
+        Examples { all, ..self }
+    }
+}
+
+/// The tests of the program's own file, and the examples, whose names hold one of the words.
+fn select<'p>(
+    args: &args::Test,
+    hir: &'p hir::Program,
+    examples: Examples,
+    sources: &SourceMap,
+    words: &[String],
+) -> Result<(Vec<&'p hir::Test>, Examples), Report> {
+    let own = |test: &&hir::Test| test.module == hir::Program::ENTRY && !args.doc;
+    let all: Vec<&hir::Test> = hir.tests.iter().filter(own).collect();
+    let titles: Vec<String> =
+        examples.all.iter().map(|example| example.title(sources.file(example.span.file))).collect();
+    let selected: Vec<&hir::Test> = all.iter().copied().filter(|test| is_named(words, &test.name)).collect();
+    let examples = examples.named(words, sources);
+    if !selected.is_empty() || !examples.all.is_empty() {
+        return Ok((selected, examples));
+    }
+    if all.is_empty() && titles.is_empty() {
+        let what = if args.doc { "examples in its docs" } else { "tests" };
+        return Err(Report::error("bkl::no_tests", format!("this program has no {what}")).help(
+            if args.doc {
+                "a block between ``` in a `///` comment is one"
+            } else {
+                "write one: `test \"what holds\" { assert 1 + 1 == 2 }`"
+            },
+        ));
+    }
+    let names = all.iter().map(|test| format!("{:?}", test.name)).chain(titles);
+    let names: Vec<String> = names.collect();
     Err(Report::error("bkl::no_tests", format!("no test has `{}` in its name", words.join("` or `")))
         .help(format!("there are {}", names.join(", "))))
 }
@@ -150,14 +272,14 @@ fn is_of(failed: &FailedVertex, check: &Vertex) -> bool {
     failed.name == check.name() && check.locations.iter().any(|place| failed.locations.contains(place))
 }
 
-fn say(test: &hir::Test, has_passed: bool, n_left: usize) {
+fn say(name: &str, has_passed: bool, n_left: usize) {
     let word = if has_passed { "ok    " } else { "FAILED" };
     let left = match n_left {
         0 => String::new(),
         1 => "  (1 check not run)".to_owned(),
         n => format!("  ({n} checks not run)"),
     };
-    print(&format!("{word}  {}{left}\n", test.name));
+    print(&format!("{word}  {name}{left}\n"));
 }
 
 /// Results go to stdout; there is nowhere left to say that it is closed.

@@ -12,12 +12,14 @@ use crate::graph::llb::{self, MarshalOptions};
 use crate::store::{Snapshot, Store, StoreError};
 
 use super::cancel::Cancel;
-use super::exec::{ExecSpec, ExitStatus, HelperRunner, LogSink, RunError, Runner};
+use super::exec::{ExecSpec, ExitStatus, HelperRunner, LogSink, RunError, Runner, RunnerKind};
 use super::ops::{Build, GraphOp, OpError, StoreCache};
 use super::registry::RegistryOptions;
 use super::request::{CacheMode, FailedVertex, SolveError, SolveRequest, SolveResult, SolveStats};
 use super::solver::{Failure, Limits, Node, Plan, Scheduler};
 use super::source::Source;
+use super::source::git::GitSource;
+use super::source::http::HttpSource;
 use super::source::image::ImageSource;
 use super::source::local::LocalSource;
 use super::source::oci_layout::OciLayoutSource;
@@ -42,6 +44,7 @@ pub struct Engine {
     runner: Arc<dyn Runner>,
     sources: Vec<Arc<dyn Source>>,
     images: Arc<ImageSource>,
+    http: Arc<HttpSource>,
     machine: Platform,
 }
 
@@ -54,13 +57,21 @@ impl Engine {
         let EngineConfig { store, limits, registry, runner } = config;
         let n_cpus = || std::thread::available_parallelism().map_or(1, usize::from);
         let limits = limits.unwrap_or_else(|| Limits::for_cpus(n_cpus()));
+        let http = Arc::new(HttpSource::new(registry.clone()));
         let images = Arc::new(ImageSource::new(registry));
         Ok(Engine {
             store: Arc::new(Store::open(root, &store)?),
             scheduler: Arc::new(Scheduler::new(limits)),
             runner: runner.unwrap_or_else(|| Arc::new(LazyRunner::default())),
-            sources: vec![Arc::new(LocalSource), images.clone(), Arc::new(OciLayoutSource)],
+            sources: vec![
+                Arc::new(LocalSource),
+                images.clone(),
+                Arc::new(OciLayoutSource),
+                http.clone(),
+                Arc::new(GitSource),
+            ],
             images,
+            http,
             machine: Platform::host(),
         })
     }
@@ -73,6 +84,11 @@ impl Engine {
     /// The source of images, for those who need their configs.
     pub fn images(&self) -> &Arc<ImageSource> {
         &self.images
+    }
+
+    /// The source of the web's files, for those who need their digests.
+    pub fn http(&self) -> &Arc<HttpSource> {
+        &self.http
     }
 
     /// Builds the request's roots. Must be called on a tokio runtime; one thread is enough.
@@ -202,7 +218,7 @@ impl Runner for LazyRunner {
             let runner = match self.runner.get() {
                 Some(runner) => runner,
                 None => {
-                    let made = HelperRunner::new()?;
+                    let made = HelperRunner::new(RunnerKind::Direct)?;
                     self.runner.get_or_init(|| made)
                 }
             };

@@ -3,6 +3,7 @@
 
 mod circles;
 pub mod eval;
+pub mod examples;
 pub mod resolve;
 mod stack;
 pub mod syntax;

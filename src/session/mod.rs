@@ -30,10 +30,15 @@ pub trait Session: Send + Sync {
         Ok(None)
     }
 
-    /// The socket of the agent `id`; the empty id is the default agent.
-    fn ssh_agent(&self, id: &str) -> Option<PathBuf> {
+    /// The socket of the agent `id`; the empty id is the default agent. Good as long as the session is there.
+    fn ssh_agent(&self, id: &str) -> Result<Option<PathBuf>, SessionError> {
         let _ = id;
-        None
+        Ok(None)
+    }
+
+    /// The lines of known_hosts that say which keys hosts have, for sources that do not bring their own; empty trusts none.
+    fn known_hosts(&self) -> String {
+        String::new()
     }
 }
 
@@ -74,6 +79,14 @@ pub enum SessionError {
         /// Why.
         #[source]
         source: std::io::Error,
+    },
+    /// The agent is not there, or does not take the key.
+    #[error("the agent `{id}` cannot be used: {reason}")]
+    Agent {
+        /// Which.
+        id: String,
+        /// Why.
+        reason: String,
     },
     /// The credential store or helper failed.
     #[error("cannot get the credentials of `{registry}`: {reason}")]

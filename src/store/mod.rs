@@ -9,6 +9,7 @@
 //! <root>/ingest/<owner>-<n>    being written  <root>/staging/<owner>/  being built
 //! <root>/cache-mounts/         <root>/logs/   <root>/*.lock            <root>/empty   <root>/db.sqlite   <root>/lock
 //! <root>/damaged/<n>/          databases that were put aside (`heal`)
+//! <root>/git/<hash>/           copies of remote repositories (`work`)
 //! ```
 //!
 //! How it stays whole: work in progress lies in a corner that a dead process's successor sweeps (`sweep`); what is done
@@ -29,6 +30,7 @@ mod records;
 mod snapshot;
 mod sweep;
 mod tree;
+mod work;
 
 use std::fs::{self, DirBuilder, File};
 use std::os::fd::OwnedFd;
@@ -45,6 +47,7 @@ pub use layer::{ArchiveError, Compression, Limits, UnpackedLayer};
 pub use lease::Lease;
 pub use records::{Record, Table};
 pub use snapshot::{ActiveLayer, BlobDescriptor, LayerInfo, LayerMeta, MountPlan, Upper, Usage};
+pub use work::{Mirror, WorkDir};
 
 use crate::base::Digest;
 use error::Context as _;

@@ -2,8 +2,8 @@
 //!
 //! A case is a folder. Its `session.txt` holds command lines behind `$ `, each followed by what it prints (stdout and
 //! stderr together) and, when it is not 0, by `? <exit code>`. The folder is copied to a temporary one for each run,
-//! beside a folder `busybox` with a root file system when the session says `# needs busybox`. Times, digests and the
-//! temporary path are replaced by `[TIME]`, `[DIGEST]` and `[ROOT]` before comparing. `BKL_UPDATE=1` rewrites.
+//! beside a folder `busybox` with a root file system when the session says `# needs busybox`, and a copy of the examples
+//! when it says `# needs examples`. Times, digests and the temporary path are replaced by `[TIME]`, `[DIGEST]` and `[ROOT]` before comparing. `BKL_UPDATE=1` rewrites.
 //! Sessions that build need root and overlayfs.
 
 use std::fs;
@@ -39,6 +39,9 @@ fn check(case: &Path) -> Result<(), Failed> {
     copy_folder(case, &root);
     if session.contains("# needs busybox") {
         busybox_root(&root.join("busybox"));
+    }
+    if session.contains("# needs examples") {
+        copy_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples"), &root.join("examples"));
     }
     let mut printed = String::new();
     for line in session.lines() {

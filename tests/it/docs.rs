@@ -150,12 +150,13 @@ fn said_to_work(words: &[&str], folder: &Path) -> Result<(), String> {
             let given: Vec<&str> = words.iter().copied().filter(|word| *word != "--list").collect();
             accepted(&[&given[..], &["--list"]].concat(), folder)?;
         }
-        "lower" => {
-            let help = String::from_utf8(bkl(&["lower", "--help"], folder).stdout).unwrap();
+        // These would ask registries for configs: only their flags are looked at.
+        "lower" | "graph" => {
+            let help = String::from_utf8(bkl(&[verb, "--help"], folder).stdout).unwrap();
             for flag in rest.iter().filter(|word| word.starts_with('-')) {
                 let flag = if flag.starts_with("--") { flag } else { &flag[..2] };
                 if !help.contains(flag) {
-                    return Err(format!("`bkl lower` has no `{flag}`"));
+                    return Err(format!("`bkl {verb}` has no `{flag}`"));
                 }
             }
         }

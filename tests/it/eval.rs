@@ -226,6 +226,10 @@ fn answer(request: &Request, config: &str) -> Answer {
         Request::Image { reference, platform, .. } | Request::OciLayout { reference, platform, .. } => {
             (reference, platform)
         }
+        Request::Git { url, reference, .. } => {
+            return Answer::Commit(Digest::of(format!("{url}#{reference}")).hex()[..40].to_owned());
+        }
+        Request::Http { url, .. } => return Answer::Digest(Digest::of(url)),
         Request::Read { path } => return Answer::Text(file_text(path).into()),
         Request::Files { pattern, .. } => {
             return Answer::Paths(vec![pattern.replace('*', "a"), pattern.replace('*', "b")]);
@@ -284,9 +288,18 @@ fn show_request(request: &Request) -> String {
         Request::OciLayout { dir, reference, platform } => {
             format!("image {reference} of layout {dir} for {platform}")
         }
+        Request::Git { url, reference, token, ssh } => {
+            format!("git {url}#{reference}{}", show_access([("token", token), ("ssh", ssh)]))
+        }
+        Request::Http { url, token } => format!("http {url}{}", show_access([("token", token), ("", &None)])),
         Request::Read { path } => format!("file {path}"),
         Request::Files { dir, pattern, except } => format!("files {pattern} in {dir} except {except:?}"),
     }
+}
+
+fn show_access(access: [(&str, &Option<String>); 2]) -> String {
+    let given = access.iter().filter_map(|(name, id)| Some(format!(" {name} {}", id.as_ref()?)));
+    given.collect()
 }
 
 fn show(done: &Evaluated, _sources: &SourceMap) -> String {

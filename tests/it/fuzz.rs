@@ -1,67 +1,129 @@
-//! Broken programs: whatever is done to a text, it is checked or answered, and nothing panics.
+//! Broken inputs: whatever is done to a text or a definition, it is read or answered, and nothing panics.
+//!
+//! What must hold stands in fuzz/src/lib.rs, which libFuzzer runs, too. Here the goldens are mutated, the same way in every
+//! run: `BKL_FUZZ_ROUNDS=1000` does more to each, `BKL_FUZZ_SEED=7` does something else.
 
 use std::fs;
-use std::path::Path;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::{Path, PathBuf};
 
-use bkl::base::{SourceMap, report};
-use bkl::lang::hir::Origin;
-use bkl::lang::{Entry, ModuleSource, ModuleText, load_and_check};
 use libtest_mimic::Trial;
 
+use crate::numbers::Numbers;
+
+#[path = "../../fuzz/src/lib.rs"]
+mod targets;
+
 pub(crate) fn trials() -> Vec<Trial> {
+    type Target = fn(&[u8]);
+    let mutated = |name: &str, target: Target, rounds: usize, seeds: fn() -> Vec<Vec<u8>>| {
+        crate::trial(format!("fuzz::{name}"), move || mutated(target, rounds, &seeds()))
+    };
     vec![
-        crate::trial("fuzz::mutated_programs", mutated_programs),
+        mutated("parser", targets::parser, 10, programs),
+        mutated("formatter", targets::formatter, 3, programs),
+        mutated("checker", |data| drop(targets::checker(data)), 10, programs),
+        mutated("evaluator", targets::evaluator, 4, programs),
+        mutated("llb_decode", targets::llb_decode, 20, definitions),
+        mutated("graph_text", targets::graph_text, 20, graphs),
         crate::trial("fuzz::deep_programs", deep_programs),
         crate::trial("fuzz::long_programs", long_programs),
     ]
 }
 
-/// One module, which also every import gives.
-struct Always<'a>(&'a str);
-
-impl ModuleSource for Always<'_> {
-    fn module(&self, path: &str) -> ModuleText {
-        match path {
-            "build.bkl" => ModuleText::Text { name: path.into(), text: self.0.into() },
-            _ => ModuleText::Missing,
-        }
-    }
-}
-
-/// Checks a text and draws every report; gives the messages.
+/// The messages of a program.
 fn check(text: &str) -> Vec<String> {
-    let mut sources = SourceMap::default();
-    let checked =
-        load_and_check(&mut sources, Entry { path: "build.bkl", origin: Origin::Root }, &Always(text));
-    for it in &checked.reports {
-        assert!(!report::render(it, &sources, report::Style::PLAIN).is_empty());
-        for label in &it.labels {
-            let file = sources.file(label.span.file);
-            assert!(
-                label.span.start <= label.span.end && label.span.end as usize <= file.text.len(),
-                "{it:?}"
-            );
-            assert!(file.text.is_char_boundary(label.span.start as usize), "{it:?}");
-            assert!(file.text.is_char_boundary(label.span.end as usize), "{it:?}");
-        }
-    }
-    assert_eq!(
-        checked.program.is_some(),
-        checked.reports.iter().all(|it| it.severity < bkl::base::Severity::Error)
-    );
-    checked.reports.iter().map(|it| it.message.clone()).collect()
+    targets::checker(text.as_bytes())
 }
 
-/// The same numbers in every run (SplitMix64).
-struct Numbers(u64);
+/// Runs the target on each seed and on what becomes of it. What panics is kept in a file.
+fn mutated(target: fn(&[u8]), rounds: usize, seeds: &[Vec<u8>]) {
+    let from_env = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<usize>().ok());
+    let rounds = from_env("BKL_FUZZ_ROUNDS").unwrap_or(rounds);
+    let mut numbers = Numbers(from_env("BKL_FUZZ_SEED").unwrap_or(1) as u64);
+    assert!(!seeds.is_empty());
+    for seed in seeds {
+        target(seed);
+        for _ in 0..rounds {
+            let mut data = seed.clone();
+            for _ in 0..=numbers.below(4) {
+                match String::from_utf8(data) {
+                    Ok(mut text) => {
+                        mutate(&mut text, &mut numbers);
+                        data = text.into_bytes();
+                    }
+                    Err(bytes) => {
+                        data = bytes.into_bytes();
+                        mutate_bytes(&mut data, seeds, &mut numbers);
+                    }
+                }
+            }
+            if let Err(panicked) = panic::catch_unwind(AssertUnwindSafe(|| target(&data))) {
+                let path = std::env::temp_dir().join(format!("bkl-fuzz-{}", std::process::id()));
+                fs::write(&path, &data).unwrap();
+                eprintln!("the input is in {}", path.display());
+                panic::resume_unwind(panicked);
+            }
+        }
+    }
+}
 
-impl Numbers {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((x ^ (x >> 31)) % n.max(1) as u64) as usize
+/// The files of the folders below tests/golden with this extension.
+fn goldens(folders: &[&str], extension: &str) -> Vec<PathBuf> {
+    let mut left: Vec<PathBuf> = folders
+        .iter()
+        .map(|folder| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(folder))
+        .collect();
+    let mut files = Vec::new();
+    while let Some(folder) = left.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                left.push(path);
+            } else if path.extension().is_some_and(|it| it == extension) {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+fn programs() -> Vec<Vec<u8>> {
+    let files = goldens(&["check", "diagnostics", "format", "eval"], "bkl");
+    files.iter().map(|path| fs::read(path).unwrap()).collect()
+}
+
+fn definitions() -> Vec<Vec<u8>> {
+    goldens(&["llb"], "pb").iter().map(|path| fs::read(path).unwrap()).collect()
+}
+
+/// Both graphs of each case.
+fn graphs() -> Vec<Vec<u8>> {
+    let texts = goldens(&["passes"], "txt").into_iter().map(|path| fs::read_to_string(path).unwrap());
+    texts
+        .flat_map(|text| text.split("----\n").take(2).map(|it| it.as_bytes().to_vec()).collect::<Vec<_>>())
+        .collect()
+}
+
+/// Changes, removes, inserts or takes over bytes at a random place.
+fn mutate_bytes(data: &mut Vec<u8>, seeds: &[Vec<u8>], numbers: &mut Numbers) {
+    let start = numbers.below(data.len() + 1);
+    let end = (start + numbers.below(20)).min(data.len());
+    match numbers.below(5) {
+        0 if start < data.len() => data[start] ^= 1 << numbers.below(8),
+        1 if start < data.len() => data[start] = *numbers.pick(&[0, 1, 0x7f, 0x80, 0xff]),
+        2 => drop(data.drain(start..end)),
+        3 => {
+            let other = numbers.pick(seeds);
+            let from = numbers.below(other.len() + 1);
+            let to = (from + numbers.below(20)).min(other.len());
+            data.splice(start..start, other[from..to].iter().copied());
+        }
+        _ => {
+            let doubled = data[start..end].to_vec();
+            data.splice(start..start, doubled);
+        }
     }
 }
 
@@ -117,32 +179,6 @@ const SNIPPETS: &[&str] = &[
     "true",
     "import ",
 ];
-
-fn mutated_programs() {
-    let mut numbers = Numbers(1);
-    for seed in seeds() {
-        let rounds = if cfg!(debug_assertions) { 25 } else { 400 };
-        for _ in 0..rounds {
-            let mut text = seed.clone();
-            for _ in 0..=numbers.below(4) {
-                mutate(&mut text, &mut numbers);
-            }
-            check(&text);
-        }
-    }
-}
-
-fn seeds() -> Vec<String> {
-    let mut seeds = Vec::new();
-    for area in ["check", "diagnostics"] {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(area);
-        let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-        paths.sort();
-        let programs = paths.iter().filter(|path| path.extension().is_some_and(|it| it == "bkl"));
-        seeds.extend(programs.map(|path| fs::read_to_string(path).unwrap()));
-    }
-    seeds
-}
 
 /// Removes, doubles or inserts something at a random place.
 fn mutate(text: &mut String, numbers: &mut Numbers) {

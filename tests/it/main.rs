@@ -12,7 +12,9 @@ mod export;
 mod fuzz;
 mod golden;
 mod images;
+mod levels;
 mod lsp;
+mod numbers;
 mod passes;
 mod programs;
 mod registry;
@@ -37,6 +39,7 @@ fn main() {
     trials.extend(export::trials());
     trials.extend(fuzz::trials());
     trials.extend(golden::trials());
+    trials.extend(levels::trials());
     trials.extend(lsp::trials());
     trials.extend(passes::trials());
     trials.extend(programs::trials());

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bkl::engine::cancel::Cancel;
 use bkl::engine::event::Event;
-use bkl::engine::exec::HelperRunner;
+use bkl::engine::exec::{HelperRunner, RunnerKind};
 use bkl::engine::{CacheMode, Engine, EngineConfig, SolveError, SolveRequest, SolveResult, SolveStats};
 use bkl::graph::ir::build::FileStep;
 use bkl::graph::ir::{Edge, ExecBuilder, ExecOp, FileCopy, FileMkfile, Graph, MountSpec, Tree};
@@ -119,7 +119,8 @@ impl Bench {
 }
 
 fn engine(store: &Path) -> Engine {
-    let runner = HelperRunner::with_program(Path::new(env!("CARGO_BIN_EXE_bkl"))).unwrap();
+    let runner =
+        HelperRunner::with_program(RunnerKind::Direct, Path::new(env!("CARGO_BIN_EXE_bkl"))).unwrap();
     let config = EngineConfig { runner: Some(Arc::new(runner)), ..EngineConfig::default() };
     Engine::open(store, config).unwrap()
 }

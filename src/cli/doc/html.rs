@@ -4,21 +4,44 @@ use std::fmt::Write as _;
 
 use super::Reference;
 
-const STYLE: &str = "\
-body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;color:#1b1f24;background:#fff}\
-pre,code{font-family:ui-monospace,monospace;font-size:.9em;background:#f3f4f6;border-radius:4px}\
-code{padding:.1em .3em}pre{padding:.7em 1em;overflow-x:auto}pre code{padding:0}\
-h3{margin:2rem 0 .5rem}nav{columns:12rem;margin:1rem 0}nav a{display:block}a{color:#0b5cad;text-decoration:none}\
-@media(prefers-color-scheme:dark){body{color:#e6e6e6;background:#15181c}pre,code{background:#22272e}a{color:#7ab7ff}}";
+/// Whether there are other pages beside this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// None that are known.
+    Alone,
+    /// Those of the library, with their index.
+    Library,
+}
 
-pub(super) fn page(reference: &Reference) -> String {
+const STYLE: &str = "\
+:root{color-scheme:light dark;--ink:#1b2430;--dim:#566173;--ground:#fff;--code:#f4f6f9;--rule:#dde3ea;--link:#1d4ed8}\
+@media(prefers-color-scheme:dark){:root{--ink:#e4e9f0;--dim:#9aa6b6;--ground:#0f141b;--code:#1a222d;--rule:#2b3644;\
+--link:#7aa7ff}}\
+body{font:16px/1.55 system-ui,-apple-system,\"Segoe UI\",sans-serif;max-width:52rem;margin:2.2rem auto;padding:0 1.2rem 3rem;\
+color:var(--ink);background:var(--ground)}\
+h1{font-size:1.8rem;margin:.2rem 0 .6rem}h2{margin:2.6rem 0 0;padding-bottom:.3rem;border-bottom:1px solid var(--rule);\
+font-size:1.25rem}h3{margin:2rem 0 .5rem;font-size:1.05rem;scroll-margin-top:1rem}\
+h3:target{outline:2px solid var(--link);outline-offset:5px;border-radius:3px}\
+pre,code{font-family:ui-monospace,\"DejaVu Sans Mono\",Menlo,Consolas,monospace;font-size:.88em;background:var(--code);\
+border-radius:5px}code{padding:.12em .32em;overflow-wrap:anywhere}\
+pre{padding:.75em 1em;overflow-x:auto;border:1px solid var(--rule)}pre code{padding:0;background:none;overflow-wrap:normal}\
+nav{columns:11rem;margin:1.2rem 0;font-size:.95em}nav a{display:block;overflow-wrap:anywhere}a{color:var(--link);text-decoration:none}\
+a:hover{text-decoration:underline}h3 a{color:inherit}.up{margin:0;color:var(--dim)}\
+dl{display:grid;grid-template-columns:minmax(7rem,max-content) 1fr;gap:.35rem 1.1rem}dd{margin:0}\
+.modules dt{font-weight:600}@media(max-width:36rem){dl{grid-template-columns:1fr}dd{margin-bottom:.6rem}}";
+
+pub(super) fn page(reference: &Reference, place: Place) -> String {
     let title = escape(&reference.title);
-    let mut out = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n<style>{STYLE}</style>\n\
-         <h1>{title}</h1>\n{}<nav>\n",
-        prose(&reference.doc)
-    );
+    let mut out = head(&title);
+    if place == Place::Library {
+        out.push_str("<p class=\"up\"><a href=\"index.html\">The library</a></p>\n");
+    }
+    let _ = write!(out, "<h1>{title}</h1>\n{}", prose(&reference.doc));
+    if title.starts_with("std/") && title != "std/prelude" {
+        let name = title.trim_start_matches("std/");
+        let _ = writeln!(out, "<pre><code>import {name} from &quot;{title}&quot;</code></pre>");
+    }
+    out.push_str("<nav aria-label=\"Contents\">\n");
     for entry in reference.sections.iter().flat_map(|section| &section.entries) {
         let name = escape(&entry.name);
         let _ = writeln!(out, "<a href=\"#{name}\">{name}</a>");
@@ -42,6 +65,25 @@ pub(super) fn page(reference: &Reference) -> String {
     }
     out.push_str("</html>\n");
     out
+}
+
+/// Modules with the files of their pages.
+pub(super) fn index(modules: &[(String, &Reference)]) -> String {
+    let mut out = head("The library");
+    out.push_str("<h1>The library</h1>\n<dl class=\"modules\">\n");
+    for (file, module) in modules {
+        let (title, summary) = (escape(&module.title), inline(module.summary()));
+        let _ = writeln!(out, "<dt><a href=\"{}\">{title}</a></dt><dd>{summary}</dd>", escape(file));
+    }
+    out.push_str("</dl>\n</html>\n");
+    out
+}
+
+fn head(title: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n<style>{STYLE}</style>\n"
+    )
 }
 
 /// Paragraphs and fenced programs of a doc comment.

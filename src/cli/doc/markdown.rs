@@ -23,6 +23,15 @@ pub(super) fn page(reference: &Reference) -> String {
     out
 }
 
+/// A list of modules with the files of their pages.
+pub(super) fn index(modules: &[(String, &Reference)]) -> String {
+    let mut out = "# The library\n\n".to_owned();
+    for (file, module) in modules {
+        let _ = writeln!(out, "- [`{}`]({file}): {}", module.title, module.summary());
+    }
+    out
+}
+
 fn paragraph(out: &mut String, text: &str) {
     if !text.trim().is_empty() {
         let _ = write!(out, "\n{}\n", text.trim());

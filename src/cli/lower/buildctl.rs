@@ -152,7 +152,9 @@ impl Asked {
             flag("--local", &format!("{name}={}", path::join(&[".", shown, name])));
         }
         for name in &self.layouts {
-            flag("--oci-layout", &format!("{name}={}", path::join(&[".", shown, name])));
+            // One that stands in for an image has an absolute path.
+            let dir = if name.starts_with('/') { name.clone() } else { path::join(&[".", shown, name]) };
+            flag("--oci-layout", &format!("{name}={dir}"));
         }
         // Only an id: buildctl takes the variable of that name, or the file.
         for id in &self.secrets {
@@ -218,6 +220,7 @@ fn lower_again(lowering: &Lowering<'_>, piece: &Piece<'_>) -> String {
     if let Some(lock) = &args.inputs.lock {
         flag("--lock", lock.to_string_lossy().into_owned());
     }
+    args.inputs.images.iter().for_each(|image| flag("--image", image.clone()));
     if let Some(caps) = &args.caps {
         flag("--caps", caps.clone());
     }

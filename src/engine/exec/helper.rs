@@ -1,20 +1,28 @@
-//! The helper: the same program, started afresh for one command, that makes its container and waits for it.
+//! The helper: the same program, started afresh, that makes containers and waits for them.
 //!
-//! A process of its own, because libcontainer forks and then runs ordinary code, changes the working directory and makes
-//! its caller undumpable: none of that may happen in a process with threads. It starts with an empty environment
-//! (libcontainer passes on LISTEN_FDS and chokes on text that is no UTF-8), without supplementary groups (they would leak into the
-//! container), and in a mount namespace of its own, so that no mount is ever seen on the host and all go with it.
+//! A process of its own for three reasons. libcontainer forks and then runs ordinary code, changes the working directory
+//! and makes its caller undumpable: none of that may happen in a process with threads. A small process forks much faster
+//! than the engine, and has none of its secrets in memory. And when the engine is killed there is somebody to notice,
+//! and to kill the command. It starts with an empty environment (libcontainer passes on LISTEN_FDS and chokes on text that
+//! is no UTF-8), without supplementary groups (they would leak into the container), and works in a mount namespace of its
+//! own, so that no mount is ever seen on the host and all go with it.
 //!
+//! - `place`: where it works: the mount namespace.
 //! - `setup`: the tree with everything mounted into it but what needs the container's own namespaces.
 //! - `stubs`: mount points that were made, and their removal.
-//! - `container`: the container, by libcontainer.
-//! - `devices`: which devices it may open, where libcontainer does not see to it.
+//! - `direct`: the container by clone3; such a helper serves one command after the other.
+//! - `container`: the container by libcontainer; such a helper serves one command.
+//! - `devices`: which devices it may open, where there is no controller for it.
+//! - `defaults`: what every command gets.
 //! - `init`: the last steps inside the container, up to execve.
 //! - `supervise`: waiting, killing, reaping.
 
 mod container;
+mod defaults;
 mod devices;
+mod direct;
 mod init;
+mod place;
 mod setup;
 mod stubs;
 mod supervise;
@@ -26,10 +34,11 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::RunnerKind;
 use super::error::RunError;
 use super::wire::{self, Answer};
 
-/// First argument of a helper; not a command for people.
+/// First argument of a helper, before the kind of its containers; not a command for people.
 pub const VERB: &str = "internal-run";
 
 /// Whether this process was started as a helper. To be asked first in `main`, before anything that makes threads.
@@ -50,7 +59,7 @@ pub fn main() -> ! {
     let _ = rustix::thread::set_name(c"bkl-run");
     isolate();
     quiet_panics();
-    let mut socket = UnixStream::from(
+    let socket = UnixStream::from(
         std::io::stdin()
             .as_fd()
             .try_clone_to_owned()
@@ -60,45 +69,61 @@ pub fn main() -> ! {
     if let Ok(null) = std::fs::File::open("/dev/null") {
         let _ = rustix::stdio::dup2_stdin(null);
     }
-    let answer = catch_unwind(AssertUnwindSafe(|| serve(&socket)));
+    let kind = std::env::args().nth(2).and_then(|it| RunnerKind::from_name(&it));
+    let served = catch_unwind(AssertUnwindSafe(|| match kind {
+        Some(RunnerKind::Direct) => direct::serve(&socket),
+        Some(RunnerKind::Libcontainer) => {
+            serve_once(&socket, |request, fds| container::run(&socket, request, fds));
+        }
+        None => {
+            answer(&socket, Err(RunError::Bug { what: "a helper of no known kind".into() }));
+        }
+    }));
     if std::process::id() != own_pid {
-        // A child of libcontainer that unwound to here: it must not speak for the helper.
+        // A child that unwound to here: it must not speak for the helper.
         exit(125);
     }
-    let answer = answer.unwrap_or_else(|_| Some(Answer::Bug { what: last_panic() }));
-    if let Some(answer) = answer {
-        let mut line = serde_json::to_vec(&answer).unwrap_or_default();
-        line.push(b'\n');
-        // A runner that is gone does not care.
-        let _ = socket.write_all(&line);
+    if served.is_err() {
+        answer(&socket, Err(RunError::Bug { what: last_panic() }));
     }
     exit(0)
 }
 
-/// Takes the request and runs it; `None` when the runner is gone before it asked.
-fn serve(socket: &UnixStream) -> Option<Answer> {
+/// Takes one request, runs it and answers; [`Served::End`] when the runner is gone.
+fn serve_once(
+    socket: &UnixStream,
+    run: impl FnOnce(&wire::Request, wire::Fds) -> Result<Answer, RunError>,
+) -> Served {
     let result = match wire::receive(socket.as_fd()) {
-        Ok(Some((request, fds))) => run(socket, &request, fds),
-        Ok(None) => return None,
+        Ok(Some((request, fds))) => run(&request, fds),
+        Ok(None) => return Served::End,
         Err(err) => Err(RunError::Bug { what: format!("cannot read the request: {err}") }),
     };
-    Some(result.unwrap_or_else(|err| match err {
+    answer(socket, result)
+}
+
+/// Whether there may be more to do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Served {
+    More,
+    End,
+}
+
+fn answer(mut socket: &UnixStream, result: Result<Answer, RunError>) -> Served {
+    let answer = result.unwrap_or_else(|err| match err {
         RunError::Environment { what, help } => Answer::Environment { what, help },
         RunError::Step { what } => Answer::Step { what },
         err @ (RunError::Io { .. } | RunError::Cancelled | RunError::Bug { .. }) => {
             Answer::Bug { what: chain(&err) }
         }
-    }))
-}
-
-fn run(socket: &UnixStream, request: &wire::Request, fds: wire::Fds) -> Result<Answer, RunError> {
-    let wire::Fds { stdout, stderr, root, seccomp, trees } = fds;
-    let prepared = setup::prepare(request, root.as_fd(), &trees)?;
-    let filter = seccomp.as_ref().map(container::read_filter).transpose()?;
-    let outcome = container::run(socket, request, &prepared, filter, (stdout, stderr));
-    // Also after a failure: the caller may look at the tree.
-    prepared.clean_up();
-    outcome
+    });
+    let mut line = serde_json::to_vec(&answer).unwrap_or_default();
+    line.push(b'\n');
+    // A runner that is gone does not care; and after a bug nothing is certain any more.
+    match socket.write_all(&line) {
+        Ok(()) if !matches!(answer, Answer::Bug { .. }) => Served::More,
+        _ => Served::End,
+    }
 }
 
 /// What must not reach the container from the process that started us.

@@ -5,8 +5,8 @@
 //!
 //! - [`spec`]: what to run and how it ended.
 //! - [`error`]: why a command could not be run at all.
-//! - `runner`: the runner in this process: starts a helper per command and talks to it (`wire`).
-//! - [`helper`]: the helper: the same program started afresh, which sets the container up and waits for it.
+//! - `runner`: the runner in this process: starts helpers and talks to them (`wire`).
+//! - [`helper`]: the helper: the same program started afresh, which sets containers up and waits for them.
 //! - `user`, `netfiles`, `seccomp`, `cgroup`, `tree`, `sys`: what the two need.
 
 mod cgroup;
@@ -44,6 +44,33 @@ pub trait LogSink: Send + Sync {
 impl<F: Fn(Stream, &[u8]) + Send + Sync> LogSink for F {
     fn write(&self, stream: Stream, bytes: &[u8]) {
         self(stream, bytes);
+    }
+}
+
+/// How containers are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunnerKind {
+    /// With clone3 and the mount calls, by our own code: the default.
+    Direct,
+    /// By libcontainer, the library of youki.
+    Libcontainer,
+}
+
+impl RunnerKind {
+    /// All of them, the default first.
+    pub const ALL: [RunnerKind; 2] = [RunnerKind::Direct, RunnerKind::Libcontainer];
+
+    /// Its name in `BKL_RUNNER` and everywhere else.
+    pub fn name(self) -> &'static str {
+        match self {
+            RunnerKind::Direct => "direct",
+            RunnerKind::Libcontainer => "libcontainer",
+        }
+    }
+
+    /// The kind of this name.
+    pub fn from_name(name: &str) -> Option<RunnerKind> {
+        RunnerKind::ALL.into_iter().find(|it| it.name() == name)
     }
 }
 

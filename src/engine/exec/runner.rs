@@ -1,26 +1,25 @@
-//! The runner: starts a helper for each command, hands it the trees, and passes on what the command writes.
+//! The runner: hands each command with its trees to a helper, and passes on what the command writes.
 
-use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::sync::OnceLock;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use rustix::mount::{OpenTreeFlags, open_tree};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
-use tokio::process::{Child, Command};
 
 use super::error::RunError;
 use super::spec::{Access, ExecSpec, ExitStatus, MountSource, Stream};
 use super::wire::{self, Answer, Fds, Request, WireMount, WireSource};
-use super::{LogSink, Runner, cgroup, helper, netfiles, seccomp, sys};
+use super::{LogSink, Runner, RunnerKind, cgroup, helper, netfiles, seccomp, sys};
 use crate::engine::cancel::Cancel;
 
 /// Host name of a command that names none (BuildKit).
@@ -28,10 +27,15 @@ const DEFAULT_HOSTNAME: &str = "buildkitsandbox";
 /// How long a helper may take to kill its command before it is killed itself, which kills the command too.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Runs each command through libcontainer in a process of its own. Needs root.
+/// Runs commands through helpers. Needs root.
+///
+/// A helper of the direct kind is kept for the next command when its own has ended well; there are as many as commands ran
+/// at once, and they end when the runner does.
 #[derive(Debug)]
 pub struct HelperRunner {
+    kind: RunnerKind,
     program: OwnedFd,
+    idle: Mutex<Vec<Helper>>,
 }
 
 impl HelperRunner {
@@ -39,15 +43,15 @@ impl HelperRunner {
     ///
     /// # Errors
     /// [`RunError::Environment`] when this machine, or this user, cannot run commands.
-    pub fn new() -> Result<HelperRunner, RunError> {
-        HelperRunner::with_program(Path::new("/proc/self/exe"))
+    pub fn new(kind: RunnerKind) -> Result<HelperRunner, RunError> {
+        HelperRunner::with_program(kind, Path::new("/proc/self/exe"))
     }
 
     /// A runner whose helpers are `program`, which must answer to [`helper::VERB`]; for tests.
     ///
     /// # Errors
     /// As [`HelperRunner::new`].
-    pub fn with_program(program: &Path) -> Result<HelperRunner, RunError> {
+    pub fn with_program(kind: RunnerKind, program: &Path) -> Result<HelperRunner, RunError> {
         check_machine()?;
         cgroup::sweep();
         // A read-only mount of the program alone: a container's first process is still this program when it meets what
@@ -57,23 +61,27 @@ impl HelperRunner {
         let mount =
             open_tree(rustix::fs::CWD, &path, flags).map_err(|err| io_error("mount", &path)(err.into()))?;
         sys::make_readonly(&mount, false).map_err(io_error("protect", &path))?;
-        Ok(HelperRunner { program: mount })
+        Ok(HelperRunner { kind, program: mount, idle: Mutex::default() })
     }
 
     async fn run(&self, spec: ExecSpec, log: &dyn LogSink, cancel: &Cancel) -> Result<ExitStatus, RunError> {
         if cancel.is_cancelled() {
             return Err(RunError::Cancelled);
         }
-        let (ours, theirs) = StdUnixStream::pair().map_err(io_error("make", "a socket"))?;
-        let child = self.spawn(theirs.into())?;
+        let helper = match self.idle().pop() {
+            Some(helper) => helper,
+            None => self.spawn()?,
+        };
         let (stdout, stdout_in) = output_pipe()?;
         let (stderr, stderr_in) = output_pipe()?;
         let (request, fds) = request(spec, stdout_in, stderr_in)?;
-        let sent = wire::send(ours.as_fd(), &request, &fds);
+        let sent = wire::send(helper.socket().as_fd(), &request, &fds);
         drop((request, fds));
-        ours.set_nonblocking(true).map_err(io_error("set up", "a socket"))?;
-        let socket = UnixStream::from_std(ours).map_err(io_error("set up", "a socket"))?;
-        let result = Conversation { child, socket }.finish(stdout, stderr, log, cancel).await;
+        let (result, helper) = helper.finish(stdout, stderr, log, cancel).await;
+        match (helper, self.kind) {
+            (Some(helper), RunnerKind::Direct) => self.idle().push(helper),
+            (None, _) | (Some(_), RunnerKind::Libcontainer) => {}
+        }
         match (result, sent) {
             // It ended without an answer because it was asked nothing.
             (Err(RunError::Bug { .. }), Err(err)) => Err(io_error("send the command to", "the helper")(err)),
@@ -81,20 +89,27 @@ impl HelperRunner {
         }
     }
 
-    fn spawn(&self, socket: OwnedFd) -> Result<Child, RunError> {
+    fn idle(&self) -> MutexGuard<'_, Vec<Helper>> {
+        // A panic while it is held leaves a list of helpers all the same.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spawn(&self) -> Result<Helper, RunError> {
+        let (ours, theirs) = StdUnixStream::pair().map_err(io_error("make", "a socket"))?;
         let program = format!("/proc/self/fd/{}", self.program.as_raw_fd());
-        Command::new(&program)
+        let child = Command::new(&program)
             .arg0("bkl")
-            .arg(OsStr::new(helper::VERB))
+            .args([helper::VERB, self.kind.name()])
             .env_clear()
             .current_dir("/")
-            .stdin(Stdio::from(socket))
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             // Ctrl-C goes to the foreground group: it is ours to hear, the helper hears of it from us.
             .process_group(0)
             .spawn()
-            .map_err(io_error("start", Path::new(&program)))
+            .map_err(io_error("start", Path::new(&program)))?;
+        Ok(Helper { socket: Some(ours), child: Some(child) })
     }
 }
 
@@ -109,47 +124,116 @@ impl Runner for HelperRunner {
     }
 }
 
-/// A helper at work. Dropping it closes the socket, upon which the helper kills its command and cleans up; the runtime reaps
-/// the helper.
-struct Conversation {
-    child: Child,
-    socket: UnixStream,
+/// A helper. Dropping it closes the socket, upon which the helper kills its command if it has one, cleans up and ends.
+#[derive(Debug)]
+struct Helper {
+    /// `None` once it is with the runtime or closed.
+    socket: Option<StdUnixStream>,
+    /// `None` once it is waited for.
+    child: Option<Child>,
 }
 
-impl Conversation {
+impl Helper {
+    fn socket(&self) -> &StdUnixStream {
+        self.socket.as_ref().expect("a helper that is not at work has its socket")
+    }
+
+    /// Follows the command to its end; with the helper, if it can take another one.
     async fn finish(
         mut self,
         stdout: pipe::Receiver,
         stderr: pipe::Receiver,
         log: &dyn LogSink,
         cancel: &Cancel,
-    ) -> Result<ExitStatus, RunError> {
+    ) -> (Result<ExitStatus, RunError>, Option<Helper>) {
+        let std_socket = self.socket.take().expect("it is not at work yet");
+        let socket = match std_socket.set_nonblocking(true).and_then(|()| UnixStream::from_std(std_socket)) {
+            Ok(socket) => socket,
+            Err(err) => return (Err(io_error("set up", "a socket")(err)), None),
+        };
+        let mut socket = BufReader::new(socket);
         let mut line = Vec::new();
-        let outputs = async {
-            tokio::join!(forward(stdout, Stream::Stdout, log), forward(stderr, Stream::Stderr, log));
-        };
-        let talk = async { tokio::join!(outputs, self.socket.read_to_end(&mut line)).1 };
-        let heard = tokio::select! {
-            heard = talk => Some(heard),
-            () = cancel.cancelled() => None,
-        };
-        if heard.is_none() {
-            // The end of our side is the order to kill.
-            use tokio::io::AsyncWriteExt;
-            let _ = self.socket.shutdown().await;
-            if tokio::time::timeout(PATIENCE, self.child.wait()).await.is_err() {
-                let _ = self.child.kill().await;
+        let heard = {
+            let outputs = async {
+                tokio::join!(forward(stdout, Stream::Stdout, log), forward(stderr, Stream::Stderr, log));
+            };
+            let answer = async {
+                let _ = socket.read_until(b'\n', &mut line).await;
+                if line.last() == Some(&b'\n') {
+                    return None;
+                }
+                // It is gone, and what it left must go before the outputs can end.
+                let status = reap(self.child.take()).await;
+                let _ = tokio::task::spawn_blocking(cgroup::sweep).await;
+                Some(status)
+            };
+            tokio::select! {
+                heard = async { tokio::join!(outputs, answer).1 } => Some(heard),
+                () = cancel.cancelled() => None,
             }
-            return Err(RunError::Cancelled);
+        };
+        match heard {
+            None => {
+                self.dismiss(socket.into_inner()).await;
+                (Err(RunError::Cancelled), None)
+            }
+            Some(Some(status)) => {
+                let what = format!("the helper ended without an answer ({status})");
+                (Err(RunError::Bug { what }), None)
+            }
+            Some(None) => {
+                let result = match serde_json::from_slice(&line) {
+                    Ok(Answer::Exited { code, reason }) => Ok(ExitStatus { code, reason }),
+                    Ok(Answer::Environment { what, help }) => Err(RunError::Environment { what, help }),
+                    Ok(Answer::Step { what }) => Err(RunError::Step { what }),
+                    Ok(Answer::Bug { what }) => Err(RunError::Bug { what }),
+                    Err(err) => Err(RunError::Bug { what: format!("the helper's answer is none: {err}") }),
+                };
+                // After anything unexpected it is not trusted with another command.
+                let is_well = !matches!(result, Err(RunError::Bug { .. } | RunError::Environment { .. }));
+                match socket.into_inner().into_std().and_then(|it| it.set_nonblocking(false).map(|()| it)) {
+                    Ok(socket) if is_well => self.socket = Some(socket),
+                    _ => return (result, None),
+                }
+                (result, Some(self))
+            }
         }
-        let status = self.child.wait().await.map_err(io_error("wait for", "the helper"))?;
-        match serde_json::from_slice(&line) {
-            Ok(Answer::Exited { code, reason }) => Ok(ExitStatus { code, reason }),
-            Ok(Answer::Environment { what, help }) => Err(RunError::Environment { what, help }),
-            Ok(Answer::Step { what }) => Err(RunError::Step { what }),
-            Ok(Answer::Bug { what }) => Err(RunError::Bug { what }),
-            Err(_) => Err(RunError::Bug { what: format!("the helper ended without an answer ({status})") }),
+    }
+
+    /// Has it kill its command, and waits for that.
+    async fn dismiss(mut self, socket: UnixStream) {
+        let pid = self.child.as_ref().map(Child::id);
+        // The end of our side is the order to kill.
+        drop(socket);
+        let mut reaped = std::pin::pin!(reap(self.child.take()));
+        if tokio::time::timeout(PATIENCE, &mut reaped).await.is_err() {
+            // Not reaped yet: the pid is its.
+            if let Some(pid) = pid.and_then(|it| rustix::process::Pid::from_raw(it.cast_signed())) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+            reaped.await;
+            let _ = tokio::task::spawn_blocking(cgroup::sweep).await;
         }
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        self.socket = None;
+        if let Some(mut child) = self.child.take() {
+            // It ends by itself; a parent that lives on must not collect dead children.
+            let _ = std::thread::Builder::new().name("reaper".into()).spawn(move || child.wait());
+        }
+    }
+}
+
+/// How a helper ended, as text.
+async fn reap(child: Option<Child>) -> String {
+    let Some(mut child) = child else { return "before".to_owned() };
+    match tokio::task::spawn_blocking(move || child.wait()).await {
+        Ok(Ok(status)) => status.to_string(),
+        Ok(Err(err)) => err.to_string(),
+        Err(_) => "nobody knows how".to_owned(),
     }
 }
 

@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 
 use super::OpError;
+use super::agent::AgentSocket;
 use crate::base::Digest;
 use crate::engine::event::Stream;
 use crate::engine::exec::{
@@ -118,7 +119,8 @@ impl Run<'_> {
     pub(super) async fn run(&self, inputs: Vec<Snapshot>) -> Result<Vec<Snapshot>, OpError> {
         let op = self.op;
         self.check_supported()?;
-        let secrets = self.secrets()?;
+        // The sockets are there until the command has ended.
+        let (secrets, _agents) = self.secrets()?;
         let mounted = {
             let (store, op, ctx) = (self.store.clone(), op.clone(), self.ctx.clone());
             super::blocking(move || Ok(mount(&store, &op, &inputs, secrets, &ctx)?)).await?
@@ -141,7 +143,7 @@ impl Run<'_> {
             let reason = status.reason.or_else(|| self.disk_full());
             let failed =
                 ExecError::Exit { args: op.args.clone(), code: status.code, reason, tail: log.tail() };
-            drop((outputs, _scratch, _caches));
+            drop((outputs, _scratch, _caches, _agents));
             return Err(failed.into());
         }
         let meta = LayerMeta { description: self.description.clone(), ..LayerMeta::default() };
@@ -226,12 +228,15 @@ impl Run<'_> {
         Ok(env)
     }
 
-    /// What the session gives for each mount of the op, where it is asked.
-    fn secrets(&self) -> Result<Vec<Option<MountSource>>, ExecError> {
-        self.op.mounts.iter().map(|mount| self.secret(mount)).collect()
+    /// What the session gives for each mount of the op, where it is asked, and what must be held for it.
+    fn secrets(&self) -> Result<(Vec<Option<MountSource>>, Vec<AgentSocket>), ExecError> {
+        let mut agents = Vec::new();
+        let sources =
+            self.op.mounts.iter().map(|mount| self.secret(mount, &mut agents)).collect::<Result<_, _>>();
+        Ok((sources?, agents))
     }
 
-    fn secret(&self, mount: &Mount) -> Result<Option<MountSource>, ExecError> {
+    fn secret(&self, mount: &Mount, agents: &mut Vec<AgentSocket>) -> Result<Option<MountSource>, ExecError> {
         match &mount.kind {
             MountKind::Secret(secret) => match self.session.secret(&secret.id)? {
                 Some(bytes) => {
@@ -241,18 +246,16 @@ impl Run<'_> {
                 None if secret.optional => Ok(None),
                 None => Err(ExecError::NoSecret { id: secret.id.clone() }),
             },
-            MountKind::Ssh(agent) => {
-                let socket = self.session.ssh_agent(&agent.id);
-                let socket = socket.as_deref().and_then(|it| it.parent().zip(it.file_name()));
-                match socket {
-                    Some((directory, name)) => Ok(Some(MountSource::Dir {
-                        path: directory.to_owned(),
-                        selector: name.to_string_lossy().into_owned(),
-                    })),
-                    None if agent.optional => Ok(None),
-                    None => Err(ExecError::NoAgent { id: agent.id.clone() }),
+            MountKind::Ssh(options) => match self.session.ssh_agent(&options.id)? {
+                Some(agent) => {
+                    let socket = AgentSocket::start(self.store, agent, options)?;
+                    let source = socket.source();
+                    agents.push(socket);
+                    Ok(Some(source))
                 }
-            }
+                None if options.optional => Ok(None),
+                None => Err(ExecError::NoAgent { id: options.id.clone() }),
+            },
             MountKind::Bind | MountKind::Cache { .. } | MountKind::Tmpfs { .. } => Ok(None),
         }
     }

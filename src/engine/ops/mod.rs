@@ -1,5 +1,6 @@
 //! What each kind of op does: the graph's vertices as the scheduler wants them.
 
+mod agent;
 mod cache;
 mod error;
 mod exec;

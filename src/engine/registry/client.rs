@@ -457,7 +457,7 @@ struct TokenAnswer {
 }
 
 /// Sets up TLS and HTTP: the one place that knows which crypto provider there is.
-fn build_client(
+pub(in crate::engine) fn build_client(
     options: &RegistryOptions,
     configure: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
 ) -> Result<Client, String> {
@@ -509,7 +509,7 @@ pub(super) fn unreachable(error: reqwest::Error, what: &str, host: &str) -> Regi
 }
 
 /// What TLS said, if it was TLS that failed; hyper wraps it in IO errors.
-fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
+pub(in crate::engine) fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
         if let Some(found) = cause.downcast_ref() {
@@ -524,7 +524,7 @@ fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
 }
 
 /// An error and its causes in one line, repeated texts left out.
-fn reasons(error: &dyn std::error::Error) -> String {
+pub(in crate::engine) fn reasons(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -546,7 +546,7 @@ fn error_detail(body: &[u8]) -> String {
 }
 
 /// Seconds or an HTTP date.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(in crate::engine) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = header_text(headers, &header::RETRY_AFTER);
     if let Ok(seconds) = text.parse::<u64>() {
         return Some(Duration::from_secs(seconds));
@@ -556,7 +556,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// A header's text; empty when it is absent or not text.
-fn header_text(headers: &HeaderMap, name: &header::HeaderName) -> String {
+pub(in crate::engine) fn header_text(headers: &HeaderMap, name: &header::HeaderName) -> String {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
 }
 
@@ -568,7 +568,7 @@ fn with_query(url: &Url, query: &Url) -> Url {
 }
 
 /// `host[:port]` of a URL, for people and as the name of its credentials.
-pub(super) fn host_of(url: &Url) -> String {
+pub(in crate::engine) fn host_of(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
@@ -583,7 +583,7 @@ fn is_allowed(url: &Url) -> bool {
 }
 
 /// Whether `host[:port]` is this machine: there, plain HTTP is spoken.
-fn is_loopback_host(host: &str) -> bool {
+pub(in crate::engine) fn is_loopback_host(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),

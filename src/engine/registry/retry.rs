@@ -31,8 +31,26 @@ impl RetryPolicy {
     };
 }
 
+/// An error after which another try may go better.
+pub(in crate::engine) trait Transient {
+    /// Whether asking again may help.
+    fn is_transient(&self) -> bool;
+    /// How long the other side asked us to wait.
+    fn retry_after(&self) -> Option<Duration>;
+}
+
+impl Transient for RegistryError {
+    fn is_transient(&self) -> bool {
+        RegistryError::is_transient(self)
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        RegistryError::retry_after(self)
+    }
+}
+
 /// The tries of one fetch.
-pub(super) struct Backoff<'a> {
+pub(in crate::engine) struct Backoff<'a> {
     policy: &'a RetryPolicy,
     n_failed: u32,
     started: Instant,
@@ -40,18 +58,18 @@ pub(super) struct Backoff<'a> {
 
 impl<'a> Backoff<'a> {
     /// Before the first try.
-    pub(super) fn new(policy: &'a RetryPolicy) -> Backoff<'a> {
+    pub(in crate::engine) fn new(policy: &'a RetryPolicy) -> Backoff<'a> {
         Backoff { policy, n_failed: 0, started: Instant::now() }
     }
 
     /// Something was gained since the last failure: counts start over, as a slow line may break often in one layer.
-    pub(super) fn progressed(&mut self) {
+    pub(in crate::engine) fn progressed(&mut self) {
         self.n_failed = 0;
         self.started = Instant::now();
     }
 
     /// Waits before the next try; gives `error` back when there is to be none.
-    pub(super) async fn wait(&mut self, error: RegistryError) -> Result<(), RegistryError> {
+    pub(in crate::engine) async fn wait<E: Transient>(&mut self, error: E) -> Result<(), E> {
         self.n_failed += 1;
         let delay = self.delay(&error);
         let over = self.policy.max_attempts <= self.n_failed
@@ -64,7 +82,7 @@ impl<'a> Backoff<'a> {
         Ok(())
     }
 
-    fn delay(&self, error: &RegistryError) -> Duration {
+    fn delay(&self, error: &impl Transient) -> Duration {
         if let Some(asked) = error.retry_after() {
             return asked.min(self.policy.max_retry_after);
         }

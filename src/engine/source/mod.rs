@@ -4,6 +4,8 @@
 //! the digest of what a directory holds): this is asked in every build and must be cheap. [`Resolved::fetch`] brings
 //! exactly that into the store: it is only asked when no cached result makes it unnecessary.
 
+pub mod git;
+pub mod http;
 pub mod image;
 pub mod local;
 pub mod oci_layout;

@@ -229,7 +229,7 @@ impl Graph {
         }
         let mut first_agent = None;
         for (idx, (dest, options)) in agents.into_iter().enumerate() {
-            let dest = if dest.is_empty() { format!("/run/buildkit/ssh_agent.{idx}") } else { dest };
+            let dest = if dest.is_empty() { agent_socket(idx) } else { dest };
             first_agent.get_or_insert(dest.clone());
             op.mounts.push(Mount::credential(dest, MountKind::Ssh(options)));
         }
@@ -355,6 +355,11 @@ const FILENAME: &str = "llbbuild.filename";
 const DEFINITION_INPUT: &str = "buildkit.llb.definition";
 /// Number of the builder that reads definitions.
 const LLB_BUILDER: i64 = -1;
+
+/// Where the agent socket with this number is when nobody says; all agents of a command are counted.
+pub fn agent_socket(number: usize) -> String {
+    format!("/run/buildkit/ssh_agent.{number}")
+}
 
 impl Mount {
     /// A secret or agent mount: no input, and output 0 on the wire without having one.

@@ -171,13 +171,19 @@ impl ImageConfig {
         set(&mut config, "StopSignal", self.stop_signal.as_ref().map(|signal| json!(signal)));
         set(&mut config, "Shell", words(&self.shell));
         let healthcheck = self.healthcheck.as_ref().map(|check| {
-            json!({
-                "Test": check.test,
-                "Interval": check.interval_ns,
-                "Timeout": check.timeout_ns,
-                "StartPeriod": check.start_period_ns,
-                "Retries": check.retries,
-            })
+            let mut entry = Map::new();
+            entry.insert("Test".to_owned(), json!(check.test));
+            // Docker's own writer leaves out what is 0, which is the base's, or the default.
+            let numbers = [
+                ("Interval", check.interval_ns),
+                ("Timeout", check.timeout_ns),
+                ("StartPeriod", check.start_period_ns),
+                ("Retries", check.retries),
+            ];
+            for (key, number) in numbers.into_iter().filter(|(_, number)| *number != 0) {
+                entry.insert(key.to_owned(), json!(number));
+            }
+            Value::Object(entry)
         });
         set(&mut config, "Healthcheck", healthcheck);
         root.insert("config".to_owned(), Value::Object(config));

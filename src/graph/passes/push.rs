@@ -8,9 +8,11 @@
 //! Precondition:
 //! - the first op copies one path to the root of scratch and does nothing else: no pattern, owner, mode or time, and
 //!   nothing is unpacked;
-//! - the second copies all of that, whatever it filters of it, into a directory that is there when the copying starts:
-//!   its destination ends in `/` or `/.`. One that is not there would be made like the copied directory, and the root
-//!   of the tree in between is not like `dir`;
+//! - the second copies all of that into a directory that is there when the copying starts: its destination ends in `/`
+//!   or `/.`. One that is not there would be made like the copied directory, and the root of the tree in between is not
+//!   like `dir`;
+//! - the second copy filters nothing, for `dir` might be a file, and patterns do not apply to what is named itself; where
+//!   `dir` is the root it is none, and may be filtered;
 //! - the second copy unpacks nothing: `dir` might be an archive, and its tree is none;
 //! - both ops agree on using the cache, and neither asks for a worker of its own.
 //!
@@ -103,8 +105,11 @@ fn pushed(vertex: &Vertex, selected: &[Option<Selected<'_>>]) -> Option<(Vertex,
             && copy.dir_copy_contents
             && !copy.attempt_unpack
             && (copy.dest.ends_with('/') || copy.dest.ends_with("/."));
+        let filters = [&copy.include_patterns, &copy.exclude_patterns, &copy.required_paths];
+        let is_filtered = filters.iter().any(|patterns| !patterns.is_empty());
         let VertexId(id) = vertex.inputs[input as usize].vertex;
-        selected[id as usize].as_ref().filter(|_| fits)
+        let found = selected[id as usize].as_ref().filter(|_| fits)?;
+        (!is_filtered || path::clean(&found.copy.src) == "/").then_some(found)
     };
     let mut n = 0;
     let mut file = file.clone();

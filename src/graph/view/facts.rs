@@ -2,7 +2,6 @@
 
 use super::title;
 use crate::base::Digest;
-use crate::graph::ir::outputs::ImageOutput;
 use crate::graph::ir::{
     Chown, ExecOp, FileActionOp, FileCopy, Graph, ImageConfig, LinuxResources, Location, Mount, MountKind,
     NetMode, Op, Output, OutputKind, SecurityMode, Sharing, User, Vertex,
@@ -100,10 +99,11 @@ pub(super) fn of_output(output: &Output) -> Vec<Fact> {
     facts.list("tags", tags);
     match &output.kind {
         OutputKind::Image(image) => config(&mut facts, &image.config),
-        OutputKind::Index { images, .. } => match images.as_slice() {
-            [ImageOutput { config: first, .. }, ..] => config(&mut facts, first),
-            [] => {}
-        },
+        OutputKind::Index { images, .. } => {
+            if let Some(first) = images.first() {
+                config(&mut facts, &first.config);
+            }
+        }
         OutputKind::Fs(_) | OutputKind::Check(_) => {}
     }
     facts.0

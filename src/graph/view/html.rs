@@ -27,7 +27,7 @@ pub fn page(view: &View, title: &str) -> String {
          <title>{title} · build graph</title>\n<style>\n:root{{{LIGHT}}}\n\
          @media(prefers-color-scheme:dark){{:root:not([data-theme=light]){{{DARK};color-scheme:dark}}}}\n\
          :root[data-theme=dark]{{{DARK};color-scheme:dark}}\n{STYLE}{PAGE_STYLE}</style>\n</head>\n<body>\n\
-         <header>\n<h1>{title} <small>{counts}</small></h1>\n<span class=\"space\"></span>\n\
+         <header>\n<h1>{title}</h1>\n<span class=\"count\">{counts}</span>\n<span class=\"space\"></span>\n\
          <span class=\"count\" id=\"count\" role=\"status\"></span>\n\
          <input id=\"find\" type=\"search\" placeholder=\"Search steps  ( / )\" aria-label=\"Search steps\" \
          autocomplete=\"off\" spellcheck=\"false\">\n\

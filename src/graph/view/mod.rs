@@ -139,10 +139,11 @@ impl View {
             OutputKind::Fs(_) | OutputKind::Check(_) => &[],
         };
         let platforms: Vec<String> = images.iter().map(|image| image.config.platform.to_string()).collect();
-        for idx in 0..images.len().max(1) {
-            let Some(Some(edge)) = roots.next() else { continue };
-            let label = if images.len() > 1 { platforms[idx].clone() } else { String::new() };
-            let link = links::output(graph, *edge, to, &label);
+        // Images of an index are told apart by their platforms.
+        let labels = if images.len() > 1 { platforms.clone() } else { vec![String::new()] };
+        for (label, root) in labels.iter().zip(roots) {
+            let Some(edge) = root else { continue };
+            let link = links::output(graph, *edge, to, label);
             match self.links.iter_mut().find(|known| known.from == link.from && known.to == to) {
                 // Images of two platforms that are one tree.
                 Some(known) => known.notes.extend(link.notes),

@@ -116,6 +116,8 @@
   svg.addEventListener("pointercancel", up);
   svg.addEventListener("click", (e) => {
     if (moved) return;
+    const cut = e.target.closest(".cut");
+    if (cut) return pick(+cut.dataset.far, true);
     const node = e.target.closest(".node");
     pick(node ? +node.dataset.id : null, true);
   });

@@ -101,8 +101,12 @@ pub(super) fn body(view: &View, layout: &Layout) -> String {
             escape(&name),
         );
     }
+    // Labels above all lines.
     for (link, route) in view.links.iter().zip(&layout.routes) {
-        text.push_str(&line(view, link, route, layout.flow));
+        text.push_str(&line(view, link, route, layout.flow, Part::Path));
+    }
+    for (link, route) in view.links.iter().zip(&layout.routes) {
+        text.push_str(&line(view, link, route, layout.flow, Part::Label));
     }
     for (id, (node, rect)) in view.nodes.iter().zip(&layout.nodes).enumerate() {
         text.push_str(&node_box(id, node, *rect));
@@ -110,28 +114,35 @@ pub(super) fn body(view: &View, layout: &Layout) -> String {
     text
 }
 
-fn line(view: &View, link: &Link, route: &Route, flow: Flow) -> String {
-    let framed = if view.nodes[link.to.0].group.is_some() { " framed" } else { "" };
-    let mut text = format!(
-        "<g class=\"link {}{framed}\" data-from=\"{}\" data-to=\"{}\"><title>{}</title><path d=\"{}\"/>",
-        link.role.word(),
-        link.from.0,
-        link.to.0,
-        escape(&link.notes.join("\n")),
-        curve(&route.points, flow)
-    );
-    if let Some(at) = route.label {
-        let _ = write!(
-            text,
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Path,
+    Label,
+}
+
+/// A part of a line; nothing for the label of one that has none.
+fn line(view: &View, link: &Link, route: &Route, flow: Flow, part: Part) -> String {
+    let content = match (part, &route.label) {
+        (Part::Path, _) => format!("<path d=\"{}\"/>", curve(&route.points, flow)),
+        (Part::Label, None) => return String::new(),
+        (Part::Label, Some((label, at))) => format!(
             "<text class=\"label\" x=\"{}\" y=\"{}\"{}>{}</text>",
             number(at.x),
             number(at.y + 3.5),
-            length(&link.label, measure::SMALL),
-            escape(&link.label)
-        );
-    }
-    text.push_str("</g>\n");
-    text
+            length(label, measure::SMALL),
+            escape(label)
+        ),
+    };
+    let far = route.far.map(|far| format!(" data-far=\"{}\"", far.0)).unwrap_or_default();
+    format!(
+        "<g class=\"link {}{}{}\" data-from=\"{}\" data-to=\"{}\"{far}><title>{}</title>{content}</g>\n",
+        link.role.word(),
+        if view.nodes[link.to.0].group.is_some() { " framed" } else { "" },
+        if route.far.is_some() { " cut" } else { "" },
+        link.from.0,
+        link.to.0,
+        escape(&link.notes.join("\n")),
+    )
 }
 
 /// Straight inside ranks, bent between them, as in the order of [`Route::points`].
@@ -189,7 +200,7 @@ fn node_box(id: usize, node: &Node, rect: Rect) -> String {
     let y = number(y + rect.size.y - 10.0);
     let length = length(&subtitle, measure::SMALL);
     let _ =
-        write!(text, "<text class=\"kind\" x=\"{x}\" y=\"{y}\"{length}>{}</text></g>\n", escape(&subtitle));
+        writeln!(text, "<text class=\"kind\" x=\"{x}\" y=\"{y}\"{length}>{}</text></g>", escape(&subtitle));
     text
 }
 
@@ -281,7 +292,8 @@ pub(super) fn number(value: f64) -> String {
     if tenths % 10 == 0 { (tenths / 10).to_string() } else { format!("{:.1}", tenths as f64 / 10.0) }
 }
 
-/// Text and attribute values of XML and HTML. Characters that XML cannot hold are left out.
+/// Text and attribute values of XML and HTML. Characters that XML cannot hold, and marks that turn the direction of the
+/// text around them, are shown as what they are: not text.
 pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -292,8 +304,9 @@ pub(super) fn escape(text: &str) -> String {
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
             '\n' | '\t' => escaped.push(c),
-            '\u{fffe}' | '\u{ffff}' => {}
-            c if c.is_control() => {}
+            '\r' => {}
+            c if c.is_control() || title::is_direction(c) => escaped.push('\u{fffd}'),
+            '\u{fffe}' | '\u{ffff}' => escaped.push('\u{fffd}'),
             c => escaped.push(c),
         }
     }

@@ -76,7 +76,7 @@ fn one_line(text: &str) -> String {
 }
 
 /// Marks that turn the direction of the text around them.
-fn is_direction(c: char) -> bool {
+pub(super) fn is_direction(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{061c}')
 }
 
@@ -94,10 +94,13 @@ fn wrap(text: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let mut rest = text;
     while lines.len() + 1 < LINES && rest.width() > WIDTH {
-        // The last blank that leaves the line not too short; else in the middle of a word.
+        // The last blank that leaves the line not too short, else behind a sign, else in the middle of a word.
         let fits = fitting(rest, WIDTH);
-        let blank = rest[..fits].rfind(' ').filter(|at| *at * 2 > fits);
-        let at = if rest[fits..].starts_with(' ') { fits } else { blank.unwrap_or(fits) };
+        let line = &rest[..fits];
+        let long_enough = |at: &usize| *at * 2 > fits;
+        let blank = line.rfind(' ').filter(long_enough);
+        let sign = line.rfind(['/', '=', ':', ',', '-', '_', '.']).map(|at| at + 1).filter(long_enough);
+        let at = if rest[fits..].starts_with(' ') { fits } else { blank.or(sign).unwrap_or(fits) };
         lines.push(rest[..at].trim_end().to_owned());
         rest = rest[at..].trim_start();
     }

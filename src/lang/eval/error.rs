@@ -96,6 +96,27 @@ pub enum Cause {
     /// A path that leaves the root directory.
     #[error("`{path}` lies outside the root directory")]
     OutsideRoot { path: String },
+    /// A repository's URL that is not used; without the password it holds.
+    #[error("`{url}` is not the URL of a git source")]
+    GitUrl { url: String, why: String },
+    /// Neither a branch, a tag nor a commit can be called so.
+    #[error("`{reference}` is not the name of a branch, tag or commit")]
+    GitRef { reference: String, why: String },
+    /// A commit that is shortened, or no commit.
+    #[error("`{commit}` is not a commit")]
+    GitCommit { commit: String, why: String },
+    /// A file's URL that is not used; without the password it holds.
+    #[error("`{url}` is not the URL of an http source")]
+    HttpUrl { url: String, why: String },
+    /// A name with directories.
+    #[error("`{name}` is not the name of a file")]
+    HttpName { name: String },
+    /// Bits of a mode that LLB does not write, or none at all, which it takes for absent.
+    #[error("`http` cannot give a file the mode {mode:#o}")]
+    HttpMode { mode: u32 },
+    /// Credentials for a protocol that does not use them.
+    #[error("`{what}` is of no use for `{url}`")]
+    UselessAccess { what: &'static str, url: String, why: &'static str },
     /// The owner of a secret's file, given by name.
     #[error("`{owner}` is not a user's number")]
     BadOwner { owner: String },
@@ -194,6 +215,9 @@ impl Cause {
             Cause::IncludeWithParents => "bkl::include_with_parents",
             Cause::SpecialModeBits { .. } => "bkl::special_mode_bits",
             Cause::OutsideRoot { .. } => "bkl::outside_root",
+            Cause::GitUrl { .. } | Cause::GitRef { .. } | Cause::GitCommit { .. } => "bkl::bad_git",
+            Cause::HttpUrl { .. } | Cause::HttpName { .. } | Cause::HttpMode { .. } => "bkl::bad_http",
+            Cause::UselessAccess { .. } => "bkl::useless_access",
             Cause::BadOwner { .. } => "bkl::bad_owner",
             Cause::RequireOnScratch => "bkl::require_scratch",
             Cause::CheckDest { .. } => "bkl::bad_output",
@@ -238,6 +262,13 @@ impl Cause {
             Cause::IncludeWithParents => "`parents` selects by `from` already".to_owned(),
             Cause::SpecialModeBits { .. } => "has more than the nine permission bits".to_owned(),
             Cause::OutsideRoot { .. } => "leaves the root directory".to_owned(),
+            Cause::GitUrl { why, .. }
+            | Cause::GitRef { why, .. }
+            | Cause::GitCommit { why, .. }
+            | Cause::HttpUrl { why, .. } => why.clone(),
+            Cause::HttpName { .. } => "a name has no directories".to_owned(),
+            Cause::HttpMode { .. } => "not of the nine permission bits, or none of them".to_owned(),
+            Cause::UselessAccess { why, .. } => (*why).to_owned(),
             Cause::BadOwner { .. } => "names are not looked up for a secret".to_owned(),
             Cause::AssertFailed { .. } => "this is false".to_owned(),
             Cause::RequireOnScratch => "this has no files that could wait for it".to_owned(),
@@ -275,6 +306,16 @@ impl Cause {
             Cause::MissingKey { have, .. } if !have.is_empty() => format!("it has: {}", list(have)),
             Cause::UnknownConfig => "leave `config: false` away to have it read".to_owned(),
             Cause::OutsideRoot { .. } => "a program sees only what lies below its root directory".to_owned(),
+            Cause::GitUrl { why, .. } if why.starts_with("`file`") => {
+                "files beside the program are `local(\"dir\")`; serve a repository with `git daemon` or over ssh"
+                    .to_owned()
+            }
+            Cause::GitUrl { why, .. } if why.starts_with("`#") => "the branch or tag is an argument of its own: `git(url, \"main\", subdir: \"dir\")`".to_owned(),
+            Cause::GitUrl { why, .. } | Cause::HttpUrl { why, .. } if why.starts_with("credentials") => {
+                "declare a secret and give it as `token:`: what is in a URL ends in locks, logs and cache keys".to_owned()
+            }
+            Cause::HttpName { .. } => "put the file into a directory with `scratch.copy(http(…), \"name\", \"/dir/name\")`".to_owned(),
+            Cause::HttpMode { .. } => "a copy with `mode:` sets any".to_owned(),
             Cause::BadOwner { .. } => "write numbers, `1000` or `1000:1000`".to_owned(),
             Cause::RequireOnScratch => "say `.require` where the first files are in".to_owned(),
             Cause::CheckDest { .. } => "leave the `->` away".to_owned(),

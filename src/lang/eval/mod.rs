@@ -100,6 +100,24 @@ pub enum Request {
         /// Which manifest of an index.
         platform: Platform,
     },
+    /// The commit that a branch or tag of a repository is.
+    Git {
+        /// The repository, as written.
+        url: String,
+        /// Branch or tag, as written; no commit.
+        reference: String,
+        /// Id of the secret with a token for it.
+        token: Option<String>,
+        /// Id of the agent that is asked for keys.
+        ssh: Option<String>,
+    },
+    /// The digest of what lies at a URL.
+    Http {
+        /// As written.
+        url: String,
+        /// Id of the secret with the header that authorizes.
+        token: Option<String>,
+    },
     /// The text of a file.
     Read {
         /// From the root directory, clean.
@@ -132,6 +150,10 @@ pub enum Pull {
 pub enum Answer {
     /// To [`Request::Image`] and [`Request::OciLayout`].
     Image(ImageAnswer),
+    /// To [`Request::Git`]: the commit's whole name.
+    Commit(String),
+    /// To [`Request::Http`].
+    Digest(Digest),
     /// To [`Request::Read`].
     Text(Arc<str>),
     /// To [`Request::Files`]: what matches, sorted bytewise.

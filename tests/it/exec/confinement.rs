@@ -2,16 +2,16 @@
 
 use super::*;
 
-pub(super) fn trials() -> Vec<Trial> {
+pub(super) fn cases() -> Vec<Case> {
     vec![
-        trial("confinement_is_dockers", confinement_is_dockers),
-        trial("system_mounts_are_in_place", system_mounts_are_in_place),
-        trial("linked_system_directories_are_refused", linked_system_directories_are_refused),
-        trial("the_engine_s_environment_does_not_leak", the_engine_s_environment_does_not_leak),
-        trial("the_program_cannot_be_overwritten", the_program_cannot_be_overwritten),
-        trial("network_none_has_a_loopback", network_none_has_a_loopback),
-        trial("network_host_is_the_hosts", network_host_is_the_hosts),
-        trial("cgroup_version_2_does_as_well", cgroup_version_2_does_as_well),
+        ("confinement_is_dockers", confinement_is_dockers),
+        ("system_mounts_are_in_place", system_mounts_are_in_place),
+        ("linked_system_directories_are_refused", linked_system_directories_are_refused),
+        ("the_engine_s_environment_does_not_leak", the_engine_s_environment_does_not_leak),
+        ("the_program_cannot_be_overwritten", the_program_cannot_be_overwritten),
+        ("network_none_has_a_loopback", network_none_has_a_loopback),
+        ("network_host_is_the_hosts", network_host_is_the_hosts),
+        ("cgroup_version_2_does_as_well", cgroup_version_2_does_as_well),
     ]
 }
 
@@ -127,7 +127,7 @@ fn the_engine_s_environment_does_not_leak() {
     if std::env::var_os(AGAIN).is_none() {
         use std::os::unix::ffi::OsStrExt;
         let status = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "exec::needs_root::the_engine_s_environment_does_not_leak"])
+            .args(["--exact", &full_name("the_engine_s_environment_does_not_leak")])
             .env(AGAIN, "1")
             .env("LISTEN_FDS", "1")
             .env("BROKEN", std::ffi::OsStr::from_bytes(b"\xff\xfe"))
@@ -174,7 +174,7 @@ fn cgroup_version_2_does_as_well() {
         let output = std::process::Command::new("unshare")
             .args(["--mount", "sh", "-c", script])
             .arg(std::env::current_exe().unwrap())
-            .arg(format!("exec::needs_root::{name}"))
+            .arg(full_name(name))
             .output()
             .unwrap();
         let text = String::from_utf8_lossy(&output.stdout);

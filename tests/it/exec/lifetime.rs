@@ -2,13 +2,13 @@
 
 use super::*;
 
-pub(super) fn trials() -> Vec<Trial> {
+pub(super) fn cases() -> Vec<Case> {
     vec![
-        trial("cancelling_leaves_nothing", cancelling_leaves_nothing),
-        trial("dropping_leaves_nothing", dropping_leaves_nothing),
-        trial("a_dead_helper_takes_its_command_along", a_dead_helper_takes_its_command_along),
-        trial("a_killed_engine_takes_its_commands_along", a_killed_engine_takes_its_commands_along),
-        trial("many_at_once", many_at_once),
+        ("cancelling_leaves_nothing", cancelling_leaves_nothing),
+        ("dropping_leaves_nothing", dropping_leaves_nothing),
+        ("a_dead_helper_takes_its_command_along", a_dead_helper_takes_its_command_along),
+        ("a_killed_engine_takes_its_commands_along", a_killed_engine_takes_its_commands_along),
+        ("many_at_once", many_at_once),
     ]
 }
 
@@ -24,7 +24,7 @@ fn a_killed_engine_takes_its_commands_along() {
     let place = TempDir::new_in("/var/tmp").unwrap();
     let marker = &marker(place.path());
     let mut engine = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "exec::needs_root::a_killed_engine_takes_its_commands_along"])
+        .args(["--exact", &full_name("a_killed_engine_takes_its_commands_along")])
         .env(PLACE, place.path())
         .stdout(std::process::Stdio::null())
         .spawn()

@@ -1,10 +1,12 @@
-//! Commands in containers. All of these need root, overlayfs or bind mounts, and /bin/busybox (static).
+//! Commands in containers, each with every runner. All of these need root, bind mounts, a C compiler, and /bin/busybox (static).
 
 mod confinement;
 mod lifetime;
 mod mounts;
 mod process;
+mod seen;
 
+use std::cell::Cell;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -15,19 +17,43 @@ use std::time::{Duration, Instant};
 use bkl::engine::cancel::Cancel;
 use bkl::engine::exec::{
     Access, ExecMount, ExecSpec, ExitStatus, HelperRunner, HostLine, Limits, MountSource, Network, RunError,
-    Runner, Stream, StubParents, Ulimit,
+    Runner, RunnerKind, Stream, StubParents, Ulimit,
 };
 use libtest_mimic::Trial;
 use rustix::mount::{OpenTreeFlags, open_tree};
 use tempfile::TempDir;
 
+/// A trial: its name, and what it does with [`runner`].
+type Case = (&'static str, fn());
+
+/// Every case with every runner.
 pub(crate) fn trials() -> Vec<Trial> {
-    let parts = [process::trials(), confinement::trials(), mounts::trials(), lifetime::trials()];
-    parts.into_iter().flatten().collect()
+    let parts = [process::cases(), confinement::cases(), mounts::cases(), lifetime::cases(), seen::cases()];
+    let cases: Vec<Case> = parts.into_iter().flatten().collect();
+    let of_kind = |kind: RunnerKind| {
+        cases.iter().map(move |(name, run)| {
+            let run = *run;
+            crate::trial(name_with(kind, name), move || {
+                KIND.set(kind);
+                run();
+            })
+        })
+    };
+    RunnerKind::ALL.into_iter().flat_map(of_kind).collect()
 }
 
-fn trial(name: &str, run: fn()) -> Trial {
-    crate::trial(format!("exec::needs_root::{name}"), run)
+fn name_with(kind: RunnerKind, name: &str) -> String {
+    format!("exec::needs_root::{}::{name}", kind.name())
+}
+
+/// Name of a case with the runner of the trial that asks.
+fn full_name(name: &str) -> String {
+    name_with(KIND.get(), name)
+}
+
+thread_local! {
+    /// The runner of the trial in this thread.
+    static KIND: Cell<RunnerKind> = const { Cell::new(RunnerKind::Direct) };
 }
 
 /// A tree with busybox in it, removed at the end.
@@ -112,7 +138,7 @@ fn script(tree: &Tree, text: &str) -> ExecSpec {
 }
 
 fn runner() -> HelperRunner {
-    HelperRunner::with_program(Path::new(env!("CARGO_BIN_EXE_bkl"))).unwrap()
+    HelperRunner::with_program(KIND.get(), Path::new(env!("CARGO_BIN_EXE_bkl"))).unwrap()
 }
 
 /// What a command wrote and how it ended.

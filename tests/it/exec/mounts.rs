@@ -2,18 +2,18 @@
 
 use super::*;
 
-pub(super) fn trials() -> Vec<Trial> {
+pub(super) fn cases() -> Vec<Case> {
     vec![
-        trial("mounts_are_what_they_say", mounts_are_what_they_say),
-        trial("mount_paths_stay_in_their_trees", mount_paths_stay_in_their_trees),
-        trial("mounts_that_are_refused", mounts_that_are_refused),
-        trial("hundreds_of_mounts", hundreds_of_mounts),
-        trial("root_can_be_read_only", root_can_be_read_only),
-        trial("hosts_and_hostname", hosts_and_hostname),
-        trial("mount_points_leave_no_trace", mount_points_leave_no_trace),
-        trial("mount_points_are_not_removed_elsewhere", mount_points_are_not_removed_elsewhere),
-        trial("overlay_gets_only_what_the_command_did", overlay_gets_only_what_the_command_did),
-        trial("dangling_resolv_conf_is_a_mount_point", dangling_resolv_conf_is_a_mount_point),
+        ("mounts_are_what_they_say", mounts_are_what_they_say),
+        ("mount_paths_stay_in_their_trees", mount_paths_stay_in_their_trees),
+        ("mounts_that_are_refused", mounts_that_are_refused),
+        ("hundreds_of_mounts", hundreds_of_mounts),
+        ("root_can_be_read_only", root_can_be_read_only),
+        ("hosts_and_hostname", hosts_and_hostname),
+        ("mount_points_leave_no_trace", mount_points_leave_no_trace),
+        ("mount_points_are_not_removed_elsewhere", mount_points_are_not_removed_elsewhere),
+        ("overlay_gets_only_what_the_command_did", overlay_gets_only_what_the_command_did),
+        ("dangling_resolv_conf_is_a_mount_point", dangling_resolv_conf_is_a_mount_point),
     ]
 }
 

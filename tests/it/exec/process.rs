@@ -2,17 +2,17 @@
 
 use super::*;
 
-pub(super) fn trials() -> Vec<Trial> {
+pub(super) fn cases() -> Vec<Case> {
     vec![
-        trial("output_and_exit_codes", output_and_exit_codes),
-        trial("environment_keeps_its_order", environment_keeps_its_order),
-        trial("programs_that_cannot_run_are_named", programs_that_cannot_run_are_named),
-        trial("users_are_looked_up_in_the_tree", users_are_looked_up_in_the_tree),
-        trial("a_fifo_for_passwd_does_not_hang", a_fifo_for_passwd_does_not_hang),
-        trial("working_directory_is_made", working_directory_is_made),
-        trial("working_directory_cannot_be_a_descriptor", working_directory_cannot_be_a_descriptor),
-        trial("limits_apply", limits_apply),
-        trial("running_out_of_memory_is_said", running_out_of_memory_is_said),
+        ("output_and_exit_codes", output_and_exit_codes),
+        ("environment_keeps_its_order", environment_keeps_its_order),
+        ("programs_that_cannot_run_are_named", programs_that_cannot_run_are_named),
+        ("users_are_looked_up_in_the_tree", users_are_looked_up_in_the_tree),
+        ("a_fifo_for_passwd_does_not_hang", a_fifo_for_passwd_does_not_hang),
+        ("working_directory_is_made", working_directory_is_made),
+        ("working_directory_cannot_be_a_descriptor", working_directory_cannot_be_a_descriptor),
+        ("limits_apply", limits_apply),
+        ("running_out_of_memory_is_said", running_out_of_memory_is_said),
     ]
 }
 

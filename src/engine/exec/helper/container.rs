@@ -1,58 +1,64 @@
 //! The container of a command, by libcontainer.
 
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use serde_json::{Value, json};
 
+use super::defaults::{DEFAULT_PIDS, MASKED, READONLY, environment, read_filter};
 use super::init::{self, Init, Payload};
 use super::setup::Prepared;
-use super::supervise::{self, Ending};
-use super::{chain, devices};
+use super::supervise;
+use super::{chain, devices, place, setup};
 use crate::engine::exec::cgroup::{self, Hierarchy};
 use crate::engine::exec::error::RunError;
-use crate::engine::exec::seccomp;
 use crate::engine::exec::spec::Limits;
-use crate::engine::exec::wire::{Answer, Request};
+use crate::engine::exec::wire::{Answer, Fds, Request};
 
-/// What a command looks for programs in when its environment does not say (BuildKit, `util/system`).
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Where the container is made.
+struct Site {
+    prepared: Prepared,
+    /// A directory in memory for libcontainer's files.
+    work: PathBuf,
+    hierarchies: Vec<Hierarchy>,
+    /// Name of the cgroup.
+    cgroup: String,
+}
 
-/// Processes that a command may have at once: more than any build needs, fewer than the machine's last.
-const DEFAULT_PIDS: i64 = 32_768;
+/// Runs the command, until it ends or `socket` closes.
+pub(super) fn run(socket: &UnixStream, request: &Request, fds: Fds) -> Result<Answer, RunError> {
+    let Fds { stdout, stderr, root, seccomp, trees } = fds;
+    let hierarchies = cgroup::hierarchies().map_err(io("read", "/proc/self/mountinfo"))?;
+    let cgroup = cgroup::own_name().map_err(io("read", "/proc/self/stat"))?;
+    place::enter_namespaces(request.network)?;
+    let hierarchies = place::narrow_hierarchies(hierarchies, request)?;
+    let area = place::area()?;
+    let work = area.join("work");
+    fs::create_dir(&work).map_err(io("make", &work))?;
+    let prepared = setup::prepare(request, root.as_fd(), &trees, &area)?;
+    let filter = seccomp.as_ref().map(read_filter).transpose()?;
+    let site = Site { prepared, work, hierarchies, cgroup };
+    let outcome = run_in(socket, request, &site, filter, (stdout, stderr));
+    // Also after a failure: the caller may look at the tree.
+    site.prepared.clean_up();
+    outcome
+}
 
-// containerd's default spec and BuildKit's additions (llb.md §4.5).
-const MASKED: &[&str] = &[
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/sys/firmware",
-    "/sys/devices/virtual/powercap",
-];
-const READONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
-
-/// Runs the command in the prepared tree, until it ends or `socket` closes.
-pub(super) fn run(
+fn run_in(
     socket: &UnixStream,
     request: &Request,
-    prepared: &Prepared,
+    site: &Site,
     filter: Option<Vec<libc::sock_filter>>,
     (stdout, stderr): (OwnedFd, OwnedFd),
 ) -> Result<Answer, RunError> {
     let (complaint, complaint_in) = std::io::pipe().map_err(io("make a pipe for", "init"))?;
-    let env = environment(&request.env, &prepared.identity.home);
-    let config = config(request, prepared, &env);
-    fs::write(prepared.work.join("config.json"), config.to_string()).map_err(io("write", "config.json"))?;
+    let env = environment(&request.env, &site.prepared.identity.home);
+    let config = config(request, site, &env);
+    fs::write(site.work.join("config.json"), config.to_string()).map_err(io("write", "config.json"))?;
     let payload = Payload::new(Init {
         args: request.args.clone(),
         env,
@@ -60,36 +66,26 @@ pub(super) fn run(
         filter,
         complaint: complaint_in.into(),
     })?;
-    let started = start(prepared, payload.clone(), stdout, stderr);
+    let started = start(site, payload.clone(), stdout, stderr);
     drop(payload);
     let pid = match started {
         Ok(pid) => pid,
         Err(err) => {
-            supervise::kill_all(&prepared.hierarchies, &prepared.cgroup);
-            let _ = cgroup::remove(&prepared.hierarchies, &prepared.cgroup);
+            supervise::kill_all(&site.hierarchies, &site.cgroup);
+            let _ = cgroup::remove(&site.hierarchies, &site.cgroup);
             return Err(err);
         }
     };
-    let ending = supervise::wait(socket, pid)?;
-    let out_of_memory =
-        ending.code() != 0 && cgroup::ran_out_of_memory(&prepared.hierarchies, &prepared.cgroup);
-    cgroup::remove(&prepared.hierarchies, &prepared.cgroup).map_err(io("remove", &prepared.cgroup))?;
-    let complained = init::read_complaint(complaint);
-    let reason = match (complained, out_of_memory) {
-        (Some(complaint), _) => return complaint.answer(&request.args[0]),
-        (None, true) => Some("its memory ran out: the limit of its cgroup was reached".to_owned()),
-        (None, false) => match ending {
-            Ending::Exited(_) => None,
-            Ending::Signaled(signal) => Some(format!("it was ended by signal {signal}")),
-        },
-    };
-    Ok(Answer::Exited { code: ending.code(), reason })
+    let ending = supervise::wait(socket, pid, None)?;
+    let out_of_memory = ending.code() != 0 && cgroup::ran_out_of_memory(&site.hierarchies, &site.cgroup);
+    cgroup::remove(&site.hierarchies, &site.cgroup).map_err(io("remove", &site.cgroup))?;
+    supervise::conclude(&ending, init::read_complaint(complaint), out_of_memory, &request.args[0])
 }
 
 /// Creates and starts the container; the pid of its first process.
-fn start(prepared: &Prepared, payload: Payload, stdout: OwnedFd, stderr: OwnedFd) -> Result<i32, RunError> {
+fn start(site: &Site, payload: Payload, stdout: OwnedFd, stderr: OwnedFd) -> Result<i32, RunError> {
     let bug = |what| RunError::Bug { what };
-    let work = &prepared.work;
+    let work = &site.work;
     let null = fs::File::open("/dev/null").map_err(io("open", "/dev/null"))?;
     let container = ContainerBuilder::new("step".to_owned(), SyscallType::default())
         .with_root_path(work.join("state"))
@@ -106,7 +102,7 @@ fn start(prepared: &Prepared, payload: Payload, stdout: OwnedFd, stderr: OwnedFd
     let mut container = container.map_err(|err| bug(chain(&err)))?;
     let pid = container.pid().ok_or_else(|| bug("libcontainer gave no pid".into()))?.as_raw();
     // It waits to be started: what limits it is in place before.
-    devices::limit(&prepared.hierarchies, &prepared.cgroup).map_err(|err| RunError::Environment {
+    devices::limit(&site.hierarchies, &site.cgroup).map_err(|err| RunError::Environment {
         what: format!("the devices that a command may open cannot be limited: {err}"),
         help: "use a kernel with CONFIG_CGROUP_BPF, and run it as root outside a container".into(),
     })?;
@@ -114,33 +110,13 @@ fn start(prepared: &Prepared, payload: Payload, stdout: OwnedFd, stderr: OwnedFd
     Ok(pid)
 }
 
-/// The command's environment: of equal keys the last, where it stands; PATH and HOME when missing (runc fills HOME
-/// also when it is empty).
-fn environment(given: &[String], home: &str) -> Vec<String> {
-    let key = |it: &str| it.split_once('=').map(|(key, _)| key.to_owned());
-    let mut env: Vec<String> = Vec::with_capacity(given.len() + 2);
-    for entry in given {
-        if let Some(new) = key(entry) {
-            env.retain(|it| key(it).as_deref() != Some(new.as_str()));
-            env.push(entry.clone());
-        }
-    }
-    if !env.iter().any(|it| it.starts_with("PATH=")) {
-        env.push(format!("PATH={DEFAULT_PATH}"));
-    }
-    env.retain(|it| it != "HOME=");
-    if !env.iter().any(|it| it.starts_with("HOME=")) {
-        env.push(format!("HOME={home}"));
-    }
-    env
-}
-
 /// The runtime spec, as far as libcontainer has a part in it.
-fn config(request: &Request, prepared: &Prepared, env: &[String]) -> Value {
+fn config(request: &Request, site: &Site, env: &[String]) -> Value {
+    let prepared = &site.prepared;
     let identity = &prepared.identity;
     // HOME must be there: libcontainer would ask libc for the user's, and libc may load plug-ins from inside the tree.
     let home = env.iter().find(|it| it.starts_with("HOME="));
-    let unified = prepared.hierarchies.iter().all(|it| it.kind == cgroup::Kind::Unified);
+    let unified = site.hierarchies.iter().all(|it| it.kind == cgroup::Kind::Unified);
     let mut namespaces = vec!["pid", "ipc", "uts", "mount"];
     if unified {
         namespaces.push("cgroup");
@@ -158,11 +134,11 @@ fn config(request: &Request, prepared: &Prepared, env: &[String]) -> Value {
         },
         "mounts": mounts(unified),
         "linux": {
-            "cgroupsPath": format!("/{}", prepared.cgroup),
+            "cgroupsPath": format!("/{}", site.cgroup),
             "namespaces": namespaces,
             "maskedPaths": MASKED,
             "readonlyPaths": READONLY,
-            "resources": resources(&request.limits, &prepared.hierarchies),
+            "resources": resources(&request.limits, &site.hierarchies),
         },
     })
 }
@@ -209,27 +185,7 @@ fn resources(limits: &Limits, hierarchies: &[Hierarchy]) -> Value {
     out
 }
 
-/// The filter program from its memory file.
-pub(super) fn read_filter(file: &OwnedFd) -> Result<Vec<libc::sock_filter>, RunError> {
-    let mut bytes = Vec::new();
-    // The file's offset is shared with every helper that has it: read from a place of our own.
-    let mut at = 0;
-    let mut chunk = [0; 8192];
-    loop {
-        let got =
-            rustix::io::pread(file, &mut chunk, at).map_err(|err| io("read", "the filter")(err.into()))?;
-        if got == 0 {
-            return Ok(seccomp::from_bytes(&bytes));
-        }
-        bytes.extend_from_slice(&chunk[..got]);
-        at += got as u64;
-    }
-}
-
 fn io(attempt: &'static str, path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> RunError {
     let path = path.as_ref().to_owned();
     move |source| RunError::Io { attempt, path, source }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,8 +1,8 @@
-//! Which devices a command may open, on machines with cgroup version 2 only.
+//! Which devices a command may open.
 //!
-//! A command may make any device node (debootstrap and its like do), so opening is what has to be limited. Version 1 has
-//! a controller for it, which libcontainer sets up; version 2 wants an eBPF program attached to the cgroup, which
-//! libcontainer has only with a C library. The program is a dozen comparisons and is assembled here.
+//! A command may make any device node (debootstrap and its like do), so opening is what has to be limited. Version 1 of
+//! cgroups has a controller for it; version 2 wants an eBPF program attached to the cgroup, which libcontainer has only
+//! with a C library. The program is a dozen comparisons and is assembled here.
 
 use std::fs::File;
 use std::io;
@@ -33,8 +33,24 @@ pub(super) fn limit(hierarchies: &[Hierarchy], name: &str) -> io::Result<()> {
     }
     let unified = hierarchies.iter().find(|it| it.kind == Kind::Unified);
     let unified = unified.ok_or_else(|| io::Error::other("no hierarchy has a device controller"))?;
-    let group = File::open(unified.path.join(name))?;
-    attach(&load(&program())?, &group)
+    attach_to(&File::open(unified.path.join(name))?.into())
+}
+
+/// Limits the devices of a cgroup of version 2.
+///
+/// # Errors
+/// As [`limit`].
+pub(super) fn attach_to(group: &OwnedFd) -> io::Result<()> {
+    attach(&load(&program())?, group)
+}
+
+/// The same as lines for `devices.allow` of version 1, everything having been denied.
+pub(super) fn rules() -> Vec<String> {
+    let opened = ALLOWED.iter().map(|(major, minor)| match minor {
+        Some(minor) => format!("c {major}:{minor} rwm"),
+        None => format!("c {major}:* rwm"),
+    });
+    ["c *:* m", "b *:* m"].map(str::to_owned).into_iter().chain(opened).collect()
 }
 
 /// An eBPF instruction (linux/bpf.h).
@@ -131,7 +147,7 @@ fn load(program: &[Instruction]) -> io::Result<OwnedFd> {
 }
 
 /// Attaches a loaded program to a cgroup, beside those that are there: all must allow.
-fn attach(program: &OwnedFd, group: &File) -> io::Result<()> {
+fn attach(program: &OwnedFd, group: &OwnedFd) -> io::Result<()> {
     #[repr(C)]
     struct Attributes {
         target: u32,

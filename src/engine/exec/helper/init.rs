@@ -1,13 +1,15 @@
 //! The last steps inside the container, up to execve.
 //!
-//! libcontainer calls this in the container's first process: namespaces entered, root changed, user and groups set, all
-//! capabilities still held. What it would do itself from here on is done here instead: it passes the environment
-//! through a hash map, cannot load a filter without libseccomp, and reports no errno.
+//! Both runners end here, in the container's first process: namespaces entered, root changed, user and groups set, all
+//! capabilities still held. What libcontainer would do itself from here on is done here instead: it passes the
+//! environment through a hash map, cannot load a filter without libseccomp, and reports no errno.
+//!
+//! Everything is prepared before the process is made: from [`Payload::execute`] on there are only system calls.
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
 use std::io::{PipeReader, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use libcontainer::oci_spec::runtime::Spec;
@@ -43,8 +45,8 @@ pub(super) struct Payload {
 }
 
 struct Inner {
-    args: Vec<CString>,
-    env: Vec<CString>,
+    args: Pointers,
+    env: Pointers,
     /// Paths to try, in order.
     candidates: Vec<CString>,
     limits: Vec<(u32, libc::rlimit)>,
@@ -66,8 +68,33 @@ impl Payload {
         let candidates = texts(candidates(program, &init.env))?;
         let limits = limits(&init.ulimits)?;
         let (args, env) = (texts(init.args)?, texts(init.env)?);
+        let (args, env) = (Pointers::to(args), Pointers::to(env));
         let inner = Inner { args, env, candidates, limits, filter: init.filter, complaint: init.complaint };
         Ok(Payload { inner: Rc::new(inner) })
+    }
+
+    /// Becomes the command; returns only to say why not, which is to be sent.
+    pub(super) fn execute(&self) -> Complaint {
+        let Err(complaint) = self.inner.exec();
+        complaint
+    }
+
+    /// Where to say why there was no execve.
+    pub(super) fn complaint(&self) -> BorrowedFd<'_> {
+        self.inner.complaint.as_fd()
+    }
+}
+
+/// C strings with the list of pointers to them that execve takes.
+struct Pointers {
+    _texts: Vec<CString>,
+    list: Vec<*const libc::c_char>,
+}
+
+impl Pointers {
+    fn to(texts: Vec<CString>) -> Pointers {
+        let list = texts.iter().map(|it| it.as_ptr()).chain([std::ptr::null()]).collect();
+        Pointers { _texts: texts, list }
     }
 }
 
@@ -88,8 +115,8 @@ impl Executor for Payload {
     }
 
     fn exec(&self, _: &Spec) -> Result<(), ExecutorError> {
-        let Err(complaint) = self.inner.exec();
-        complaint.send(&self.inner.complaint);
+        let complaint = self.execute();
+        complaint.send(self.complaint());
         exit(complaint.code())
     }
 }
@@ -110,11 +137,10 @@ impl Inner {
     /// Tries the candidates like execvp(3), but for running what has no known format with a shell; returns only to
     /// say why not.
     fn execve(&self) -> Complaint {
-        let (args, env) = (pointers(&self.args), pointers(&self.env));
         let mut worst = Complaint { stage: Stage::NotFound, errno: libc::ENOENT, candidate: 0 };
         for (index, path) in self.candidates.iter().enumerate() {
             // SAFETY: the path is a C string; both lists are of C strings that outlive the call and end with null.
-            unsafe { libc::execve(path.as_ptr(), args.as_ptr(), env.as_ptr()) };
+            unsafe { libc::execve(path.as_ptr(), self.args.list.as_ptr(), self.env.list.as_ptr()) };
             let errno = last_errno();
             let stage = match errno {
                 // It is there: what is missing is its interpreter.
@@ -152,6 +178,66 @@ enum Stage {
     NotFound,
     NoInterpreter,
     NotRun,
+    /// Before the payload: the number is a [`Step`]'s.
+    Setup,
+}
+
+/// Steps of the direct runner's container, for messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u16)]
+pub(super) enum Step {
+    Gate,
+    Session,
+    Network,
+    CgroupNamespace,
+    Root,
+    Devices,
+    Terminals,
+    SharedMemory,
+    MessageQueues,
+    Proc,
+    Sys,
+    Cgroup,
+    Pivot,
+    Mask,
+    Protect,
+    Hostname,
+    ReadOnlyRoot,
+    Streams,
+    Directory,
+    Groups,
+    User,
+    Parent,
+    Descriptors,
+}
+
+impl Step {
+    /// All, in the order of their numbers, with what is tried.
+    const ALL: [(Step, &str); 23] = [
+        (Step::Gate, "wait for its cgroup"),
+        (Step::Session, "start a session"),
+        (Step::Network, "set up the network"),
+        (Step::CgroupNamespace, "make a cgroup namespace"),
+        (Step::Root, "enter the root"),
+        (Step::Devices, "mount /dev"),
+        (Step::Terminals, "mount /dev/pts"),
+        (Step::SharedMemory, "mount /dev/shm"),
+        (Step::MessageQueues, "mount /dev/mqueue"),
+        (Step::Proc, "mount /proc"),
+        (Step::Sys, "mount /sys"),
+        (Step::Cgroup, "mount /sys/fs/cgroup"),
+        (Step::Pivot, "change the root"),
+        (Step::Mask, "hide kernel files"),
+        (Step::Protect, "make kernel files read-only"),
+        (Step::Hostname, "set the host name"),
+        (Step::ReadOnlyRoot, "make the root read-only"),
+        (Step::Streams, "connect the standard streams"),
+        (Step::Directory, "enter the working directory"),
+        (Step::Groups, "set the groups"),
+        (Step::User, "set the user"),
+        (Step::Parent, "follow its helper"),
+        (Step::Descriptors, "close descriptors"),
+    ];
 }
 
 /// Why there was no execve.
@@ -159,20 +245,26 @@ enum Stage {
 pub(super) struct Complaint {
     stage: Stage,
     errno: i32,
-    /// Which of the paths.
+    /// Which of the paths, or which step.
     candidate: u16,
 }
 
 impl Complaint {
-    fn code(self) -> i32 {
+    /// A step of the container failed.
+    pub(super) fn step(step: Step, errno: i32) -> Complaint {
+        Complaint { stage: Stage::Setup, errno, candidate: step as u16 }
+    }
+
+    /// The exit code that goes with it.
+    pub(super) fn code(self) -> i32 {
         match self.stage {
             Stage::NotFound | Stage::NoInterpreter => 127,
-            Stage::Filter | Stage::Capabilities | Stage::NotRun => 126,
+            Stage::Filter | Stage::Capabilities | Stage::NotRun | Stage::Setup => 126,
         }
     }
 
     /// One write of seven bytes: a pipe takes it whole.
-    fn send(self, to: &OwnedFd) {
+    pub(super) fn send(self, to: BorrowedFd<'_>) {
         let mut bytes = [self.stage as u8; 7];
         bytes[1..5].copy_from_slice(&self.errno.to_ne_bytes());
         bytes[5..].copy_from_slice(&self.candidate.to_ne_bytes());
@@ -193,6 +285,19 @@ impl Complaint {
                 return Err(RunError::Environment {
                     what: format!("capabilities cannot be set: {why}"),
                     help: "run it as root, outside a container or in a privileged one".into(),
+                });
+            }
+            Stage::Setup => {
+                let step = Step::ALL.get(usize::from(self.candidate));
+                let (step, attempt) = step.copied().unwrap_or((Step::Gate, "do an unknown step"));
+                return Err(match step {
+                    Step::Directory => RunError::Step { what: format!("cannot {attempt}: {why}") },
+                    _ => RunError::Environment {
+                        what: format!("cannot {attempt} of a container: {why}"),
+                        help: "run it as root, outside a container or in a privileged one; BKL_RUNNER=libcontainer \
+                            makes containers another way"
+                            .into(),
+                    },
                 });
             }
             Stage::NotFound if program.contains('/') => format!("`{program}` was not found in the image"),
@@ -216,7 +321,14 @@ impl Complaint {
 pub(super) fn read_complaint(mut from: PipeReader) -> Option<Complaint> {
     let mut bytes = [0; 7];
     from.read_exact(&mut bytes).ok()?;
-    let stages = [Stage::Filter, Stage::Capabilities, Stage::NotFound, Stage::NoInterpreter, Stage::NotRun];
+    let stages = [
+        Stage::Filter,
+        Stage::Capabilities,
+        Stage::NotFound,
+        Stage::NoInterpreter,
+        Stage::NotRun,
+        Stage::Setup,
+    ];
     Some(Complaint {
         stage: stages.into_iter().find(|it| *it as u8 == bytes[0])?,
         errno: i32::from_ne_bytes([bytes[1], bytes[2], bytes[3], bytes[4]]),
@@ -302,36 +414,62 @@ fn load(filter: &[libc::sock_filter]) -> Result<(), i32> {
     }
 }
 
+#[repr(C)]
+struct CapabilityHeader {
+    version: u32,
+    pid: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct CapabilityData {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+
+/// Makes what is permitted effective again, which a change of user took away.
+pub(super) fn raise_capabilities() -> Result<(), i32> {
+    let header = CapabilityHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+    let mut data = [CapabilityData { effective: 0, permitted: 0, inheritable: 0 }; 2];
+    // SAFETY: both take a header and two data blocks (version 3) that outlive the calls.
+    unsafe {
+        if libc::syscall(libc::SYS_capget, &raw const header, data.as_mut_ptr()) != 0 {
+            return Err(last_errno());
+        }
+        for it in &mut data {
+            *it = CapabilityData { effective: it.permitted, inheritable: 0, ..*it };
+        }
+        match libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) {
+            0 => Ok(()),
+            _ => Err(last_errno()),
+        }
+    }
+}
+
 /// Bounding, permitted and effective to [`CAPABILITIES`], inheritable and ambient to nothing (CVE-2022-24769).
 fn drop_capabilities() -> Result<(), i32> {
-    #[repr(C)]
-    struct Header {
-        version: u32,
-        pid: i32,
-    }
-    #[repr(C)]
-    struct Data {
-        effective: u32,
-        permitted: u32,
-        inheritable: u32,
-    }
-    const VERSION_3: u32 = 0x2008_0522;
     // SAFETY: prctl takes numbers; capset takes a header and two data blocks (version 3) that outlive the call.
     unsafe {
         for capability in 0..64 {
             if CAPABILITIES & (1 << capability) == 0
                 && libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) != 0
-                && last_errno() != libc::EINVAL
             {
-                return Err(last_errno());
+                match last_errno() {
+                    // Beyond the last one that the kernel knows.
+                    libc::EINVAL => break,
+                    errno => return Err(errno),
+                }
             }
         }
         libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-        let header = Header { version: VERSION_3, pid: 0 };
+        let header = CapabilityHeader { version: CAPABILITY_VERSION_3, pid: 0 };
         let low = CAPABILITIES as u32;
         let data = [
-            Data { effective: low, permitted: low, inheritable: 0 },
-            Data { effective: 0, permitted: 0, inheritable: 0 },
+            CapabilityData { effective: low, permitted: low, inheritable: 0 },
+            CapabilityData { effective: 0, permitted: 0, inheritable: 0 },
         ];
         match libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) {
             0 => Ok(()),
@@ -340,14 +478,10 @@ fn drop_capabilities() -> Result<(), i32> {
     }
 }
 
-fn pointers(list: &[CString]) -> Vec<*const libc::c_char> {
-    list.iter().map(|it| it.as_ptr()).chain([std::ptr::null()]).collect()
-}
-
 fn exists(path: &CStr) -> bool {
     rustix::fs::access(path, rustix::fs::Access::EXISTS).is_ok()
 }
 
-fn last_errno() -> i32 {
+pub(super) fn last_errno() -> i32 {
     std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)
 }

@@ -1,6 +1,6 @@
 //! The tree of a command with everything mounted into it but what needs the container's own namespaces.
 //!
-//! All mounts are made in a mount namespace of the helper, below a memory file system of its own. Targets and selectors
+//! All mounts are made in a mount namespace of the helper, below a memory file system of its own (`place`). Targets and selectors
 //! are resolved inside their trees by descriptor and mounts are moved onto descriptors: no path that an image, a build program or
 //! another command can influence is ever handed to mount(2).
 
@@ -12,17 +12,12 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
-    UnmountFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree,
-    unmount,
-};
-use rustix::thread::UnshareFlags;
+use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree, unmount};
 
+use super::place::{attach, tmpfs};
 use super::stubs::Stubs;
-use crate::engine::exec::cgroup::{self, Hierarchy, Kind};
 use crate::engine::exec::error::RunError;
-use crate::engine::exec::spec::{Network, StubParents};
+use crate::engine::exec::spec::StubParents;
 use crate::engine::exec::sys;
 use crate::engine::exec::tree::{self, Owner, ReadError};
 use crate::engine::exec::user::{self, Identity};
@@ -32,36 +27,28 @@ const ROOT: Owner = Owner { uid: 0, gid: 0 };
 /// Larger passwd and group files are refused (moby/sys/user).
 const MAX_USER_FILE: u64 = 10 << 20;
 
+/// Name of the directory of an area on which the root is mounted.
+pub(super) const ROOTFS: &str = "rootfs";
+
 /// A tree that is ready for a container.
 pub(super) struct Prepared {
     /// Where the root is mounted, in this process's mount namespace.
     pub(super) rootfs: PathBuf,
-    /// A directory in memory for libcontainer's files.
-    pub(super) work: PathBuf,
     pub(super) identity: Identity,
     /// Working directory, cleaned.
     pub(super) cwd: PathBuf,
-    pub(super) hierarchies: Vec<Hierarchy>,
-    /// Name of the cgroup.
-    pub(super) cgroup: String,
     stubs: Stubs,
 }
 
-/// Does everything up to the container.
+/// Mounts everything into the tree, below `area`: a directory in memory of this process's own mount namespace, with a
+/// directory [`ROOTFS`] in it.
 pub(super) fn prepare(
     request: &Request,
     root: BorrowedFd<'_>,
     trees: &[OwnedFd],
+    area: &Path,
 ) -> Result<Prepared, RunError> {
-    let hierarchies = cgroup::hierarchies().map_err(io("read", "/proc/self/mountinfo"))?;
-    let cgroup = cgroup::own_name().map_err(io("read", "/proc/self/stat"))?;
-    enter_namespaces(request.network)?;
-    let hierarchies = narrow_hierarchies(hierarchies, request)?;
-    let area = area()?;
-    let (rootfs, work) = (area.join("rootfs"), area.join("work"));
-    for dir in [&rootfs, &work] {
-        fs::create_dir(dir).map_err(io("make", dir))?;
-    }
+    let rootfs = area.join(ROOTFS);
     attach(root, &rootfs).map_err(|err| {
         let what = format!("cannot attach the root: {err}; kernels before 5.15 cannot run commands");
         RunError::Environment { what, help: "use Linux 5.15 or newer".into() }
@@ -71,7 +58,7 @@ pub(super) fn prepare(
     let mut mounter = Mounter {
         root,
         root_mount: mount_id(root).map_err(errno("look at", "/"))?,
-        area: &area,
+        area,
         n_files: 0,
         stub_parents: request.stub_parents,
         missing: Vec::new(),
@@ -107,7 +94,7 @@ pub(super) fn prepare(
     // Again, as runc does: a mount may have covered what was made.
     make_cwd(root, &cwd, ROOT)?;
     preflight(root)?;
-    Ok(Prepared { rootfs, work, identity, cwd, hierarchies, cgroup, stubs })
+    Ok(Prepared { rootfs, identity, cwd, stubs })
 }
 
 impl Prepared {
@@ -122,97 +109,23 @@ impl Prepared {
     }
 }
 
-/// A mount namespace from which nothing reaches the host's, and a network of its own if asked for.
-fn enter_namespaces(network: Network) -> Result<(), RunError> {
-    let mut flags = UnshareFlags::NEWNS;
-    match network {
-        Network::None => flags |= UnshareFlags::NEWNET,
-        Network::Host | Network::Sandbox => {}
-    }
-    // SAFETY: no descriptor table is unshared, and this process has one thread.
-    unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(|err| RunError::Environment {
-        what: format!("namespaces cannot be made: {err}"),
-        help: "run it as root, outside a container or in a privileged one".into(),
-    })?;
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-        .map_err(errno("make private", "/"))?;
-    if network == Network::None {
-        sys::loopback_up().map_err(io("turn on", "lo"))?;
-    }
-    Ok(())
-}
-
-/// Leaves only those hierarchies of version 1 mounted, in this mount namespace, that limit something here.
-///
-/// libcontainer works on each one that it sees, most of a millisecond and for nothing. All are unmounted at once and the
-/// used ones put back, because each unmounting by itself waits for all processors.
-fn narrow_hierarchies(all: Vec<Hierarchy>, request: &Request) -> Result<Vec<Hierarchy>, RunError> {
-    let limits = &request.limits;
-    let is_used = |option: &String| match option.as_str() {
-        // Always: which devices may be opened, whether memory ran out, how many processes there may be.
-        "devices" | "memory" | "pids" => true,
-        "cpu" => limits.cpu_shares.is_some() || limits.cpu_quota.is_some() || limits.cpu_period.is_some(),
-        "cpuset" => limits.cpuset_cpus.is_some() || limits.cpuset_mems.is_some(),
-        _ => false,
-    };
-    let is_legacy = |it: &Hierarchy| matches!(it.kind, Kind::Legacy(_));
-    let Some(top) = all.iter().find(|it| is_legacy(it)).and_then(|it| it.path.parent()).map(Path::to_owned)
-    else {
-        return Ok(all);
-    };
-    if all.iter().any(|it| it.path.parent() != Some(&top)) {
-        // No layout that we know.
-        return Ok(all);
-    }
-    let mut used = Vec::new();
-    for it in &all {
-        if let Kind::Legacy(options) = &it.kind
-            && options.iter().any(is_used)
-        {
-            let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-            let mount = open_tree(rustix::fs::CWD, &it.path, flags).map_err(errno("take", &it.path))?;
-            used.push((it.clone(), mount));
+/// Leaves nothing in `area` of the command before, however it ended.
+pub(super) fn empty(area: &Path) {
+    let _ = unmount(area.join(ROOTFS), UnmountFlags::DETACH);
+    for n in 1.. {
+        let place = place_of(area, n);
+        let Ok(metadata) = fs::symlink_metadata(&place) else { return };
+        if metadata.is_dir() {
+            let _ = unmount(&place, UnmountFlags::DETACH);
+            let _ = fs::remove_dir(&place);
+        } else {
+            let _ = fs::remove_file(&place);
         }
     }
-    if unmount(&top, UnmountFlags::DETACH).is_err() {
-        // The hierarchies are mounted on a plain directory: more work for libcontainer, no more.
-        return Ok(all);
-    }
-    let place = tmpfs(None, 0o755).map_err(io("make memory for", &top))?;
-    attach(place.as_fd(), &top).map_err(errno("mount on", &top))?;
-    for (hierarchy, mount) in &used {
-        fs::create_dir(&hierarchy.path).map_err(io("make", &hierarchy.path))?;
-        attach(mount.as_fd(), &hierarchy.path).map_err(errno("mount on", &hierarchy.path))?;
-    }
-    Ok(used.into_iter().map(|it| it.0).collect())
 }
 
-/// A memory file system over some directory of the host, seen only in this mount namespace.
-fn area() -> Result<PathBuf, RunError> {
-    let place = ["/run", "/tmp", "/mnt", "/var"].into_iter().map(Path::new).find(|it| it.is_dir());
-    let place = place.ok_or_else(|| RunError::Environment {
-        what: "the host has neither /run nor /tmp".into(),
-        help: "make one of them".into(),
-    })?;
-    let mount = tmpfs(None, 0o700).map_err(io("make memory for", place))?;
-    attach(mount.as_fd(), place).map_err(errno("mount on", place))?;
-    Ok(place.to_owned())
-}
-
-fn tmpfs(size: Option<u64>, mode: u32) -> std::io::Result<OwnedFd> {
-    let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    fsconfig_set_string(context.as_fd(), "source", "tmpfs")?;
-    fsconfig_set_string(context.as_fd(), "mode", format!("{mode:o}"))?;
-    if let Some(size) = size.filter(|it| *it > 0) {
-        fsconfig_set_string(context.as_fd(), "size", size.to_string())?;
-    }
-    fsconfig_create(context.as_fd())?;
-    let flags = MountAttrFlags::MOUNT_ATTR_NOSUID;
-    Ok(fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, flags)?)
-}
-
-fn attach(mount: BorrowedFd<'_>, path: &Path) -> Result<(), Errno> {
-    move_mount(mount, "", rustix::fs::CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+fn place_of(area: &Path, n: u32) -> PathBuf {
+    area.join(n.to_string())
 }
 
 /// Who the command runs as.
@@ -336,7 +249,7 @@ impl Mounter<'_> {
 
     fn fresh_place(&mut self) -> PathBuf {
         self.n_files += 1;
-        self.area.join(self.n_files.to_string())
+        place_of(self.area, self.n_files)
     }
 
     /// Moves `mount` to `dest` in the root, making the mount point where it is missing.
@@ -410,6 +323,17 @@ fn preflight(root: BorrowedFd<'_>) -> Result<(), RunError> {
     Ok(())
 }
 
+/// Makes the directories that the runtime mounts on where they are missing; they stay in the tree, as with the peer.
+pub(super) fn make_system_dirs(root: BorrowedFd<'_>) -> Result<(), RunError> {
+    for dir in ["dev", "proc", "sys"] {
+        // After `preflight`: what is there is a directory.
+        let name = OsStr::new(dir);
+        tree::make_dir(root, name, ROOT)
+            .map_err(|err| step(format!("cannot make `/{dir}` in the tree: {err}")))?;
+    }
+    Ok(())
+}
+
 fn is_dir(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
     rustix::fs::fstat(fd).map(|it| FileType::from_raw_mode(it.st_mode) == FileType::Directory)
 }
@@ -427,12 +351,12 @@ fn bug(what: &str) -> RunError {
     RunError::Bug { what: what.to_owned() }
 }
 
-fn io(attempt: &'static str, path: impl AsRef<Path>) -> impl Fn(std::io::Error) -> RunError {
+pub(super) fn io(attempt: &'static str, path: impl AsRef<Path>) -> impl Fn(std::io::Error) -> RunError {
     let path = path.as_ref().to_owned();
     move |source| RunError::Io { attempt, path: path.clone(), source }
 }
 
-fn errno(attempt: &'static str, path: impl AsRef<Path>) -> impl Fn(Errno) -> RunError {
+pub(super) fn errno(attempt: &'static str, path: impl AsRef<Path>) -> impl Fn(Errno) -> RunError {
     let io = io(attempt, path);
     move |err| io(err.into())
 }

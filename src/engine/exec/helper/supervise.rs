@@ -10,8 +10,10 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, wait as wait_child, waitpid,
 };
 
+use super::init::Complaint;
 use crate::engine::exec::cgroup::Hierarchy;
 use crate::engine::exec::error::RunError;
+use crate::engine::exec::wire::Answer;
 
 /// How a process ended.
 pub(super) enum Ending {
@@ -30,11 +32,15 @@ impl Ending {
 }
 
 /// Waits for the container whose first process is `pid`, our child; kills it when `socket` closes or is written to.
+/// `pidfd` is its descriptor, where there is one already.
 ///
 /// With the first process of a pid namespace the kernel kills all others, and reports its end only after theirs.
-pub(super) fn wait(socket: &UnixStream, pid: i32) -> Result<Ending, RunError> {
+pub(super) fn wait(socket: &UnixStream, pid: i32, pidfd: Option<OwnedFd>) -> Result<Ending, RunError> {
     let pid = Pid::from_raw(pid).ok_or_else(|| RunError::Bug { what: "the container has no pid".into() })?;
-    let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(failed("watch the container"))?;
+    let pidfd = match pidfd {
+        Some(pidfd) => pidfd,
+        None => pidfd_open(pid, PidfdFlags::empty()).map_err(failed("watch the container"))?,
+    };
     until_exit(socket, &pidfd)?;
     loop {
         match waitpid(Some(pid), WaitOptions::empty()) {
@@ -72,6 +78,22 @@ fn until_exit(socket: &UnixStream, pidfd: &OwnedFd) -> Result<(), RunError> {
             let _ = pidfd_send_signal(pidfd, Signal::KILL);
         }
     }
+}
+
+/// What is said of a command that ended, given what its first process had to say before it became the command.
+pub(super) fn conclude(
+    ending: &Ending,
+    complaint: Option<Complaint>,
+    out_of_memory: bool,
+    program: &str,
+) -> Result<Answer, RunError> {
+    let reason = match (complaint, out_of_memory, ending) {
+        (Some(complaint), _, _) => return complaint.answer(program),
+        (None, true, _) => Some("its memory ran out: the limit of its cgroup was reached".to_owned()),
+        (None, false, Ending::Exited(_)) => None,
+        (None, false, Ending::Signaled(signal)) => Some(format!("it was ended by signal {signal}")),
+    };
+    Ok(Answer::Exited { code: ending.code(), reason })
 }
 
 /// Kills what is in a cgroup and reaps all children: after a container that could not be started.

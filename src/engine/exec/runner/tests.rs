@@ -9,7 +9,8 @@ fn the_program_of_helpers_is_read_only() {
         return;
     }
     let copy = tempfile::NamedTempFile::new().expect("a file");
-    let runner = HelperRunner::with_program(copy.path()).expect("root on a machine with cgroups");
+    let runner =
+        HelperRunner::with_program(RunnerKind::Direct, copy.path()).expect("root on a machine with cgroups");
     let path = format!("/proc/self/fd/{}", runner.program.as_raw_fd());
     let err = std::fs::OpenOptions::new().write(true).open(path).expect_err("it is mounted read-only");
     assert_eq!(err.kind(), io::ErrorKind::ReadOnlyFilesystem);
@@ -21,7 +22,8 @@ fn a_helper_that_is_none_is_a_bug_that_is_told() {
     if !rustix::process::geteuid().is_root() {
         return;
     }
-    let runner = HelperRunner::with_program(Path::new("/bin/true")).expect("root on a machine with cgroups");
+    let runner = HelperRunner::with_program(RunnerKind::Direct, Path::new("/bin/true"))
+        .expect("root on a machine with cgroups");
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let spec = ExecSpec {
         args: vec!["true".into()],

@@ -131,7 +131,8 @@ impl Copy<'_> {
         let there = self.to.stat(&target)?;
         let there_is_dir = there.is_some_and(|stat| kind(&stat) == FileType::Directory);
         let goes_into = if is_dir { there.is_some() && !op.dir_copy_contents } else { there_is_dir };
-        if goes_into {
+        // The root has no name to go by: it goes into what is there as its contents do.
+        if goes_into && !split(asked).1.is_empty() {
             target = join(&target, split(asked).1);
         }
         if op.dir_copy_contents && is_dir && there.is_none() {

@@ -138,6 +138,7 @@ fn where_a_copy_goes() {
     check(copy("/top", "/link"), &["there/top"]);
     check(copy("/dir", "/new"), &["new/a.txt", "new/sub/b.txt"]);
     check(copy("/dir", "/there"), &["there/dir/a.txt", "there/dir/old"]);
+    check(copy("/", "/there"), &["there/dir/a.txt", "there/dir/old"]);
     check(contents("/dir", "/there/."), &["there/a.txt", "there/dir/old"]);
     check(contents("/dir", "/new"), &["new/a.txt"]);
     check(copy("/into/sub/*.txt", "/out/"), &["out/b.txt"]);

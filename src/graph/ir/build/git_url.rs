@@ -1,6 +1,7 @@
 //! Git URLs as BuildKit reads them (util/gitutil/git_url.go, util/sshutil/scpurl.go).
 
 use crate::base::path;
+use crate::base::url::percent_decoded;
 
 /// A git URL taken apart.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,25 +64,6 @@ fn parse_scp(url: &str) -> Option<GitUrl> {
         place: Some(format!("{host}{}", path::join(&["/", rest]))),
         is_ssh: true,
     })
-}
-
-/// `%41` is `A`; what is no UTF-8 afterwards stays as it was written.
-fn percent_decoded(text: &str) -> String {
-    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        if let (b'%', [high, low, tail @ ..]) = (byte, tail)
-            && let (Some(high), Some(low)) = (digit(*high), digit(*low))
-        {
-            decoded.push(high << 4 | low);
-            rest = tail;
-            continue;
-        }
-        decoded.push(byte);
-        rest = tail;
-    }
-    String::from_utf8(decoded).unwrap_or_else(|_| text.to_owned())
 }
 
 #[cfg(test)]

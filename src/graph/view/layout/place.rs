@@ -8,7 +8,11 @@
 use super::Layers;
 
 /// Sweeps, alternating; the last ones look both ways.
-const SWEEPS: usize = 28;
+const SWEEPS: usize = 60;
+/// The last sweeps, which straighten.
+const LAST: usize = 30;
+/// How much a line wants to be straight.
+const STRAIGHT: f64 = 24.0;
 
 /// The middle of every item along its rank.
 pub(super) fn place(layers: &Layers) -> Vec<f64> {
@@ -40,7 +44,16 @@ fn place_lane(layers: &Layers, rows: &[Vec<usize>], along: &mut [f64]) {
         settle(layers, row, &wishes, along);
     }
     for sweep in 0..SWEEPS {
-        let both = sweep + 6 >= SWEEPS;
+        let both = sweep + LAST >= SWEEPS;
+        // Where each line is on the whole.
+        let middles: Vec<f64> = layers
+            .paths
+            .iter()
+            .map(|path| {
+                let bends = || path.iter().filter(|id| !layers.items[**id].node);
+                bends().map(|id| along[*id]).sum::<f64>() / bends().count().max(1) as f64
+            })
+            .collect();
         let wish = |along: &[f64], id: usize, forward: bool| -> (f64, f64) {
             let item = &layers.items[id];
             let before = item.before.iter().filter(|_| forward || both);
@@ -49,6 +62,10 @@ fn place_lane(layers: &Layers, rows: &[Vec<usize>], along: &mut [f64]) {
             for &(other, tie) in before.chain(behind).filter(|(it, _)| layers.items[*it].lane == item.lane) {
                 sum += along[other] * tie;
                 weight += tie;
+            }
+            if let Some(line) = item.line.filter(|_| both) {
+                sum += middles[line] * STRAIGHT;
+                weight += STRAIGHT;
             }
             // What nothing pulls stays, but gives way.
             if weight == 0.0 { (along[id], 0.05) } else { (sum / weight, weight) }

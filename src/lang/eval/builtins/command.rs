@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::Args;
 use crate::base::{Span, path};
-use crate::graph::ir::build::{ExecBuilder, SecretSpec};
+use crate::graph::ir::build::{ExecBuilder, SecretSpec, agent_socket};
 use crate::graph::ir::{
-    CUSTOM_NAME, CdiDevice, ExecOp, HostIp, LinuxResources, MountKind, MountSpec, NetMode, SecretEnv,
-    SecurityMode,
+    CUSTOM_NAME, CdiDevice, ExecOp, FileSecret, HostIp, LinuxResources, MountKind, MountSpec, NetMode,
+    SecretEnv, SecurityMode,
 };
 use crate::lang::eval::error::Cause;
 use crate::lang::eval::interp::{Eval, Evaluator, as_map, as_text};
@@ -78,6 +78,7 @@ impl Evaluator<'_> {
         }
         let (mounts, outs) = self.place_mounts(args, &cwd)?;
         op.cwd = cwd;
+        let (agents, mounts) = take_agents(mounts);
         let (secrets, mounts) = self.take_secrets(args, mounts)?;
         let builder = ExecBuilder {
             op,
@@ -85,6 +86,7 @@ impl Evaluator<'_> {
             readonly_root: args.flag("read_only", false),
             mounts,
             secrets,
+            agents,
             platform: Some(image.config.platform.normalize()),
             exit_codes_given: args.get("exit").is_some(),
             resources: self.resources(args)?,
@@ -228,9 +230,16 @@ impl Evaluator<'_> {
                 outs.push(name.clone());
             }
         }
+        let mut n_agents = 0;
         for at in 0..placed.len() {
             let (before, rest) = placed.split_at_mut(at);
             let mount = &mut rest[0];
+            if matches!(mount.spec.kind, MountKind::Ssh(_)) {
+                if mount.spec.dest.is_empty() {
+                    mount.spec.dest = agent_socket(n_agents);
+                }
+                n_agents += 1;
+            }
             if !mount.spec.dest.starts_with('/') {
                 mount.spec.dest = path::join(&["/", cwd, &mount.spec.dest]);
             }
@@ -269,6 +278,18 @@ impl Evaluator<'_> {
         }
         Ok(())
     }
+}
+
+/// Agents apart from the other mounts, in their order.
+fn take_agents(placed: Vec<Placed>) -> (Vec<(String, FileSecret)>, Vec<Placed>) {
+    let (mut agents, mut others) = (Vec::new(), Vec::new());
+    for mount in placed {
+        match mount.spec.kind {
+            MountKind::Ssh(agent) => agents.push((mount.spec.dest, agent)),
+            _ => others.push(mount),
+        }
+    }
+    (agents, others)
 }
 
 /// A directory after `dir`: relative ones are below it (BuildKit client/llb/state.go, dirf).

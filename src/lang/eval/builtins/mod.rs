@@ -5,6 +5,7 @@ mod files;
 mod image;
 mod inputs;
 mod mounts;
+mod remote;
 mod source;
 mod values;
 
@@ -72,7 +73,9 @@ fn names(builtin: Builtin) -> &'static [&'static str] {
         Builtin::Image => &["ref", "platform", "digest", "pull", "config"],
         Builtin::Local => &["dir", "include", "exclude", "follow"],
         Builtin::OciLayout => &["dir", "ref", "platform"],
-        Builtin::Git | Builtin::Http | Builtin::Dockerfile => &[],
+        Builtin::Git => &["url", "ref", "subdir", "commit", "keep_git_dir", "submodules", "token", "ssh"],
+        Builtin::Http => &["url", "digest", "name", "mode", "token"],
+        Builtin::Dockerfile => &[],
         Builtin::Read | Builtin::ReadJson => &["file"],
         Builtin::Files => &["pattern"],
         Builtin::Copy => &[
@@ -97,7 +100,7 @@ fn names(builtin: Builtin) -> &'static [&'static str] {
         Builtin::ImageRun | Builtin::ImageExec => RUN,
         Builtin::ImageCheck => CHECK,
         Builtin::SecretFile => &["self", "at", "mode", "owner", "optional"],
-        Builtin::SshAgent => &[],
+        Builtin::SshAgent => &["self", "at", "mode", "optional"],
         Builtin::Raw => &["text"],
         Builtin::Ro | Builtin::Rw => &["src", "at"],
         Builtin::Cache => &["at", "id", "sharing", "seed"],
@@ -248,9 +251,9 @@ impl Evaluator<'_> {
             Builtin::Image => self.image(&args),
             Builtin::Local => self.local(&args),
             Builtin::OciLayout => self.oci_layout(&args),
-            Builtin::Git | Builtin::Http | Builtin::Dockerfile | Builtin::SshAgent => {
-                self.not_yet(format!("`{}`", call.builtin.key()), call.name_span)
-            }
+            Builtin::Git => self.git(&args),
+            Builtin::Http => self.http(&args),
+            Builtin::Dockerfile => self.not_yet(format!("`{}`", call.builtin.key()), call.name_span),
             Builtin::Read => self.read(&args),
             Builtin::ReadJson => self.read_json(&args),
             Builtin::Files => self.files(&args),
@@ -275,6 +278,7 @@ impl Evaluator<'_> {
             Builtin::Tmpfs => self.tmpfs(&args),
             Builtin::Out => Ok(mounts::out(&args)),
             Builtin::SecretFile => self.secret_file(&args),
+            Builtin::SshAgent => Ok(self.ssh_agent(&args)),
             Builtin::ImageConfig => self.config(&args),
             Builtin::ImagePlatform => Ok(Value::Platform(Arc::new(args.image().config.platform.clone()))),
             Builtin::ImageTags => Ok(Value::strs(&args.image().tags)),

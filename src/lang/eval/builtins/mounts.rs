@@ -1,4 +1,4 @@
-//! `ro`, `rw`, `cache`, `tmpfs`, `secret.file`, `out`: what a command sees. Paths are bound to the command's directory when it runs.
+//! `ro`, `rw`, `cache`, `tmpfs`, `secret.file`, `ssh.agent`, `out`: what a command sees. Paths are bound to the command's directory when it runs.
 
 use std::sync::Arc;
 
@@ -75,6 +75,26 @@ impl Evaluator<'_> {
             ..MountSpec::bind(&**args.text("at"), None)
         };
         Ok(mount(spec, args))
+    }
+
+    /// The socket of an agent. Without `at`, its place is told by its number; [`Evaluator::run`] does that.
+    pub(super) fn ssh_agent(&self, args: &Args<'_>) -> Value {
+        let mode = match args.get("mode") {
+            Some(Value::Mode(mode)) => *mode,
+            _ => 0o600,
+        };
+        let (id, optional) = (self.ssh_id(args.required("self")), args.flag("optional", false));
+        let at = args.maybe_text("at").map(|at| at.to_string()).unwrap_or_default();
+        let agent = FileSecret { id, uid: 0, gid: 0, mode, optional };
+        mount(MountSpec { kind: MountKind::Ssh(agent), ..MountSpec::bind(at, None) }, args)
+    }
+
+    /// The id that an agent is asked for by.
+    pub(super) fn ssh_id(&self, ssh: &Value) -> String {
+        match ssh {
+            Value::Ssh(id) => self.program.ssh[id.index()].id.to_string(),
+            other => panic!("expected an ssh, found {other:?}: the checker knows the types"),
+        }
     }
 
     /// The id that a secret is asked for by.

@@ -1,0 +1,75 @@
+//! What every command gets, whoever makes its container: containerd's default specification with BuildKit's changes
+//! (llb.md §4.5).
+
+use std::os::fd::OwnedFd;
+
+use crate::engine::exec::error::RunError;
+use crate::engine::exec::seccomp;
+
+/// What a command looks for programs in when its environment does not say (BuildKit, `util/system`).
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Processes that a command may have at once: more than any build needs, fewer than the machine's last.
+pub(super) const DEFAULT_PIDS: i64 = 32_768;
+
+/// Hidden: files by the null device, directories by an empty one.
+pub(super) const MASKED: &[&str] = &[
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+];
+/// Made read-only.
+pub(super) const READONLY: &[&str] =
+    &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// The command's environment: of equal keys the last, where it stands; PATH and HOME when missing (runc fills HOME
+/// also when it is empty).
+pub(super) fn environment(given: &[String], home: &str) -> Vec<String> {
+    let key = |it: &str| it.split_once('=').map(|(key, _)| key.to_owned());
+    let mut env: Vec<String> = Vec::with_capacity(given.len() + 2);
+    for entry in given {
+        if let Some(new) = key(entry) {
+            env.retain(|it| key(it).as_deref() != Some(new.as_str()));
+            env.push(entry.clone());
+        }
+    }
+    if !env.iter().any(|it| it.starts_with("PATH=")) {
+        env.push(format!("PATH={DEFAULT_PATH}"));
+    }
+    env.retain(|it| it != "HOME=");
+    if !env.iter().any(|it| it.starts_with("HOME=")) {
+        env.push(format!("HOME={home}"));
+    }
+    env
+}
+
+/// The filter program from its memory file.
+pub(super) fn read_filter(file: &OwnedFd) -> Result<Vec<libc::sock_filter>, RunError> {
+    let mut bytes = Vec::new();
+    // The file's offset is shared with every helper that has it: read from a place of our own.
+    let mut at = 0;
+    let mut chunk = [0; 8192];
+    loop {
+        let got = rustix::io::pread(file, &mut chunk, at).map_err(|err| RunError::Io {
+            attempt: "read",
+            path: "the filter".into(),
+            source: err.into(),
+        })?;
+        if got == 0 {
+            return Ok(seccomp::from_bytes(&bytes));
+        }
+        bytes.extend_from_slice(&chunk[..got]);
+        at += got as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests;

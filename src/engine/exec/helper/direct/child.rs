@@ -1,0 +1,314 @@
+//! From clone3 to execve: the first process of a container.
+//!
+//! In the new process there are only system calls, each through rustix or libc's thin wrappers: nothing is allocated,
+//! nothing takes a lock, nothing unwinds. Every step that fails names itself through the payload's pipe. Targets are opened
+//! by descriptor, without following any link, below a root that nobody else can change: no path of an image is ever handed
+//! to mount(2).
+
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
+    fsmount, fsopen, move_mount, open_tree, unmount,
+};
+use rustix::process::{Gid, Uid};
+
+use super::devtree::DevTree;
+use super::{EMPTY, rootfs};
+use crate::engine::exec::error::RunError;
+use crate::engine::exec::helper::defaults::{MASKED, READONLY};
+use crate::engine::exec::helper::exit;
+use crate::engine::exec::helper::init::{self, Complaint, Payload, Step};
+use crate::engine::exec::sys;
+use crate::engine::exec::user::Identity;
+
+/// linux/sched.h; libc's has the wrong type.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// A container, ready to be made.
+pub(super) struct Plan {
+    pub(super) payload: Payload,
+    pub(super) devices: DevTree,
+    pub(super) net: Net,
+    /// Whether cgroups are of version 2 only: the container then gets a namespace and sees them.
+    pub(super) unified: bool,
+    pub(super) hostname: String,
+    pub(super) readonly_root: bool,
+    /// Absolute.
+    pub(super) cwd: CString,
+    pub(super) identity: Identity,
+    pub(super) stdout: OwnedFd,
+    pub(super) stderr: OwnedFd,
+    /// To be read from before anything is done; its end is the order to end.
+    pub(super) gate: Option<OwnedFd>,
+}
+
+/// The network of a container.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Net {
+    /// That of the helper.
+    Ours,
+    /// A new one with a loopback.
+    New,
+}
+
+/// A path for the child.
+pub(super) fn c_path(path: &Path) -> Result<CString, RunError> {
+    CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| RunError::Step { what: format!("a zero byte in `{}`", path.display()) })
+}
+
+/// What is needed after the process was made, in the form that the calls take.
+struct Child<'a> {
+    plan: &'a Plan,
+    groups: &'a [Gid],
+}
+
+impl Plan {
+    /// Makes the container's first process, born in `group` if there is one; its pid and descriptor.
+    pub(super) fn start(&self, group: Option<&OwnedFd>) -> std::io::Result<(i32, OwnedFd)> {
+        let groups: Vec<Gid> = self.identity.groups.iter().map(|it| Gid::from_raw(*it)).collect();
+        let child = Child { plan: self, groups: &groups };
+        let mut pidfd: libc::c_int = -1;
+        let mut flags = libc::CLONE_NEWNS
+            | libc::CLONE_NEWPID
+            | libc::CLONE_NEWIPC
+            | libc::CLONE_NEWUTS
+            | libc::CLONE_PIDFD;
+        if self.net == Net::New {
+            flags |= libc::CLONE_NEWNET;
+        }
+        // SAFETY: all bytes zero is a valid `clone_args`.
+        let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+        args.flags = flags as u64;
+        args.exit_signal = libc::SIGCHLD as u64;
+        args.pidfd = &raw mut pidfd as u64;
+        if let Some(group) = group {
+            args.flags |= CLONE_INTO_CGROUP;
+            args.cgroup = group.as_raw_fd() as u64;
+        }
+        // SAFETY: the structure is as large as said and outlives the call. Without CLONE_VM this is a fork: the new process
+        // has a copy of this one's memory, in which no other thread held a lock, as there is none.
+        let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
+        match i32::try_from(pid).unwrap_or(-1) {
+            0 => child.run(),
+            -1 => Err(std::io::Error::last_os_error()),
+            // SAFETY: the kernel just gave us this descriptor.
+            pid => Ok((pid, unsafe { OwnedFd::from_raw_fd(pidfd) })),
+        }
+    }
+}
+
+/// Turns the error of a step into a complaint.
+fn at(step: Step) -> impl Fn(Errno) -> Complaint {
+    move |errno| Complaint::step(step, errno.raw_os_error())
+}
+
+impl Child<'_> {
+    fn run(&self) -> ! {
+        let Err(complaint) = self.enter();
+        complaint.send(self.plan.payload.complaint());
+        exit(complaint.code())
+    }
+
+    fn enter(&self) -> Result<Infallible, Complaint> {
+        let plan = self.plan;
+        if let Some(gate) = &plan.gate {
+            let mut byte = [0];
+            if rustix::io::read(gate, &mut byte).map_err(at(Step::Gate))? == 0 {
+                exit(125);
+            }
+        }
+        rustix::process::setsid().map_err(at(Step::Session))?;
+        if plan.net == Net::New {
+            sys::loopback_up().map_err(|err| at(Step::Network)(errno_of(&err)))?;
+        }
+        if plan.unified {
+            // SAFETY: no descriptor table is unshared, and this process has one thread.
+            unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWCGROUP) }
+                .map_err(at(Step::CgroupNamespace))?;
+        }
+        self.mounts()?;
+        rustix::process::pivot_root(".", ".").map_err(at(Step::Pivot))?;
+        unmount(".", UnmountFlags::DETACH).map_err(at(Step::Pivot))?;
+        rustix::process::chdir("/").map_err(at(Step::Pivot))?;
+        rustix::system::sethostname(plan.hostname.as_bytes()).map_err(at(Step::Hostname))?;
+        if plan.readonly_root {
+            let root = rustix::fs::openat(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+            let root = root.map_err(at(Step::ReadOnlyRoot))?;
+            sys::make_readonly(&root, false).map_err(|err| at(Step::ReadOnlyRoot)(errno_of(&err)))?;
+        }
+        self.streams().map_err(at(Step::Streams))?;
+        self.become_user()?;
+        self.follow_helper()?;
+        // SAFETY: takes numbers only; what is marked closes at execve.
+        let marked = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+        if marked != 0 {
+            return Err(Complaint::step(Step::Descriptors, init::last_errno()));
+        }
+        Err(plan.payload.execute())
+    }
+
+    /// Everything that is mounted besides the tree itself, which this namespace has a copy of.
+    fn mounts(&self) -> Result<(), Complaint> {
+        let plan = self.plan;
+        rustix::process::chdir(rootfs()).map_err(at(Step::Root))?;
+        let quiet = MountAttrFlags::MOUNT_ATTR_NOSUID
+            | MountAttrFlags::MOUNT_ATTR_NOEXEC
+            | MountAttrFlags::MOUNT_ATTR_NODEV;
+        let readonly = quiet | MountAttrFlags::MOUNT_ATTR_RDONLY;
+        fresh("proc", quiet).and_then(|it| put(&it, "proc")).map_err(at(Step::Proc))?;
+        put(&plan.devices.dev, "dev").map_err(at(Step::Devices))?;
+        put(&plan.devices.pts, "dev/pts").map_err(at(Step::Terminals))?;
+        put(&plan.devices.shm, "dev/shm").map_err(at(Step::SharedMemory))?;
+        fresh("mqueue", quiet).and_then(|it| put(&it, "dev/mqueue")).map_err(at(Step::MessageQueues))?;
+        fresh("sysfs", readonly).and_then(|it| put(&it, "sys")).map_err(at(Step::Sys))?;
+        if plan.unified {
+            fresh("cgroup2", readonly).and_then(|it| put(&it, "sys/fs/cgroup")).map_err(at(Step::Cgroup))?;
+        }
+        for path in READONLY {
+            protect(&path[1..]).map_err(at(Step::Protect))?;
+        }
+        for path in MASKED {
+            mask(&path[1..]).map_err(at(Step::Mask))?;
+        }
+        Ok(())
+    }
+
+    /// Standard input is the container's own null device: a descriptor of the host's would lead out.
+    fn streams(&self) -> Result<(), Errno> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let null = rustix::fs::openat(CWD, "/dev/null", flags, Mode::empty())?;
+        rustix::stdio::dup2_stdin(&null)?;
+        rustix::stdio::dup2_stdout(&self.plan.stdout)?;
+        rustix::stdio::dup2_stderr(&self.plan.stderr)
+    }
+
+    /// The working directory, entered as root first and as the user if root may not (a network file system), then groups and
+    /// user, all capabilities kept for what is still to do.
+    fn become_user(&self) -> Result<(), Complaint> {
+        let Identity { uid, gid, .. } = self.plan.identity;
+        let entered = rustix::process::chdir(&self.plan.cwd);
+        // The per-thread calls: libc's synchronise threads, which there are none of.
+        rustix::thread::set_thread_groups(self.groups).map_err(at(Step::Groups))?;
+        let gid = Gid::from_raw(gid);
+        rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(at(Step::Groups))?;
+        rustix::thread::set_keep_capabilities(true).map_err(at(Step::User))?;
+        let uid = Uid::from_raw(uid);
+        rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(at(Step::User))?;
+        rustix::thread::set_keep_capabilities(false).map_err(at(Step::User))?;
+        match entered {
+            Err(Errno::ACCESS | Errno::PERM) => rustix::process::chdir(&self.plan.cwd),
+            other => other,
+        }
+        .map_err(at(Step::Directory))?;
+        // A directory that is not below the root reads `(unreachable)` (CVE-2024-21626).
+        let mut path = [0u8; 4096];
+        // SAFETY: the buffer is as long as said.
+        let got = unsafe { libc::syscall(libc::SYS_getcwd, path.as_mut_ptr(), path.len()) };
+        if got <= 0 || path[0] != b'/' {
+            return Err(Complaint::step(Step::Directory, libc::ENOENT));
+        }
+        init::raise_capabilities().map_err(|errno| Complaint::step(Step::User, errno))
+    }
+
+    /// The helper's death is ours. Set after the change of user, which clears it.
+    fn follow_helper(&self) -> Result<(), Complaint> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+            .map_err(at(Step::Parent))?;
+        // It may have died before: then nobody reads complaints any more.
+        let mut reader = [PollFd::from_borrowed_fd(self.plan.payload.complaint(), PollFlags::empty())];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        match poll(&mut reader, Some(&now)) {
+            Ok(0) | Err(Errno::INTR) => Ok(()),
+            Ok(_) => exit(125),
+            Err(err) => Err(at(Step::Parent)(err)),
+        }
+    }
+}
+
+/// A new file system of this process's namespaces.
+fn fresh(kind: &str, attributes: MountAttrFlags) -> Result<OwnedFd, Errno> {
+    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    rustix::mount::fsconfig_set_string(context.as_fd(), "source", kind)?;
+    fsconfig_create(context.as_fd())?;
+    fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+}
+
+/// What `path` is, below the working directory, without following any link.
+fn target(path: &str) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let strict = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    loop {
+        match rustix::fs::openat2(CWD, path, flags, Mode::empty(), strict) {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            other => return other,
+        }
+    }
+}
+
+fn put(mount: impl AsFd, path: &str) -> Result<(), Errno> {
+    put_on(mount, &target(path)?)
+}
+
+fn put_on(mount: impl AsFd, target: &OwnedFd) -> Result<(), Errno> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(mount, "", target, "", flags)
+}
+
+/// `None` for what this kernel does not have.
+fn existing(path: &str) -> Result<Option<OwnedFd>, Errno> {
+    match target(path) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(err) => Err(err),
+    }
+}
+
+fn protect(path: &str) -> Result<(), Errno> {
+    let Some(target) = existing(path)? else { return Ok(()) };
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH
+        | OpenTreeFlags::AT_RECURSIVE;
+    let mount = open_tree(&target, "", flags)?;
+    sys::make_readonly(&mount, true).map_err(|err| errno_of(&err))?;
+    put_on(&mount, &target)
+}
+
+/// Hides a directory under an empty one and everything else under the null device, made sure to be it (CVE-2025-31133).
+fn mask(path: &str) -> Result<(), Errno> {
+    let Some(target) = existing(path)? else { return Ok(()) };
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let is_dir = FileType::from_raw_mode(rustix::fs::fstat(&target)?.st_mode) == FileType::Directory;
+    let cover = if is_dir {
+        let cover = open_tree(CWD, EMPTY, flags)?;
+        let attributes = libc::MOUNT_ATTR_RDONLY
+            | libc::MOUNT_ATTR_NOSUID
+            | libc::MOUNT_ATTR_NODEV
+            | libc::MOUNT_ATTR_NOEXEC;
+        sys::set_attributes(&cover, attributes, false).map_err(|err| errno_of(&err))?;
+        cover
+    } else {
+        let cover = open_tree(CWD, "dev/null", flags | OpenTreeFlags::AT_SYMLINK_NOFOLLOW)?;
+        let stat = rustix::fs::fstat(&cover)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice
+            || stat.st_rdev != rustix::fs::makedev(1, 3)
+        {
+            return Err(Errno::NXIO);
+        }
+        cover
+    };
+    put_on(&cover, &target)
+}
+
+fn errno_of(err: &std::io::Error) -> Errno {
+    Errno::from_io_error(err).unwrap_or(Errno::IO)
+}

@@ -1,0 +1,88 @@
+//! What is mounted on /dev: a memory file system with the usual devices, and the mounts below it that belong to no
+//! namespace. Made as detached mounts, which nobody but the container will ever see.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{AtFlags, FileType, Mode, makedev, mkdirat, mknodat, symlinkat};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
+    fsmount, fsopen,
+};
+
+const DEVICES: &[(&str, u32, u32)] =
+    &[("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+
+const LINKS: &[(&str, &str)] = &[
+    ("/proc/self/fd", "fd"),
+    ("/proc/self/fd/0", "stdin"),
+    ("/proc/self/fd/1", "stdout"),
+    ("/proc/self/fd/2", "stderr"),
+    ("pts/ptmx", "ptmx"),
+];
+
+/// The mounts, outermost first.
+pub(super) struct DevTree {
+    pub(super) dev: OwnedFd,
+    pub(super) pts: OwnedFd,
+    pub(super) shm: OwnedFd,
+}
+
+impl DevTree {
+    /// `has_kcore`: whether there is a link for it (runc makes one where the kernel has it).
+    pub(super) fn make(has_kcore: bool) -> Result<DevTree, Errno> {
+        let nosuid = MountAttrFlags::MOUNT_ATTR_NOSUID;
+        let noexec = nosuid | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        let dev = file_system(
+            "tmpfs",
+            &[("source", "tmpfs"), ("mode", "755"), ("size", "65536k")],
+            &[],
+            nosuid | MountAttrFlags::MOUNT_ATTR_STRICTATIME,
+        )?;
+        for dir in ["pts", "shm", "mqueue"] {
+            mkdirat(&dev, dir, Mode::from_raw_mode(0o755))?;
+        }
+        for &(name, major, minor) in DEVICES {
+            let mode = Mode::from_raw_mode(0o666);
+            mknodat(&dev, name, FileType::CharacterDevice, mode, makedev(major, minor))?;
+            // What the file mask took.
+            rustix::fs::chmodat(&dev, name, mode, AtFlags::empty())?;
+        }
+        for (target, name) in LINKS {
+            symlinkat(*target, &dev, *name)?;
+        }
+        if has_kcore {
+            symlinkat("/proc/kcore", &dev, "core")?;
+        }
+        let pts = file_system(
+            "devpts",
+            &[("source", "devpts"), ("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")],
+            &["newinstance"],
+            noexec,
+        )?;
+        let shm = file_system(
+            "tmpfs",
+            &[("source", "shm"), ("mode", "1777"), ("size", "65536k")],
+            &[],
+            noexec | MountAttrFlags::MOUNT_ATTR_NODEV,
+        )?;
+        Ok(DevTree { dev, pts, shm })
+    }
+}
+
+fn file_system(
+    kind: &str,
+    options: &[(&str, &str)],
+    flags: &[&str],
+    attributes: MountAttrFlags,
+) -> Result<OwnedFd, Errno> {
+    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for (name, value) in options {
+        fsconfig_set_string(context.as_fd(), *name, *value)?;
+    }
+    for name in flags {
+        fsconfig_set_flag(context.as_fd(), *name)?;
+    }
+    fsconfig_create(context.as_fd())?;
+    fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+}

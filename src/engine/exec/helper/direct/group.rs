@@ -1,0 +1,323 @@
+//! Cgroups by descriptor: the helper's own, in which its commands are born, and one for each command that has limits.
+//!
+//! The helper's name for them is the one that `cgroup::sweep` knows; those of commands have a number behind it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::engine::exec::cgroup::{Hierarchy, Kind};
+use crate::engine::exec::error::RunError;
+use crate::engine::exec::helper::defaults::DEFAULT_PIDS;
+use crate::engine::exec::helper::devices;
+use crate::engine::exec::spec::Limits;
+
+/// The hierarchies, and the helper's group in those that count for every command.
+pub(super) struct Groups {
+    hierarchies: Vec<(Kind, OwnedFd)>,
+    name: String,
+    own: Group,
+    /// How many commands had one.
+    n_made: u64,
+}
+
+/// A group in some of the hierarchies.
+pub(super) struct Group {
+    name: String,
+    dirs: Vec<Dir>,
+}
+
+struct Dir {
+    kind: Kind,
+    /// The hierarchy's root.
+    parent: OwnedFd,
+    fd: OwnedFd,
+}
+
+/// Controllers of version 1 that every command's group has.
+const ALWAYS: &[&str] = &["devices", "memory", "pids"];
+
+impl Groups {
+    /// Makes the group `name` and moves this process into it.
+    pub(super) fn enter(hierarchies: &[Hierarchy], name: String) -> Result<Groups, RunError> {
+        let mut opened = Vec::new();
+        for it in hierarchies {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            match rustix::fs::open(&it.path, flags, Mode::empty()) {
+                Ok(fd) => opened.push((it.kind.clone(), fd)),
+                // Something is mounted over it.
+                Err(Errno::NOENT | Errno::NOTDIR) => {}
+                Err(err) => return Err(io_error("open", &it.path.display().to_string(), err.into())),
+            }
+        }
+        if let [(Kind::Unified, root)] = opened.as_slice() {
+            for controller in ["pids", "memory", "cpu", "cpuset"] {
+                // Where processes sit in the root the kernel refuses; what is asked for later is then refused too.
+                let _ = write(root, "cgroup.subtree_control", &format!("+{controller}"));
+            }
+        }
+        let own = Group::make(&opened, &name, &Limits::default())?;
+        let groups = Groups { hierarchies: opened, name, own, n_made: 0 };
+        // 0 is who writes.
+        groups.own.add(0)?;
+        Ok(groups)
+    }
+
+    /// A group for one command.
+    pub(super) fn make(&mut self, limits: &Limits) -> Result<Group, RunError> {
+        self.n_made += 1;
+        Group::make(&self.hierarchies, &format!("{}.{}", self.name, self.n_made), limits)
+    }
+
+    /// Whether there is version 2 and nothing else.
+    pub(super) fn are_unified(&self) -> bool {
+        self.hierarchies.iter().all(|(kind, _)| *kind == Kind::Unified)
+    }
+
+    /// How many processes of the helper's own group were killed for want of memory.
+    pub(super) fn n_memory_kills(&self) -> u64 {
+        self.own.n_memory_kills()
+    }
+
+    /// Moves this process out and removes its group; at the end of a helper.
+    pub(super) fn leave(self) {
+        for dir in &self.own.dirs {
+            let _ = write(&dir.parent, "cgroup.procs", "0");
+        }
+        let _ = self.own.remove();
+    }
+}
+
+impl Group {
+    fn make(hierarchies: &[(Kind, OwnedFd)], name: &str, limits: &Limits) -> Result<Group, RunError> {
+        let mut group = Group { name: name.to_owned(), dirs: Vec::new() };
+        let outcome = group.fill(hierarchies, limits);
+        match outcome {
+            Ok(()) => Ok(group),
+            Err(err) => {
+                let _ = group.remove();
+                Err(err)
+            }
+        }
+    }
+
+    fn fill(&mut self, hierarchies: &[(Kind, OwnedFd)], limits: &Limits) -> Result<(), RunError> {
+        let has_devices = hierarchies.iter().any(|(kind, _)| kind.has_legacy("devices"));
+        for (kind, root) in hierarchies {
+            if !is_used(kind, limits, has_devices) {
+                continue;
+            }
+            let made = |err: Errno| io_error("make", &self.name, err.into());
+            rustix::fs::mkdirat(root, &self.name, Mode::from_raw_mode(0o755)).map_err(made)?;
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let fd = rustix::fs::openat(root, &self.name, flags, Mode::empty()).map_err(made)?;
+            let parent = root.try_clone().map_err(|err| io_error("duplicate", &self.name, err))?;
+            self.dirs.push(Dir { kind: kind.clone(), parent, fd });
+        }
+        for dir in &self.dirs {
+            dir.limit_devices(has_devices).map_err(|err| RunError::Environment {
+                what: format!("the devices that a command may open cannot be limited: {err}"),
+                help: "use a kernel with CONFIG_CGROUP_BPF, and run it as root outside a container".into(),
+            })?;
+        }
+        self.limit(limits)
+    }
+
+    /// Moves a process into it.
+    pub(super) fn add(&self, pid: i32) -> Result<(), RunError> {
+        for dir in &self.dirs {
+            write(&dir.fd, "cgroup.procs", &pid.to_string())
+                .map_err(|err| io_error("move a process to", &self.name, err))?;
+        }
+        Ok(())
+    }
+
+    /// The directory that clone3 takes, where it does.
+    pub(super) fn to_be_born_in(&self) -> Option<&OwnedFd> {
+        self.dirs.iter().find(|it| it.kind == Kind::Unified).map(|it| &it.fd)
+    }
+
+    /// Whether a process has to be moved: clone3 knows version 2 only.
+    pub(super) fn must_be_moved_to(&self) -> bool {
+        self.dirs.iter().any(|it| it.kind != Kind::Unified)
+    }
+
+    /// How many of its processes were killed for want of memory.
+    pub(super) fn n_memory_kills(&self) -> u64 {
+        self.dirs.iter().map(Dir::n_memory_kills).max().unwrap_or(0)
+    }
+
+    /// Removes it; its processes must be gone. One that was reaped keeps it busy for a moment.
+    pub(super) fn remove(self) -> io::Result<()> {
+        let mut result = Ok(());
+        for dir in &self.dirs {
+            let mut wait = std::time::Duration::from_micros(100);
+            loop {
+                match rustix::fs::unlinkat(&dir.parent, &self.name, AtFlags::REMOVEDIR) {
+                    Ok(()) | Err(Errno::NOENT) => break,
+                    Err(Errno::BUSY) if wait.as_secs() < 1 => {
+                        std::thread::sleep(wait);
+                        wait *= 2;
+                    }
+                    Err(err) => {
+                        result = Err(err.into());
+                        break;
+                    }
+                }
+            }
+        }
+        result
+    }
+
+    fn limit(&self, limits: &Limits) -> Result<(), RunError> {
+        let pids = limits.pids.unwrap_or(DEFAULT_PIDS);
+        // What nobody asked for is set where it can be.
+        let asked = limits.pids.is_some();
+        self.set(asked, &[("pids", "pids.max", pids.to_string())], &[("pids.max", pids.to_string())])?;
+        if let Some(memory) = limits.memory {
+            let value = memory.to_string();
+            self.set(true, &[("memory", "memory.limit_in_bytes", value.clone())], &[("memory.max", value)])?;
+        }
+        if let Some(swap) = limits.memory_swap {
+            let more = match swap {
+                -1 => "max".to_owned(),
+                both => (both - limits.memory.unwrap_or(0)).max(0).to_string(),
+            };
+            let legacy = [("memory", "memory.memsw.limit_in_bytes", swap.to_string())];
+            self.set(true, &legacy, &[("memory.swap.max", more)])?;
+        }
+        if let Some(shares) = limits.cpu_shares {
+            // runc's conversion of 2..262144 to 1..10000 (libcontainer/cgroups, ConvertCPUSharesToCgroupV2Value).
+            let weight = 1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142;
+            let legacy = [("cpu", "cpu.shares", shares.to_string())];
+            self.set(true, &legacy, &[("cpu.weight", weight.to_string())])?;
+        }
+        if limits.cpu_quota.is_some() || limits.cpu_period.is_some() {
+            let period = limits.cpu_period.unwrap_or(100_000);
+            let quota = limits.cpu_quota.filter(|it| 0 < *it);
+            let text = quota.map_or("max".to_owned(), |it| it.to_string());
+            let mut legacy = vec![("cpu", "cpu.cfs_period_us", period.to_string())];
+            legacy.extend(limits.cpu_quota.map(|it| ("cpu", "cpu.cfs_quota_us", it.to_string())));
+            self.set(true, &legacy, &[("cpu.max", format!("{text} {period}"))])?;
+        }
+        if limits.cpuset_cpus.is_some() || limits.cpuset_mems.is_some() {
+            self.limit_cpuset(limits)?;
+        }
+        Ok(())
+    }
+
+    /// Version 1 starts with empty sets, in which nothing can run: what is not given is the parent's.
+    fn limit_cpuset(&self, limits: &Limits) -> Result<(), RunError> {
+        let all = [("cpuset.cpus", &limits.cpuset_cpus), ("cpuset.mems", &limits.cpuset_mems)];
+        for (file, given) in all {
+            let legacy = self.dirs.iter().find(|it| it.kind.has_legacy("cpuset"));
+            let inherited = legacy.map(|it| read(&it.parent, file).trim().to_owned());
+            if let Some(value) = given.clone().or(inherited) {
+                let unified = if given.is_some() { vec![(file, value.clone())] } else { Vec::new() };
+                self.set(true, &[("cpuset", file, value)], &unified)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the files of whichever version has the controller. `asked` is whether a failure matters.
+    fn set(
+        &self,
+        asked: bool,
+        legacy: &[(&str, &str, String)],
+        unified: &[(&str, String)],
+    ) -> Result<(), RunError> {
+        let controller = legacy.first().map_or("", |it| it.0);
+        let writes: Vec<(&OwnedFd, &str, &String)> =
+            match self.dirs.iter().find(|it| it.kind.has_legacy(controller)) {
+                Some(dir) => legacy.iter().map(|(_, file, value)| (&dir.fd, *file, value)).collect(),
+                None => match self.dirs.iter().find(|it| it.kind == Kind::Unified) {
+                    Some(dir) => unified.iter().map(|(file, value)| (&dir.fd, *file, value)).collect(),
+                    None => Vec::new(),
+                },
+            };
+        if writes.is_empty() && asked && !unified.is_empty() {
+            return Err(unlimited(controller, "no hierarchy has the controller"));
+        }
+        for (dir, file, value) in writes {
+            match write(dir, file, value) {
+                Err(err) if asked => {
+                    return Err(match err.raw_os_error() {
+                        Some(libc::EINVAL | libc::ERANGE) => RunError::Step {
+                            what: format!("the kernel does not take `{value}` for the limit `{file}`"),
+                        },
+                        _ => unlimited(controller, &format!("cannot write `{file}`: {err}")),
+                    });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Dir {
+    fn limit_devices(&self, has_controller: bool) -> io::Result<()> {
+        if self.kind.has_legacy("devices") {
+            write(&self.fd, "devices.deny", "a")?;
+            for rule in devices::rules() {
+                write(&self.fd, "devices.allow", &rule)?;
+            }
+        } else if self.kind == Kind::Unified && !has_controller {
+            devices::attach_to(&self.fd)?;
+        }
+        Ok(())
+    }
+
+    fn n_memory_kills(&self) -> u64 {
+        let file = match &self.kind {
+            Kind::Legacy(_) if self.kind.has_legacy("memory") => "memory.oom_control",
+            Kind::Legacy(_) => return 0,
+            Kind::Unified => "memory.events",
+        };
+        let text = read(&self.fd, file);
+        let kills = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+        kills.and_then(|it| it.trim().parse().ok()).unwrap_or(0)
+    }
+}
+
+/// Whether a group with these limits has a directory in a hierarchy.
+fn is_used(kind: &Kind, limits: &Limits, has_devices: bool) -> bool {
+    let has = |controllers: &[&str]| controllers.iter().any(|it| kind.has_legacy(it));
+    let cpu = limits.cpu_shares.is_some() || limits.cpu_quota.is_some() || limits.cpu_period.is_some();
+    let cpuset = limits.cpuset_cpus.is_some() || limits.cpuset_mems.is_some();
+    match kind {
+        // Beside hierarchies of version 1 it has no controllers.
+        Kind::Unified => !has_devices,
+        Kind::Legacy(_) => has(ALWAYS) || (cpu && has(&["cpu"])) || (cpuset && has(&["cpuset"])),
+    }
+}
+
+fn unlimited(controller: &str, why: &str) -> RunError {
+    RunError::Environment {
+        what: format!("the step's `{controller}` cannot be limited: {why}"),
+        help: "run it where that controller of cgroups is on, or take the limit away".into(),
+    }
+}
+
+fn io_error(attempt: &'static str, name: &str, source: io::Error) -> RunError {
+    RunError::Io { attempt, path: format!("the cgroup {name}").into(), source }
+}
+
+fn write(dir: &OwnedFd, file: &str, text: &str) -> io::Result<()> {
+    let fd = rustix::fs::openat(dir, file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::io::write(&fd, text.as_bytes())?;
+    Ok(())
+}
+
+/// Text of a file; empty when it cannot be read.
+fn read(dir: &OwnedFd, file: &str) -> String {
+    use std::io::Read as _;
+    let mut text = String::new();
+    if let Ok(fd) = rustix::fs::openat(dir, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+        let _ = std::fs::File::from(fd).read_to_string(&mut text);
+    }
+    text
+}
