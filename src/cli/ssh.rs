@@ -28,8 +28,8 @@ pub(super) struct Agents(BTreeMap<String, Agent>);
 enum Agent {
     /// One that runs already.
     Socket(PathBuf),
-    /// One for these keys; started when it is first asked for.
-    Keys(Vec<PathBuf>, Mutex<Option<Started>>),
+    /// One for these keys, as they were named and where they are; started when it is first asked for.
+    Keys(Vec<(String, PathBuf)>, Mutex<Option<Started>>),
 }
 
 /// An agent that this process has started.
@@ -129,13 +129,14 @@ fn from_paths(id: &str, places: &str) -> Result<Agent, Report> {
         if !meta.is_file() {
             return Err(unusable("it is neither a socket nor a file".to_owned()));
         }
-        keys.push(fs::canonicalize(path).map_err(|error| unusable(io_reason(&error)))?);
+        let key = fs::canonicalize(path).map_err(|error| unusable(io_reason(&error)))?;
+        keys.push(((*path).to_owned(), key));
     }
     Ok(Agent::Keys(keys, Mutex::new(None)))
 }
 
 /// Starts an agent with these keys.
-fn start(keys: &[PathBuf]) -> Result<Started, String> {
+fn start(keys: &[(String, PathBuf)]) -> Result<Started, String> {
     let failed = |what: &str, error: &io::Error| match error.kind() {
         io::ErrorKind::NotFound => {
             format!(
@@ -169,10 +170,9 @@ fn start(keys: &[PathBuf]) -> Result<Started, String> {
     if agent.is_none() {
         return Err("`ssh-agent` does not start".to_owned());
     }
-    for key in keys {
+    for (name, key) in keys {
         let output = Command::new("ssh-add")
-            .arg("-q")
-            .arg("--")
+            .args(["-q", "--"])
             .arg(key)
             .env("SSH_AUTH_SOCK", started.socket())
             // It asks nobody for a passphrase.
@@ -182,16 +182,24 @@ fn start(keys: &[PathBuf]) -> Result<Started, String> {
             .output()
             .map_err(|error| failed("ssh-add", &error))?;
         if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            let said = said.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('@'));
-            return Err(format!(
-                "the key `{}` is not taken{}; keys with a passphrase need an agent of yours",
-                key.display(),
-                said.map_or_else(String::new, |said| format!(": {said}"))
-            ));
+            return Err(format!("the key `{name}` is not taken: {}", refusal(&output.stderr)));
         }
     }
     Ok(started)
+}
+
+/// Why `ssh-add` did not take a key.
+fn refusal(stderr: &[u8]) -> String {
+    let said = String::from_utf8_lossy(stderr);
+    if said.contains("passphrase") {
+        return "it has a passphrase; add it to an agent of yours, and give that".to_owned();
+    }
+    if said.contains("UNPROTECTED") || said.contains("too open") {
+        return "others may read it; `chmod 600` it".to_owned();
+    }
+    let line = said.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("`ssh-add` fails");
+    // `Error loading key "/path": why`
+    line.rsplit(": ").next().unwrap_or(line).to_owned()
 }
 
 impl Started {

@@ -3,7 +3,9 @@
 //! A case is a folder. Its `session.txt` holds command lines behind `$ `, each followed by what it prints (stdout and
 //! stderr together) and, when it is not 0, by `? <exit code>`. The folder is copied to a temporary one for each run,
 //! beside a folder `busybox` with a root file system when the session says `# needs busybox`, and a copy of the examples
-//! when it says `# needs examples`. Times, digests and the temporary path are replaced by `[TIME]`, `[DIGEST]` and `[ROOT]` before comparing. `BKL_UPDATE=1` rewrites.
+//! when it says `# needs examples`. With `# needs sources`, `$SERVER` is a server of what is in `www` (see
+//! `sources/server.rs`). Times, digests, the server and the temporary path are replaced by `[TIME]`, `[DIGEST]`,
+//! `[SERVER]` and `[ROOT]` before comparing. `BKL_UPDATE=1` rewrites.
 //! Sessions that build need root and overlayfs.
 
 use std::fs;
@@ -12,6 +14,8 @@ use std::process::Command;
 
 use libtest_mimic::{Failed, Trial};
 use regex::Regex;
+
+use crate::sources::server::{IDENTITY, Server};
 
 /// One trial per folder of tests/golden/cli.
 pub fn trials() -> Vec<Trial> {
@@ -43,12 +47,14 @@ fn check(case: &Path) -> Result<(), Failed> {
     if session.contains("# needs examples") {
         copy_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples"), &root.join("examples"));
     }
+    let server = session.contains("# needs sources").then(|| Server::start(&root.join("www")));
+    let url = server.as_ref().map_or("", |server| &server.url);
     let mut printed = String::new();
     for line in session.lines() {
         if line.starts_with("# ") {
             printed += &format!("{line}\n");
         } else if let Some(command) = line.strip_prefix("$ ") {
-            printed += &format!("{line}\n{}", run(command, &root, temp.path()));
+            printed += &format!("{line}\n{}", run(command, &root, temp.path(), url));
         }
     }
     if std::env::var_os("BKL_UPDATE").is_some() {
@@ -63,7 +69,7 @@ fn check(case: &Path) -> Result<(), Failed> {
 }
 
 /// What `command` prints, cleaned of what differs between runs, and its exit code when it is not 0.
-fn run(command: &str, root: &Path, temp: &Path) -> String {
+fn run(command: &str, root: &Path, temp: &Path, server: &str) -> String {
     let bin = Path::new(env!("CARGO_BIN_EXE_bkl")).parent().unwrap();
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
     let output = Command::new("sh")
@@ -72,10 +78,16 @@ fn run(command: &str, root: &Path, temp: &Path) -> String {
         .env("PATH", path)
         .env("BKL_STORE", temp.join("store"))
         .env("NO_COLOR", "1")
+        .env("SERVER", server)
+        .envs(IDENTITY)
+        .env_remove("SSH_AUTH_SOCK")
         .env_remove("BUILDKIT_PROGRESS")
         .output()
         .unwrap();
     let mut text = clean(&String::from_utf8_lossy(&output.stdout), root);
+    if !server.is_empty() {
+        text = text.replace(server, "[SERVER]");
+    }
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');
     }

@@ -1,9 +1,9 @@
 //! What README, docs and examples say works: programs check, commands are accepted.
 //!
-//! A fenced block marked `rust` (which colours it) in README.md or docs/language.md is a whole program; `rust fragment`
+//! A fenced block marked `rust` (which colours it) in README.md, docs/language.md or docs/tutorial.md is a whole program; `rust fragment`
 //! is an expression over the names of [`AROUND_FRAGMENT`]. Each file's programs find [`UTIL`] beside them. Lines that
 //! start with four blanks and `bkl` are commands: run in the folder of their program, up to the first `|` or `>`, with
-//! `--list` so that nothing is built.
+//! `--list` so that nothing is built; in docs the program is the one above them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,9 +11,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use bkl::base::SourceMap;
+use bkl::base::report::{Style, render};
+use bkl::lang::eval::{Answer, Need, Request};
+use bkl::lang::examples::{self, Trial as Trying};
 use bkl::lang::resolve::stdlib;
 use bkl::lang::syntax::ast::{Field, ItemKind, TypeExpr, TypeKind};
 use bkl::lang::syntax::{self, PRELUDE_NAME};
+use bkl::lang::{ModuleSource, ModuleText};
 use libtest_mimic::{Failed, Trial};
 
 /// The names that a fragment may use.
@@ -25,8 +29,11 @@ const UTIL: &str = "pub fn site(version: str) -> fs { scratch.write(\"/index\", 
 /// One trial per document and per example.
 pub fn trials() -> Vec<Trial> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut trials = vec![crate::trial("docs::everything_built_in_is_told", everything_built_in_is_told)];
-    for document in ["README.md", "docs/language.md"] {
+    let mut trials = vec![
+        crate::trial("docs::everything_built_in_is_told", everything_built_in_is_told),
+        crate::trial("docs::the_table_is_bkl", the_table_is_bkl),
+    ];
+    for document in ["README.md", "docs/language.md", "docs/tutorial.md"] {
         let path = root.join(document);
         trials.push(Trial::test(format!("docs::{document}"), move || {
             check_document(&path).map_err(Failed::from)
@@ -83,21 +90,103 @@ fn built_in_names() -> BTreeSet<String> {
     names
 }
 
-/// Every program of a document checks; its commands are accepted for the first one.
+/// Every program of a document checks and has values; its commands are accepted for the program above them.
 fn check_document(path: &Path) -> Result<(), String> {
     let text = fs::read_to_string(path).unwrap();
     let temp = tempfile::tempdir().unwrap();
     fs::write(temp.path().join("util.bkl"), UTIL).unwrap();
     let programs = programs(&text);
-    if programs.is_empty() {
-        return Err("there is no program in it".to_owned());
-    }
+    let Some((_, first)) = programs.first() else { return Err("there is no program in it".to_owned()) };
     for (line, program) in &programs {
         fs::write(temp.path().join("build.bkl"), program).unwrap();
         accepted(&["check"], temp.path()).map_err(|said| format!("the program at line {line}:\n{said}"))?;
+        has_values(program).map_err(|said| format!("the program at line {line}:\n{said}"))?;
     }
-    fs::write(temp.path().join("build.bkl"), &programs[0].1).unwrap();
-    commands_work(&text, temp.path())
+    for (idx, line) in text.lines().enumerate() {
+        let above = programs.iter().rev().find(|(at, _)| *at <= idx);
+        let program = above.map_or(first, |(_, program)| program);
+        fs::write(temp.path().join("build.bkl"), program).unwrap();
+        commands_work(line, temp.path())?;
+    }
+    Ok(())
+}
+
+/// Evaluates a program, with stand-ins for images and for the files that the docs speak of.
+fn has_values(program: &str) -> Result<(), String> {
+    let mut sources = SourceMap::default();
+    let file = sources.add("build.bkl", format!("```bkl\n{program}```\n"));
+    let inputs = crate::eval::inputs();
+    let answer = |need: &Need| match &need.request {
+        Request::Read { .. } => Ok(Answer::Text(r#"{ "name": "x", "version": "1.0.0" }"#.into())),
+        _ => Ok(Answer::Paths(vec!["docs/a.md".to_owned()])),
+    };
+    let trial = Trying { dir: "", subject: None, texts: &Util, inputs: &inputs, answer: &answer };
+    let example = examples::of_markdown(sources.file(file)).pop().expect("one block");
+    let mut reports = example.run(&mut sources, &trial);
+    // What is parsed and checked but not built yet is looked at once it is.
+    reports.retain(|report| report.code != "bkl::not_yet");
+    let shown: String = reports.iter().map(|report| render(report, &sources, Style::PLAIN)).collect();
+    if shown.is_empty() { Ok(()) } else { Err(shown) }
+}
+
+struct Util;
+
+impl ModuleSource for Util {
+    fn module(&self, path: &str) -> ModuleText {
+        match path {
+            "util.bkl" => ModuleText::Text { name: path.into(), text: UTIL.into() },
+            _ => ModuleText::Missing,
+        }
+    }
+}
+
+/// What the snippets in the table of the tutorial may name.
+const AROUND_ROWS: &[(&str, &str)] = &[
+    ("src", "let src = local(\".\")"),
+    ("img", "let img = image(\"debian:bookworm\")"),
+    ("parent", "param parent: ref = \"alpine\""),
+    ("base", "let base = image(\"alpine\")"),
+    ("build", "let build = image(\"golang\")"),
+    ("seed", "let seed = scratch"),
+    ("proxy", "let proxy = \"http://proxy.example.com\""),
+    ("key", "secret key"),
+    ("github", "ssh github"),
+];
+
+/// The snippets in the right column of the tutorial's tables are bkl; those with an ellipsis are left out.
+fn the_table_is_bkl() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/tutorial.md");
+    let text = fs::read_to_string(path).unwrap();
+    let (_, tables) = text.split_once("## Every instruction").expect("the tutorial ends with tables");
+    let mut n_tried = 0;
+    for row in tables.lines().filter(|line| line.starts_with("| ")) {
+        let row = row.replace("\\|", "\u{1}");
+        let right = row.split('|').nth(2).expect("two columns").replace('\u{1}', "|");
+        for snippet in right.split('`').skip(1).step_by(2).filter(|snippet| !snippet.contains('…')) {
+            let starts = |words: &[&str]| words.iter().any(|word| snippet.starts_with(word));
+            let (own, program) = match () {
+                () if starts(&["let ", "param ", "fn ", "secret ", "ssh "]) => {
+                    let name = snippet.split([' ', ':', '(']).nth(1).unwrap_or_default();
+                    (name, snippet.to_owned())
+                }
+                () if starts(&["target "]) => continue,
+                () if starts(&["."]) && snippet.contains('(') => ("", format!("target t = img{snippet}")),
+                () if starts(&["run("]) => ("", format!("target t = img.{snippet}")),
+                () if starts(&["image(", "git(", "http(", "local(", "scratch."]) => {
+                    ("", format!("target t = {snippet}"))
+                }
+                () if starts(&["mounts:", "secret_env:", "network:", "security:", "devices:"]) => {
+                    ("", format!("target t = img.run(\"x\", {snippet})"))
+                }
+                () => continue,
+            };
+            let around = AROUND_ROWS.iter().filter(|(name, _)| *name != own).map(|(_, item)| *item);
+            let program = format!("{}\n{program}\n", around.collect::<Vec<_>>().join("\n"));
+            has_values(&program).unwrap_or_else(|said| panic!("{snippet}\n{said}"));
+            n_tried += 1;
+        }
+    }
+    assert!(50 < n_tried, "only {n_tried} snippets were found");
 }
 
 /// An example checks, and the commands of its README are accepted.
@@ -162,8 +251,8 @@ fn said_to_work(words: &[&str], folder: &Path) -> Result<(), String> {
         }
         // Makes files: not beside the examples.
         "init" => return accepted(words, tempfile::tempdir().unwrap().path()),
-        // The program that is shown has no tests.
-        "test" => return accepted(&["check"], folder),
+        // The program that is shown has no tests, and its images are where no test goes.
+        "test" | "lock" | "update" => return accepted(&["check"], folder),
         _ => return accepted(words, folder),
     }
     // Flags with a value of their own are not targets.
@@ -193,6 +282,7 @@ fn bkl(words: &[&str], folder: &Path) -> Output {
         .args(words)
         .current_dir(folder)
         .env_remove("BUILDKIT_PROGRESS")
+        .env("NPM_TOKEN", "x")
         .output()
         .unwrap()
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use bkl::base::{Digest, Platform};
 use bkl::engine::cancel::Cancel;
-use bkl::engine::exec::HelperRunner;
+use bkl::engine::exec::{HelperRunner, RunnerKind};
 use bkl::engine::export::{self, ExportImage, ExportItem, ExportKind};
 use bkl::engine::{CacheMode, Engine, EngineConfig, SolveError, SolveRequest};
 use bkl::graph::ir::build::FileStep;
@@ -131,7 +131,8 @@ impl Bench {
         for tool in ["sh", "cat", "echo", "rm", "ls", "cp", "mkdir", "true"] {
             symlink("busybox", bin.join(tool)).unwrap();
         }
-        let runner = HelperRunner::with_program(Path::new(env!("CARGO_BIN_EXE_bkl"))).unwrap();
+        let runner =
+            HelperRunner::with_program(RunnerKind::Direct, Path::new(env!("CARGO_BIN_EXE_bkl"))).unwrap();
         let config = EngineConfig { runner: Some(Arc::new(runner)), ..EngineConfig::default() };
         let engine = Engine::open(&dir.path().join("store"), config).unwrap();
         let bench = Bench { dir, engine };

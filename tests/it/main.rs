@@ -19,6 +19,7 @@ mod passes;
 mod programs;
 mod registry;
 mod solver;
+mod sources;
 mod stdlib;
 mod tidy;
 mod vecprog;
@@ -45,6 +46,7 @@ fn main() {
     trials.extend(programs::trials());
     trials.extend(registry::trials());
     trials.extend(solver::trials());
+    trials.extend(sources::trials());
     trials.extend(stdlib::trials());
     trials.extend(tidy::trials());
     trials.extend(vectors::trials());

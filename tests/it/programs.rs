@@ -27,8 +27,7 @@ pub fn trials() -> Vec<Trial> {
         trial("fm", fm),
         trial("matrix", matrix),
         trial("multistage_go", multistage_go),
-        // Until `ssh.agent()` is lowered.
-        trial("release", release).with_ignored_flag(true),
+        trial("release", release),
         trial("state_ops", state_ops),
     ];
     trials.extend(lower::trials());

@@ -1,3 +1,5 @@
+//! URLs as people, programs and attackers write them.
+
 use super::*;
 
 #[test]

@@ -24,7 +24,7 @@ font-size:1.25rem}h3{margin:2rem 0 .5rem;font-size:1.05rem;scroll-margin-top:1re
 h3:target{outline:2px solid var(--link);outline-offset:5px;border-radius:3px}\
 pre,code{font-family:ui-monospace,\"DejaVu Sans Mono\",Menlo,Consolas,monospace;font-size:.88em;background:var(--code);\
 border-radius:5px}code{padding:.12em .32em;overflow-wrap:anywhere}\
-pre{padding:.75em 1em;overflow-x:auto;border:1px solid var(--rule)}pre code{padding:0;background:none;overflow-wrap:normal}\
+pre{padding:.75em 1em;white-space:pre-wrap;overflow-wrap:anywhere;border:1px solid var(--rule)}pre code{padding:0;background:none;overflow-wrap:normal}\
 nav{columns:11rem;margin:1.2rem 0;font-size:.95em}nav a{display:block;overflow-wrap:anywhere}a{color:var(--link);text-decoration:none}\
 a:hover{text-decoration:underline}h3 a{color:inherit}.up{margin:0;color:var(--dim)}\
 dl{display:grid;grid-template-columns:minmax(7rem,max-content) 1fr;gap:.35rem 1.1rem}dd{margin:0}\
@@ -44,14 +44,16 @@ pub(super) fn page(reference: &Reference, place: Place) -> String {
     out.push_str("<nav aria-label=\"Contents\">\n");
     for entry in reference.sections.iter().flat_map(|section| &section.entries) {
         let name = escape(&entry.name);
-        let _ = writeln!(out, "<a href=\"#{name}\">{name}</a>");
+        let anchor = anchor(&entry.name);
+        let _ = writeln!(out, "<a href=\"#{anchor}\">{name}</a>");
     }
     out.push_str("</nav>\n");
     for section in &reference.sections {
         let _ = writeln!(out, "<h2>{}</h2>", section.title);
         for entry in &section.entries {
             let name = escape(&entry.name);
-            let _ = write!(out, "<h3 id=\"{name}\"><a href=\"#{name}\">{name}</a></h3>\n<pre><code>");
+            let anchor = anchor(&entry.name);
+            let _ = write!(out, "<h3 id=\"{anchor}\"><a href=\"#{anchor}\">{name}</a></h3>\n<pre><code>");
             let _ =
                 writeln!(out, "{}</code></pre>\n{}", escape(&entry.signature), prose(&entry.doc).trim_end());
             if !entry.parts.is_empty() {
@@ -115,6 +117,12 @@ fn prose(text: &str) -> String {
         }
     }
     out
+}
+
+/// A name as a fragment of an address: `{str: T}.len` is `str-T.len`.
+fn anchor(name: &str) -> String {
+    let words = name.split(|c: char| !c.is_ascii_alphanumeric() && !"_.".contains(c));
+    words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-").replace("-.", ".")
 }
 
 /// Text with `code` in it.

@@ -1,3 +1,5 @@
+//! What ops say, and the keys that commits have.
+
 use super::*;
 
 fn op(identifier: &str, attrs: &[(&str, &str)]) -> SourceOp {

@@ -1,3 +1,5 @@
+//! What ops and servers say, and the keys that files have.
+
 use super::client::redirect_objection;
 use super::*;
 

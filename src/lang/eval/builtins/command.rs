@@ -90,7 +90,6 @@ impl Evaluator<'_> {
             platform: Some(image.config.platform.normalize()),
             exit_codes_given: args.get("exit").is_some(),
             resources: self.resources(args)?,
-            ..ExecBuilder::default()
         };
         let edges = self.graph.exec(builder);
         self.locate(edges.vertex, args.span);
