@@ -95,7 +95,7 @@ fn mended(item: &str, cursor: usize) -> Option<String> {
 /// Ways to close what is open: for each the number of its closing, all zero but `n_special` of them.
 fn choices(opened: &[Opened], n_special: usize) -> Vec<Vec<usize>> {
     let kinds = |open: &Opened| match open {
-        Opened::Bracket(b'{') => 3,
+        Opened::Bracket(b'{' | b'(') => 3,
         Opened::Bracket(_) => 2,
         Opened::Insert(_) | Opened::Text(_) => 1,
     };
@@ -125,7 +125,8 @@ fn closing(open: Opened, kind: usize) -> String {
         (Opened::Bracket(b'['), 0) => "]".to_owned(),
         (Opened::Bracket(b'['), _) => ": none]".to_owned(),
         (Opened::Bracket(_), 0) => ")".to_owned(),
-        (Opened::Bracket(_), _) => " none)".to_owned(),
+        (Opened::Bracket(_), 1) => " none)".to_owned(),
+        (Opened::Bracket(_), _) => ") -> int { 0 }".to_owned(),
         (Opened::Insert(quote), _) => format!("}}{quote}"),
         (Opened::Text(quote), _) => quote.to_owned(),
     }

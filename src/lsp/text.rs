@@ -39,15 +39,24 @@ impl Encoding {
     }
 }
 
-/// A text and where its lines start.
+/// A text and where its lines start. Positions and offsets are found by halving: lines may be as long as they like.
 #[derive(Debug, Clone)]
 pub(super) struct Text {
     /// The text.
     pub text: Arc<str>,
     /// Offset of the first byte of each line; lines end with `\n`, `\r\n` or `\r`.
     starts: Arc<[u32]>,
-    /// Every character is one byte and one column, however long its line is.
-    is_ascii: bool,
+    /// The characters of more than one byte, in order.
+    wide: Arc<[Wide]>,
+}
+
+/// A character of more than one byte.
+#[derive(Debug, Clone, Copy)]
+struct Wide {
+    start: u32,
+    end: u32,
+    /// How many bytes more than UTF-16 code units the text has up to its end.
+    extra: u32,
 }
 
 impl Text {
@@ -61,33 +70,42 @@ impl Text {
         };
         let ends = (0..bytes.len()).filter(ends_line).map(|at| at as u32 + 1);
         let starts = std::iter::once(0).chain(ends).collect();
-        let is_ascii = text.is_ascii();
-        Text { text, starts, is_ascii }
+        let mut extra = 0;
+        let wide = text.char_indices().filter(|(_, c)| !c.is_ascii()).map(|(start, c)| {
+            extra += (c.len_utf8() - c.len_utf16()) as u32;
+            Wide { start: start as u32, end: (start + c.len_utf8()) as u32, extra }
+        });
+        let wide = wide.collect();
+        Text { text, starts, wide }
     }
 
-    /// The text of a line, its end left out, and where it starts; lines behind the last are empty.
-    fn line(&self, line: u32) -> (&str, u32) {
-        let Some(&start) = self.starts.get(line as usize) else { return ("", self.text.len() as u32) };
-        let end = self.starts.get(line as usize + 1).map_or(self.text.len(), |&end| end as usize);
-        (self.text[start as usize..end].trim_end_matches(['\n', '\r']), start)
+    /// UTF-16 code units in front of a byte offset on a character boundary.
+    fn units(&self, offset: u32) -> u32 {
+        let before = self.wide.partition_point(|wide| wide.end <= offset);
+        offset - before.checked_sub(1).map_or(0, |last| self.wide[last].extra)
     }
 
-    /// Byte offset of a position; one that lies outside of its line or the text is moved inside.
+    /// Byte offset of a position; one that lies outside of its line or the text is moved inside, one inside of a
+    /// character in front of it.
     pub(super) fn offset(&self, position: Position, encoding: Encoding) -> u32 {
-        let (line, start) = self.line(position.line);
-        if self.is_ascii {
-            return start + position.character.min(line.len() as u32);
-        }
-        let mut column = 0;
-        for (at, c) in line.char_indices() {
-            // A position inside of a character is one in front of it.
-            let len = encoding.len(c.encode_utf8(&mut [0; 4]));
-            if position.character < column + len {
-                return start + at as u32;
+        let Some(&start) = self.starts.get(position.line as usize) else { return self.text.len() as u32 };
+        let end = self.starts.get(position.line as usize + 1).map_or(self.text.len(), |&end| end as usize);
+        let line = self.text[start as usize..end].trim_end_matches(['\n', '\r']);
+        let end = start + line.len() as u32;
+        let offset = match encoding {
+            Encoding::Utf8 => start.saturating_add(position.character),
+            Encoding::Utf16 => {
+                let units = self.units(start).saturating_add(position.character);
+                let before = self.wide.partition_point(|wide| wide.end - wide.extra <= units);
+                units.saturating_add(before.checked_sub(1).map_or(0, |last| self.wide[last].extra))
             }
-            column += len;
+        };
+        let offset = offset.min(end);
+        let around = self.wide.partition_point(|wide| wide.end <= offset);
+        match self.wide.get(around) {
+            Some(wide) if wide.start < offset => wide.start,
+            _ => offset,
         }
-        start + line.len() as u32
     }
 
     /// Position of a byte offset on a character boundary.
@@ -95,10 +113,11 @@ impl Text {
         let offset = offset.min(self.text.len() as u32);
         let line = self.starts.partition_point(|&start| start <= offset) - 1;
         let start = self.starts[line];
-        if self.is_ascii {
-            return Position::new(line as u32, offset - start);
-        }
-        Position::new(line as u32, encoding.len(&self.text[start as usize..offset as usize]))
+        let column = match encoding {
+            Encoding::Utf8 => offset - start,
+            Encoding::Utf16 => self.units(offset) - self.units(start),
+        };
+        Position::new(line as u32, column)
     }
 
     pub(super) fn range(&self, start: u32, end: u32, encoding: Encoding) -> Range {

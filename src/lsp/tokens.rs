@@ -104,17 +104,8 @@ pub(super) fn tokens(project: &mut Project, path: &Path) -> Vec<SemanticToken> {
     }
     let mut numbered: Vec<SemanticToken> = Vec::with_capacity(tokens.len());
     let mut last = lsp_types::Position::new(0, 0);
-    // Tokens come in order: columns are counted on from the last one, however long the line is.
-    let mut counted = (0, last);
     for token in tokens.iter().flat_map(|token| lines(source, token)) {
-        let between = &source[counted.0 as usize..token.start as usize];
-        let at = match between.contains(['\n', '\r']) {
-            true => text.position(token.start, project.encoding),
-            false => {
-                lsp_types::Position::new(counted.1.line, counted.1.character + project.encoding.len(between))
-            }
-        };
-        counted = (token.start, at);
+        let at = text.position(token.start, project.encoding);
         let length = project.encoding.len(&source[token.start as usize..token.end as usize]);
         let delta_line = at.line - last.line;
         let delta_start = if delta_line == 0 { at.character - last.character } else { at.character };

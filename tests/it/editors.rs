@@ -130,7 +130,7 @@ fn grammar() -> Value {
         let patterns: Vec<Value> = inside.iter().map(|it| json!({ "include": format!("#{it}") })).collect();
         json!({ "begin": begin, "end": end, "name": scope, "patterns": patterns })
     };
-    let (declared, pub_word) = ("entity.name.declaration.bkl", "storage.modifier.keyword.bkl");
+    let (declared, pub_word) = ("entity.name.declaration.bkl", "storage.modifier.bkl");
     let (keyword, word) = ("keyword.declaration.bkl", "keyword.control.bkl");
     json!({
         "$schema": "https://raw.githubusercontent.com/martinring/tmlanguage/master/tmlanguage.json",

@@ -22,6 +22,7 @@ impl Group {
         Some(match scope.split('.').next().unwrap_or_default() {
             "comment" => Group::Comment,
             "string" => Group::Text,
+            "storage" => Group::Keyword,
             "meta" | "punctuation" | "variable" | "entity" | "support" => Group::Other,
             _ if says("keyword") || says("language") => Group::Keyword,
             _ if says("escape") => Group::Text,

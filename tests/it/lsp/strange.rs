@@ -100,7 +100,7 @@ fn ask(client: &mut Client, question: &str, uri: &str, line: usize, column: usiz
         "textDocument": { "uri": uri },
         "position": at,
         "range": { "start": { "line": 0, "character": 0 }, "end": { "line": line + 9, "character": column } },
-        "context": { "includeDeclaration": true, "diagnostics": [] },
+        "context": { "includeDeclaration": true, "diagnostics": [], "triggerKind": 1, "isRetrigger": false },
         "options": { "tabSize": 2, "insertSpaces": true },
         "newName": "renamed",
     });

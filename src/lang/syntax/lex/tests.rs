@@ -30,13 +30,13 @@ fn words_are_keywords_where_they_are() {
     check("import from from \"x\"", "knkt");
     check("pub fn test(in: int) -> int { x.on }", "kkn(n+n)+n(n+n)");
     check("test \"x\" { assert none == true }", "kt(kc+c)");
-    check("fold acc = fold for x in some(1) { 1 }", "kn+nknkk(1)(1)");
+    check("fold acc = 0 for x in xs { some(fold) }", "kn+1knkn(k(n))");
     check("[...none]", "(+c)");
 }
 
 #[test]
 fn texts_hold_values_and_escapes() {
-    check(r#""a\n#{f("x", {})}b""#, "tet#n(t+())#t");
+    check(r#""a\n#{f("x", {})}b""#, "te#n(t+())#t");
     check(r##"r"\n#{x}" """ \n#{x} """"##, "tt#n#t");
     check("\"open\nlet a = 1", "tkn+1");
     check("/// doc\n//// rule\n//! module", "d//");
