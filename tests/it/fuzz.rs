@@ -58,11 +58,11 @@ fn mutated(target: fn(&[u8]), rounds: usize, seeds: &[Vec<u8>]) {
                     }
                 }
             }
-            if let Err(panicked) = panic::catch_unwind(AssertUnwindSafe(|| target(&data))) {
+            // What it says is printed where it panics.
+            if panic::catch_unwind(AssertUnwindSafe(|| target(&data))).is_err() {
                 let path = std::env::temp_dir().join(format!("bkl-fuzz-{}", std::process::id()));
                 fs::write(&path, &data).unwrap();
-                eprintln!("the input is in {}", path.display());
-                panic::resume_unwind(panicked);
+                panic!("the input is in {}", path.display());
             }
         }
     }

@@ -368,7 +368,10 @@ impl Making<'_> {
         let name = self.numbers.pick(&["/a", "/d/new", "/n", "/e/x", "/.hid"]).to_string();
         let n = self.numbers.below(3);
         match self.numbers.below(8) {
-            0 => mkdir(*self.numbers.pick(&["/d", "/n/m", "/e/f/g"])),
+            0 => {
+                let path: &str = self.numbers.pick::<&str>(&["/d", "/n/m", "/e/f/g"]);
+                mkdir(path)
+            }
             1 => match mkfile(&format!("/made{n}"), &name) {
                 FileStep::Mkfile(mut file) if base.is_some() && n == 0 => {
                     file.owner = Some(Chown { user: Some(User::Id(7)), group: None });

@@ -1,5 +1,5 @@
 //! LLB against definitions made by BuildKit's own Go client: `tests/golden/llb`, or the folder that `BKL_LLB_VECTORS`
-//! names.
+//! names. And definitions of our own, beside what they look like as JSON: `tests/golden/llb-text`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,61 @@ pub fn trials() -> Vec<Trial> {
             trials.push(crate::trial(format!("vectors::program::{name}"), move || program(&file)));
         }
     }
+    for file in own() {
+        trials.push(crate::trial(format!("vectors::own::{}", name(&file)), move || written(&file)));
+    }
+    trials.push(crate::trial("vectors::own::every_field_is_shown", every_field_is_shown));
     trials
+}
+
+/// Definitions of our own: a graph as text, `----`, its definition as JSON. `BKL_UPDATE=1` rewrites the JSON.
+fn own() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/llb-text");
+    let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+/// A graph of our own is written, looks as it did, and is read back as the same graph.
+fn written(file: &Path) {
+    const RULE: &str = "----\n";
+    let text = fs::read_to_string(file).unwrap();
+    let (before, expected) = text.split_once(RULE).unwrap();
+    let (graph, roots) = parse::parse(before).unwrap();
+    let options = MarshalOptions { order: Order::Arena, ..MarshalOptions::default() };
+    let definition = marshal(&graph, roots[0], &options);
+    let dump = dump::to_text(&dump::dump(&definition).unwrap());
+    if std::env::var_os("BKL_UPDATE").is_some_and(|it| it == "1") {
+        fs::write(file, format!("{before}{RULE}{dump}\n")).unwrap();
+    } else {
+        assert!(dump == expected.trim_end(), "`{}` is\n{dump}", file.display());
+    }
+    let (again, root) = unmarshal(&definition.to_bytes()).unwrap();
+    assert_eq!(print::print(&again, &[root]).replace(" sealed=true", ""), print::print(&graph, &roots));
+    assert_eq!(marshal(&again, root, &options).to_bytes(), definition.to_bytes());
+}
+
+/// The fields of `pb`, but for a source text's own definition, which graphs as text do not have.
+const FIELDS: &str = "inputs exec source file build merge diff passthrough platform constraints Architecture OS Variant \
+    OSVersion OSFeatures digest index meta mounts network security secretenv cdiDevices args env cwd user proxy_env \
+    extraHosts hostname ulimit cgroupParent removeMountStubsRecursive validExitCodes Host IP Name Soft Hard ID name \
+    optional http_proxy https_proxy ftp_proxy no_proxy all_proxy input selector dest output readonly mountType TmpfsOpt \
+    cacheOpt secretOpt SSHOpt resultID contentCache size sharing uid gid mode identifier attrs builder def actions \
+    secondaryInput copy mkfile mkdir rm symlink src owner followSymlink dirCopyContents \
+    attemptUnpackDockerCompatibility createDestPath allowWildcard allowEmptyWildcard timestamp include_patterns \
+    exclude_patterns alwaysReplaceExistingDestPaths modeStr required_paths path data makeParents oldpath newpath \
+    allowNotFound group byName byID lower upper id outputs filter metadata ignore_cache description export_cache caps \
+    progress_group linux_resources Value weak memory memorySwap cpuShares cpuPeriod cpuQuota cpusetCpus cpusetMems \
+    locations infos filename language sourceIndex ranges start end line character";
+
+/// No field of LLB is left out when a definition is shown.
+fn every_field_is_shown() {
+    let file = own().into_iter().find(|file| name(file) == "every-field").unwrap();
+    let text = fs::read_to_string(file).unwrap();
+    let (_, dump) = text.split_once("----\n").unwrap();
+    let missing: Vec<&str> =
+        FIELDS.split_whitespace().filter(|field| !dump.contains(&format!("\"{field}\":"))).collect();
+    assert_eq!(missing, Vec::<&str>::new());
 }
 
 /// The program of a case makes the definition beside it; without one it fails.

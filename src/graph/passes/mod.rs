@@ -51,6 +51,9 @@ impl Pass {
     /// Runs the pass and drops what it left without use.
     pub fn run(&self, graph: &Graph, roots: &[Tree]) -> Rewritten {
         let rewritten = (self.run)(graph, roots);
+        if rewritten.n_changes == 0 {
+            return rewritten;
+        }
         let swept = dead::run(&rewritten.graph, &rewritten.roots);
         Rewritten { n_changes: rewritten.n_changes, ..swept }
     }
@@ -73,18 +76,17 @@ pub fn optimize(graph: &Graph, roots: &[Tree]) -> (Graph, Vec<Tree>, PassReport)
     let n_before = graph.len();
     let mut counts: Vec<(&'static str, usize)> = PASSES.iter().map(|pass| (pass.name, 0)).collect();
     let mut state: Option<Rewritten> = None;
-    loop {
-        let mut n_changes = 0;
-        for (pass, (_, count)) in PASSES.iter().zip(&mut counts) {
-            let (graph, roots) = state.as_ref().map_or((graph, roots), |it| (&it.graph, it.roots.as_slice()));
-            let rewritten = pass.run(graph, roots);
-            n_changes += rewritten.n_changes;
-            *count += rewritten.n_changes;
-            state = Some(rewritten);
-        }
-        if n_changes == 0 {
+    // Passes in a row that found nothing: when all of them have, none will.
+    let mut n_quiet = 0;
+    for (at, pass) in PASSES.iter().enumerate().cycle() {
+        if n_quiet == PASSES.len() {
             break;
         }
+        let (graph, roots) = state.as_ref().map_or((graph, roots), |it| (&it.graph, it.roots.as_slice()));
+        let rewritten = pass.run(graph, roots);
+        n_quiet = if rewritten.n_changes == 0 { n_quiet + 1 } else { 0 };
+        counts[at].1 += rewritten.n_changes;
+        state = Some(rewritten);
     }
     let Rewritten { graph, roots, .. } = state.expect("there are passes");
     let report = PassReport { counts, n_before, n_after: graph.len() };

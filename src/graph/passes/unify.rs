@@ -67,15 +67,17 @@ struct Member {
 
 fn classes(graph: &Graph, roots: &[Tree]) -> Classes {
     let mut classes = Classes::default();
-    // Directories that are read in the same way but for what is included.
-    let mut groups: Vec<(Vertex, Vec<VertexId>)> = Vec::new();
+    // By name, directories that are read in the same way but for what is included.
+    let mut groups: BTreeMap<String, Vec<(Vertex, Vec<VertexId>)>> = BTreeMap::new();
     for (id, vertex) in graph.vertices() {
-        let Some(rest) = without_includes(vertex) else { continue };
-        match groups.iter_mut().find(|(known, _)| *known == rest) {
+        let Some((name, rest)) = without_includes(vertex) else { continue };
+        let of_name = groups.entry(name).or_default();
+        match of_name.iter_mut().find(|(known, _)| *known == rest) {
             Some((_, ids)) => ids.push(id),
-            None => groups.push((rest, vec![id])),
+            None => of_name.push((rest, vec![id])),
         }
     }
+    let mut groups: Vec<(Vertex, Vec<VertexId>)> = groups.into_values().flatten().collect();
     groups.retain(|(_, ids)| 1 < ids.len());
     if groups.is_empty() {
         return classes;
@@ -103,9 +105,9 @@ fn classes(graph: &Graph, roots: &[Tree]) -> Classes {
     classes
 }
 
-/// The source with nothing said about includes, names and places; `None` for what is not the plain source of a local
-/// directory.
-fn without_includes(vertex: &Vertex) -> Option<Vertex> {
+/// The name of a directory and its source with nothing said about includes, names and places; `None` for what is not the
+/// plain source of a local directory.
+fn without_includes(vertex: &Vertex) -> Option<(String, Vertex)> {
     let Op::Source(source) = &vertex.op else { return None };
     let is_plain = source.scheme() == "local"
         && !vertex.sealed
@@ -120,7 +122,8 @@ fn without_includes(vertex: &Vertex) -> Option<Vertex> {
             ..vertex.metadata.clone()
         };
         let source = SourceOp { attrs, ..source.clone() };
-        Vertex { op: Op::Source(source), metadata, locations: Vec::new(), ..vertex.clone() }
+        let name = source.identifier.clone();
+        (name, Vertex { op: Op::Source(source), metadata, locations: Vec::new(), ..vertex.clone() })
     })
 }
 
