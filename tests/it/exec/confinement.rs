@@ -195,20 +195,25 @@ fn a_mount_behind_a_link_does_not_reach_dev() {
     let cache = TempDir::new_in("/var/tmp").unwrap();
     let canary = cache.path().join("canary");
     fs::write(&canary, "untouched").unwrap();
-    for name in ["null", "pts", "shm", "mqueue", "keys", "sys"] {
+    for name in ["null", "shm", "mqueue", "keys", "sys"] {
         symlink(&canary, cache.path().join(name)).unwrap();
     }
-    for dir in ["dev", "proc", "sys"] {
-        fs::create_dir(tree.join(dir)).unwrap();
-        symlink(format!("/{dir}"), tree.join(&format!("to-{dir}"))).unwrap();
-        let look = "stat -c %F:%t:%T /dev/null; echo x > /dev/null; ls /dev/pts; echo 1 > /proc/sys/kernel/domainname";
-        let mut spec = script(&tree, look);
+    let behind = |dir: &str, text: &str| {
+        let mut spec = script(&tree, text);
         let source = MountSource::Dir { path: cache.path().into(), selector: String::new() };
         spec.mounts = vec![mount(&format!("/to-{dir}"), source, Access::ReadWrite)];
-        let ran = run(spec);
+        spec
+    };
+    for dir in ["dev", "proc", "sys"] {
+        fs::create_dir_all(tree.join(dir)).unwrap();
+        symlink(format!("/{dir}"), tree.join(&format!("to-{dir}"))).unwrap();
+        let look = "stat -c %F:%t:%T /dev/null; echo x > /dev/null; ls /dev/pts; echo 1 > /proc/sys/kernel/domainname";
+        let ran = run(behind(dir, look));
         assert_eq!(ran.out, "character special file:1:3\nptmx\n", "{dir}: {}", ran.err);
         assert!(ran.err.contains("Read-only file system"), "{dir}: {}", ran.err);
     }
+    symlink(&canary, cache.path().join("pts")).unwrap();
+    assert!(matches!(try_run(behind("dev", "true")), Err(RunError::Step { .. })));
     assert_eq!(fs::read_to_string(&canary).unwrap(), "untouched");
     assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 7);
 }

@@ -34,6 +34,7 @@ struct Site {
 pub(super) fn run(socket: &UnixStream, request: &Request, fds: Fds) -> Result<Answer, RunError> {
     let Fds { stdout, stderr, root, seccomp, trees } = fds;
     let hierarchies = cgroup::hierarchies().map_err(io("read", "/proc/self/mountinfo"))?;
+    cgroup::check(&hierarchies, &request.limits)?;
     let cgroup = cgroup::own_name().map_err(io("read", "/proc/self/stat"))?;
     let cgroup = tree::clean(&request.cgroup_parent, &cgroup).display().to_string();
     let cgroup = cgroup.trim_start_matches('/').to_owned();

@@ -518,3 +518,6 @@ fn exists(path: &CStr) -> bool {
 pub(super) fn last_errno() -> i32 {
     std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)
 }
+
+#[cfg(test)]
+mod tests;

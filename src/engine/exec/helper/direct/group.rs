@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::engine::exec::cgroup::{Hierarchy, Kind};
+use crate::engine::exec::cgroup::{Hierarchy, Kind, unlimited};
 use crate::engine::exec::error::RunError;
 use crate::engine::exec::helper::defaults::DEFAULT_PIDS;
 use crate::engine::exec::helper::devices;
@@ -339,13 +339,6 @@ fn is_used(kind: &Kind, limits: &Limits, has_devices: bool) -> bool {
         // Beside hierarchies of version 1 it has no controllers.
         Kind::Unified => !has_devices,
         Kind::Legacy(_) => has(ALWAYS) || (cpu && has(&["cpu"])) || (cpuset && has(&["cpuset"])),
-    }
-}
-
-fn unlimited(controller: &str, why: &str) -> RunError {
-    RunError::Environment {
-        what: format!("the step's `{controller}` cannot be limited: {why}"),
-        help: "run it where that controller of cgroups is on, or take the limit away".into(),
     }
 }
 
