@@ -4,7 +4,7 @@
 # usage: benches/run.sh [work folder]
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-"$root/.ci/deps" busybox-static
+"$root/.ci/deps" busybox-static gcc libc6-dev
 cd "$root"
 cargo build --release --locked -q
 bkl=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release/bkl
@@ -32,6 +32,12 @@ param steps: int
 let base = scratch.copy(local("rootfs"), ".", "/").image().with(env: { PATH: "/bin" })
 target chain = fold tree = base for i in range(steps) { tree.exec(["true", "#{salt}", "#{i}"]) }
 BKL
+# Two hundred commands that know nothing of each other, and their results joined.
+cat > "$work/steps/wide.bkl" <<'BKL'
+param salt: str
+let base = scratch.copy(local("rootfs"), ".", "/").image().with(env: { PATH: "/bin" })
+target joined = merge([for i in range(200): base.exec(["true", salt, "#{i}"])])
+BKL
 # Twelve stages, each one command, and a copy out of every one of them.
 {
   echo 'let base = scratch.copy(local("rootfs"), ".", "/").image().with(env: { PATH: "/bin" })'
@@ -45,6 +51,12 @@ echo "bkl --version: $(median 21 "$bkl" --version) ms"
 one=$(cd "$work/steps" && median 5 sh -c "exec '$bkl' build --progress quiet -p salt=\$\$ -p steps=1")
 many=$(cd "$work/steps" && median 3 sh -c "exec '$bkl' build --progress quiet -p salt=\$\$ -p steps=200")
 echo "200 sequential true steps: $many ms, $(awk "BEGIN { printf \"%.1f\", ($many - $one) / 199 }") ms a step"
+# Beside it: the same number of containers by a program that does nothing else.
+gcc -O2 -static -o "$work/floor" "$root/benches/floor.c"
+mkdir -p "$work/floor-root/"{bin,proc,dev,sys} && cp /bin/busybox "$work/floor-root/bin/true"
+floor() { rm -rf "$work/uppers"; mkdir "$work/uppers"; unshare -m "$work/floor" 200 "$work/floor-root" "$work/uppers"; }
+echo "the floor, clone + mounts + exec: $(for _ in 1 2 3; do floor; done | sort -n | sed -n 2p) ms each"
+(cd "$work/steps" && echo "200 independent true steps joined: $(median 3 sh -c "exec '$bkl' build wide.bkl --progress quiet -p salt=\$\$") ms")
 (cd "$work/stages" && "$bkl" build --progress quiet)
 echo "cached 12-stage build, new process: $(cd "$work/stages" && median 21 "$bkl" build --progress quiet) ms"
 benches/lsp.py "$bkl" 500

@@ -33,7 +33,7 @@ pub struct EngineConfig {
     pub limits: Option<Limits>,
     /// How registries are talked to.
     pub registry: RegistryOptions,
-    /// Runs commands; `None` is a helper process per command ([`HelperRunner`]).
+    /// Runs commands; `None` is helper processes of the kind that `BKL_RUNNER` says ([`HelperRunner`]).
     pub runner: Option<Arc<dyn Runner>>,
 }
 
@@ -218,7 +218,7 @@ impl Runner for LazyRunner {
             let runner = match self.runner.get() {
                 Some(runner) => runner,
                 None => {
-                    let made = HelperRunner::new(RunnerKind::Direct)?;
+                    let made = HelperRunner::new(RunnerKind::from_env()?)?;
                     self.runner.get_or_init(|| made)
                 }
             };

@@ -9,6 +9,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::error::RunError;
+use super::spec::Limits;
+
 /// How the names of our cgroups start.
 const PREFIX: &str = "bkl.";
 
@@ -81,6 +84,26 @@ fn parse_hierarchies(mountinfo: &str) -> Vec<Hierarchy> {
         }
     }
     out
+}
+
+/// Fails when a limit is asked for whose controller is nowhere: it would silently not hold.
+pub(crate) fn check(hierarchies: &[Hierarchy], limits: &Limits) -> Result<(), RunError> {
+    let asked = [
+        ("memory", limits.memory.is_some() || limits.memory_swap.is_some()),
+        ("cpu", limits.cpu_shares.is_some() || limits.cpu_quota.is_some() || limits.cpu_period.is_some()),
+        ("cpuset", limits.cpuset_cpus.is_some() || limits.cpuset_mems.is_some()),
+        ("pids", limits.pids.is_some()),
+    ];
+    let missing = asked.into_iter().find(|(name, asked)| *asked && !has_controller(hierarchies, name));
+    missing.map_or(Ok(()), |(name, _)| Err(unlimited(name, "no hierarchy has the controller")))
+}
+
+/// A limit that cannot be set.
+pub(crate) fn unlimited(controller: &str, why: &str) -> RunError {
+    RunError::Environment {
+        what: format!("the step's `{controller}` cannot be limited: {why}"),
+        help: "run it where that controller of cgroups is on, or take the limit away".into(),
+    }
 }
 
 /// Whether the kernel killed something in cgroup `name` because its memory limit was reached.

@@ -72,6 +72,22 @@ impl RunnerKind {
     pub fn from_name(name: &str) -> Option<RunnerKind> {
         RunnerKind::ALL.into_iter().find(|it| it.name() == name)
     }
+
+    /// What the variable `BKL_RUNNER` asks for; the default when it is not set or empty.
+    ///
+    /// # Errors
+    /// [`RunError::Environment`] when it names no kind.
+    pub fn from_env() -> Result<RunnerKind, RunError> {
+        let asked = std::env::var_os("BKL_RUNNER").unwrap_or_default();
+        let asked = asked.to_string_lossy();
+        if asked.is_empty() {
+            return Ok(RunnerKind::Direct);
+        }
+        RunnerKind::from_name(&asked).ok_or_else(|| RunError::Environment {
+            what: format!("there is no runner `{asked}`"),
+            help: "set BKL_RUNNER to `direct` or `libcontainer`, or not at all".into(),
+        })
+    }
 }
 
 /// Runs commands, any number at once.

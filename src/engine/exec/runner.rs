@@ -183,7 +183,9 @@ impl Helper {
             }
             Some(None) => {
                 let result = match serde_json::from_slice(&line) {
-                    Ok(Answer::Exited { code, reason }) => Ok(ExitStatus { code, reason }),
+                    Ok(Answer::Exited { code, reason, warnings }) => {
+                        Ok(ExitStatus { code, reason, warnings })
+                    }
                     Ok(Answer::Environment { what, help }) => Err(RunError::Environment { what, help }),
                     Ok(Answer::Step { what }) => Err(RunError::Step { what }),
                     Ok(Answer::Bug { what }) => Err(RunError::Bug { what }),
@@ -293,6 +295,7 @@ fn request(spec: ExecSpec, stdout: OwnedFd, stderr: OwnedFd) -> Result<(Request,
         mounts,
         ulimits: spec.ulimits,
         limits: spec.limits,
+        cgroup_parent: spec.cgroup_parent,
         stub_parents: spec.stub_parents,
     };
     let seccomp = filter()?.try_clone().map_err(io_error("duplicate", "the filter"))?;

@@ -37,6 +37,9 @@ pub struct ExecSpec {
     pub ulimits: Vec<Ulimit>,
     /// Limits of the cgroup.
     pub limits: Limits,
+    /// Path of the cgroup in which the command's own is made, from the top of each hierarchy; empty is the top. Missing
+    /// ones are made, and stay, as with runc.
+    pub cgroup_parent: String,
     /// How much of a mount point that was made for a mount goes afterwards.
     pub stub_parents: StubParents,
 }
@@ -172,4 +175,6 @@ pub struct ExitStatus {
     pub code: i32,
     /// What there is to say beyond the code, for a message: the program was not found, memory ran out.
     pub reason: Option<String>,
+    /// What was asked for and could only be had in part: limits above what the machine allows.
+    pub warnings: Vec<String>,
 }

@@ -33,6 +33,7 @@ pub(crate) struct Request {
     pub(crate) mounts: Vec<WireMount>,
     pub(crate) ulimits: Vec<Ulimit>,
     pub(crate) limits: Limits,
+    pub(crate) cgroup_parent: String,
     pub(crate) stub_parents: StubParents,
 }
 
@@ -80,7 +81,7 @@ pub(crate) struct Fds {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Answer {
     /// The command ran, or was not found.
-    Exited { code: i32, reason: Option<String> },
+    Exited { code: i32, reason: Option<String>, warnings: Vec<String> },
     /// It could not be set up: the machine's fault.
     Environment { what: String, help: String },
     /// It could not be set up: the op's or the tree's fault.

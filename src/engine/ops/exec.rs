@@ -134,6 +134,9 @@ impl Run<'_> {
             RunError::Cancelled => ExecError::Cancelled,
             error => ExecError::Run(error),
         })?;
+        for warning in &status.warnings {
+            self.ctx.warn(warning);
+        }
         let is_success = match op.valid_exit_codes.as_slice() {
             [] => status.code == 0,
             valid => valid.contains(&status.code),
@@ -191,6 +194,7 @@ impl Run<'_> {
             mounts,
             ulimits: op.ulimits.iter().map(ulimit).collect(),
             limits: self.metadata.linux_resources.as_ref().map(limits).unwrap_or_default(),
+            cgroup_parent: op.cgroup_parent.clone(),
             stub_parents: if op.remove_mount_stubs_recursive {
                 StubParents::Remove
             } else {

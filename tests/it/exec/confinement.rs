@@ -7,6 +7,7 @@ pub(super) fn cases() -> Vec<Case> {
         ("confinement_is_dockers", confinement_is_dockers),
         ("system_mounts_are_in_place", system_mounts_are_in_place),
         ("linked_system_directories_are_refused", linked_system_directories_are_refused),
+        ("a_mount_behind_a_link_does_not_reach_dev", a_mount_behind_a_link_does_not_reach_dev),
         ("the_engine_s_environment_does_not_leak", the_engine_s_environment_does_not_leak),
         ("the_program_cannot_be_overwritten", the_program_cannot_be_overwritten),
         ("network_none_has_a_loopback", network_none_has_a_loopback),
@@ -166,8 +167,13 @@ fn cgroup_version_2_does_as_well() {
         // This machine has nothing else: all trials have shown it.
         return;
     }
-    let names =
-        ["confinement_is_dockers", "output_and_exit_codes", "cancelling_leaves_nothing", "many_at_once"];
+    let names = [
+        "confinement_is_dockers",
+        "output_and_exit_codes",
+        "cancelling_leaves_nothing",
+        "many_at_once",
+        "what_commands_see",
+    ];
     for name in names {
         let script =
             "umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec \"$0\" --exact \"$1\"";
@@ -180,4 +186,34 @@ fn cgroup_version_2_does_as_well() {
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success() && text.contains("1 passed"), "{text}");
     }
+}
+
+/// Mounts on the system's directories are refused by name; by a link they get there, and are covered (CVE-2025-31133,
+/// CVE-2025-52565): what a cache holds is never taken for the null device or a mount point.
+fn a_mount_behind_a_link_does_not_reach_dev() {
+    let tree = Tree::new();
+    let cache = TempDir::new_in("/var/tmp").unwrap();
+    let canary = cache.path().join("canary");
+    fs::write(&canary, "untouched").unwrap();
+    for name in ["null", "shm", "mqueue", "keys", "sys"] {
+        symlink(&canary, cache.path().join(name)).unwrap();
+    }
+    let behind = |dir: &str, text: &str| {
+        let mut spec = script(&tree, text);
+        let source = MountSource::Dir { path: cache.path().into(), selector: String::new() };
+        spec.mounts = vec![mount(&format!("/to-{dir}"), source, Access::ReadWrite)];
+        spec
+    };
+    for dir in ["dev", "proc", "sys"] {
+        fs::create_dir_all(tree.join(dir)).unwrap();
+        symlink(format!("/{dir}"), tree.join(&format!("to-{dir}"))).unwrap();
+        let look = "stat -c %F:%t:%T /dev/null; echo x > /dev/null; ls /dev/pts; echo 1 > /proc/sys/kernel/domainname";
+        let ran = run(behind(dir, look));
+        assert_eq!(ran.out, "character special file:1:3\nptmx\n", "{dir}: {}", ran.err);
+        assert!(ran.err.contains("Read-only file system"), "{dir}: {}", ran.err);
+    }
+    symlink(&canary, cache.path().join("pts")).unwrap();
+    assert!(matches!(try_run(behind("dev", "true")), Err(RunError::Step { .. })));
+    assert_eq!(fs::read_to_string(&canary).unwrap(), "untouched");
+    assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 7);
 }

@@ -8,6 +8,7 @@ pub(super) fn cases() -> Vec<Case> {
         ("dropping_leaves_nothing", dropping_leaves_nothing),
         ("a_dead_helper_takes_its_command_along", a_dead_helper_takes_its_command_along),
         ("a_killed_engine_takes_its_commands_along", a_killed_engine_takes_its_commands_along),
+        ("a_command_that_holds_on_ends_too", a_command_that_holds_on_ends_too),
         ("many_at_once", many_at_once),
     ]
 }
@@ -59,7 +60,7 @@ fn assert_nothing_left(marker: &str) {
     }
 }
 
-fn leftovers(marker: &str) -> Vec<String> {
+pub(super) fn leftovers(marker: &str) -> Vec<String> {
     let mut left = Vec::new();
     for entry in fs::read_dir("/proc").unwrap() {
         let path = entry.unwrap().path();
@@ -195,4 +196,31 @@ fn many_at_once() {
         it.join().unwrap();
     }
     assert_eq!(std::env::current_dir().unwrap(), cwd);
+}
+
+/// A command may forget that it is to die with its parent; it ends all the same when its helper is killed.
+fn a_command_that_holds_on_ends_too() {
+    let tree = Tree::new();
+    let marker = tree.path().file_name().unwrap().to_str().unwrap().to_owned();
+    fs::copy(seen::probe(), tree.join("bin/probe")).unwrap();
+    let spec = spec(&tree, &["/bin/probe", "hold", &marker]);
+    runtime().block_on(async {
+        let (runner, cancel) = (runner(), Cancel::new());
+        let search = marker.clone();
+        let kill = async {
+            let helper = loop {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                let left = leftovers(&search).join("\n");
+                if let Some((_, name)) = left.split_once("/bkl.") {
+                    break name.split('.').next().unwrap().parse().unwrap();
+                }
+            };
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let pid = rustix::process::Pid::from_raw(helper).unwrap();
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        };
+        let result = tokio::join!(run_in(&runner, spec, &cancel), kill).0;
+        assert!(matches!(result, Err(RunError::Bug { .. })));
+    });
+    assert_nothing_left(&marker);
 }

@@ -129,6 +129,7 @@ fn spec(tree: &Tree, args: &[&str]) -> ExecSpec {
         mounts: Vec::new(),
         ulimits: Vec::new(),
         limits: Limits::default(),
+        cgroup_parent: String::new(),
         stub_parents: StubParents::Keep,
     }
 }

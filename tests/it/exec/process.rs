@@ -12,6 +12,8 @@ pub(super) fn cases() -> Vec<Case> {
         ("working_directory_is_made", working_directory_is_made),
         ("working_directory_cannot_be_a_descriptor", working_directory_cannot_be_a_descriptor),
         ("limits_apply", limits_apply),
+        ("limits_that_cannot_be_had_are_told", limits_that_cannot_be_had_are_told),
+        ("cgroup_limits_reach_the_kernel", cgroup_limits_reach_the_kernel),
         ("running_out_of_memory_is_said", running_out_of_memory_is_said),
     ]
 }
@@ -20,7 +22,7 @@ fn output_and_exit_codes() {
     let tree = Tree::new();
     let ran = run(script(&tree, "echo out; echo err >&2; cat; exit 7"));
     assert_eq!((ran.out.as_str(), ran.err.as_str()), ("out\n", "err\n"));
-    assert_eq!(ran.status, ExitStatus { code: 7, reason: None });
+    assert_eq!(ran.status, ExitStatus { code: 7, reason: None, warnings: Vec::new() });
     let ran = run(script(&tree, "kill -TERM $$"));
     assert_eq!(ran.status.code, 0, "signals without handler do not reach the first process of a namespace");
     let ran = run(script(&tree, "(kill -9 $(exec sh -c 'echo $PPID')); exit $?"));
@@ -44,7 +46,11 @@ fn programs_that_cannot_run_are_named() {
     }
     let check = |program: &str, code: i32, reason: &str| {
         let status = run(spec(&tree, &[program])).status;
-        assert_eq!(status, ExitStatus { code, reason: Some(reason.into()) }, "{program}");
+        assert_eq!(
+            status,
+            ExitStatus { code, reason: Some(reason.into()), warnings: Vec::new() },
+            "{program}"
+        );
     };
     check("nope", 127, "`nope` was not found in the image's PATH");
     check("/bin/nope", 127, "`/bin/nope` was not found in the image");
@@ -171,4 +177,84 @@ fn running_out_of_memory_is_said() {
     let status = run(spec).status;
     assert_eq!(status.reason.as_deref(), Some("its memory ran out: the limit of its cgroup was reached"));
     assert_ne!(status.code, 0);
+}
+
+/// Above what the machine lets anybody set, a limit is lowered, and that is said.
+fn limits_that_cannot_be_had_are_told() {
+    let tree = Tree::new();
+    let limit = |hard| Ulimit { name: "nofile".into(), soft: 10, hard };
+    let mut spec = script(&tree, "ulimit -Hn");
+    spec.ulimits = vec![limit(1 << 40)];
+    let ran = run(spec);
+    let [warning] = ran.status.warnings.as_slice() else { panic!("{:?}", ran.status) };
+    let now = ran.out.trim();
+    let expected =
+        format!("the limit `nofile` is {now} here: this machine does not let it be raised to 1099511627776");
+    assert_eq!(*warning, expected);
+    let mut spec = script(&tree, "ulimit -Hn");
+    spec.ulimits = vec![limit(100)];
+    let ran = run(spec);
+    assert_eq!((ran.out.as_str(), ran.status.warnings), ("100\n", Vec::new()));
+}
+
+/// What the kernel has for a limited command in a group of its own parent, read from outside while it runs.
+fn cgroup_limits_reach_the_kernel() {
+    let tree = Tree::new();
+    let parent =
+        format!("bkl-test-{}", tree.path().file_name().unwrap().to_str().unwrap().trim_start_matches('.'));
+    let marker = parent.clone();
+    let mut spec = script(&tree, &format!("sleep 1000; : {marker}"));
+    spec.cgroup_parent = format!("../{parent}/inner");
+    spec.limits = Limits {
+        memory: Some(64 << 20),
+        cpu_shares: Some(512),
+        cpu_quota: Some(50_000),
+        cpu_period: Some(100_000),
+        cpuset_cpus: Some("0".into()),
+        pids: Some(50),
+        ..Limits::default()
+    };
+    let groups = || {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let points =
+            mounts.lines().filter(|it| it.contains(" - cgroup")).map(|it| it.split(' ').nth(4).unwrap());
+        let parents = points.map(|it| Path::new(it).join(&parent));
+        parents.filter(|it| it.exists()).collect::<Vec<PathBuf>>()
+    };
+    let value = |files: [&str; 2]| {
+        for group in groups() {
+            for entry in fs::read_dir(group.join("inner")).unwrap().flatten() {
+                let texts = files.iter().find_map(|it| fs::read_to_string(entry.path().join(it)).ok());
+                if let (true, Some(text)) = (entry.path().is_dir(), texts) {
+                    return text.trim().to_owned();
+                }
+            }
+        }
+        panic!("no {files:?} in {:?}", groups());
+    };
+    runtime().block_on(async {
+        let (runner, cancel) = (runner(), Cancel::new());
+        let run = run_in(&runner, spec, &cancel);
+        let look = async {
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while !lifetime::leftovers(&marker).iter().any(|it| it.contains("sleep 1000")) {
+                assert!(Instant::now() < deadline, "it does not start");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            assert_eq!(value(["memory.limit_in_bytes", "memory.max"]), "67108864");
+            assert!(["512", "20"].contains(&value(["cpu.shares", "cpu.weight"]).as_str()));
+            assert!(["50000", "50000 100000"].contains(&value(["cpu.cfs_quota_us", "cpu.max"]).as_str()));
+            assert_eq!(value(["cpuset.cpus", "cpuset.cpus"]), "0");
+            assert_eq!(value(["pids.max", "pids.max"]), "50");
+            cancel.cancel();
+        };
+        assert!(matches!(tokio::join!(run, look).0, Err(RunError::Cancelled)));
+    });
+    for group in groups() {
+        let inner = group.join("inner");
+        let left = fs::read_dir(&inner).unwrap().flatten().filter(|it| it.path().is_dir()).count();
+        assert_eq!(left, 0, "{}", inner.display());
+        fs::remove_dir(&inner).unwrap();
+        fs::remove_dir(&group).unwrap();
+    }
 }

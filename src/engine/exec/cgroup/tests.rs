@@ -30,6 +30,18 @@ fn only_dead_helpers_are_swept() {
     let mut parts = own.split('.').skip(1);
     let (pid, start) = (parts.next().expect("a pid"), parts.next().expect("a start"));
     assert!(is_dead(&format!("bkl.{pid}.{start}9.{namespace}"), namespace), "the pid is another process now");
+    assert!(is_dead(&format!("bkl.{pid}.{start}9.{namespace}.7"), namespace), "a command's own");
+    assert!(!is_dead(&format!("{own}.7"), namespace), "a command's own, of a living helper");
     assert!(!is_dead("something-else", namespace));
     assert!(!is_dead(&format!("{pid}.{start}9.{namespace}"), namespace), "another program's cgroup");
+}
+
+#[test]
+fn limits_need_their_controllers() {
+    let memory = Hierarchy { path: "/none".into(), kind: Kind::Legacy(vec!["rw".into(), "memory".into()]) };
+    let wanted = |limits: Limits| check(std::slice::from_ref(&memory), &limits).map_err(|it| it.to_string());
+    assert_eq!(wanted(Limits::default()), Ok(()));
+    assert_eq!(wanted(Limits { memory: Some(1), ..Limits::default() }), Ok(()));
+    let refused = "this machine cannot run commands: the step's `cpu` cannot be limited: no hierarchy has the controller";
+    assert_eq!(wanted(Limits { cpu_shares: Some(2), ..Limits::default() }), Err(refused.to_owned()));
 }

@@ -17,6 +17,7 @@ use super::{chain, devices, place, setup};
 use crate::engine::exec::cgroup::{self, Hierarchy};
 use crate::engine::exec::error::RunError;
 use crate::engine::exec::spec::Limits;
+use crate::engine::exec::tree;
 use crate::engine::exec::wire::{Answer, Fds, Request};
 
 /// Where the container is made.
@@ -33,7 +34,10 @@ struct Site {
 pub(super) fn run(socket: &UnixStream, request: &Request, fds: Fds) -> Result<Answer, RunError> {
     let Fds { stdout, stderr, root, seccomp, trees } = fds;
     let hierarchies = cgroup::hierarchies().map_err(io("read", "/proc/self/mountinfo"))?;
+    cgroup::check(&hierarchies, &request.limits)?;
     let cgroup = cgroup::own_name().map_err(io("read", "/proc/self/stat"))?;
+    let cgroup = tree::clean(&request.cgroup_parent, &cgroup).display().to_string();
+    let cgroup = cgroup.trim_start_matches('/').to_owned();
     place::enter_namespaces(request.network)?;
     let hierarchies = place::narrow_hierarchies(hierarchies, request)?;
     let area = place::area()?;
@@ -79,7 +83,7 @@ fn run_in(
     let ending = supervise::wait(socket, pid, None)?;
     let out_of_memory = ending.code() != 0 && cgroup::ran_out_of_memory(&site.hierarchies, &site.cgroup);
     cgroup::remove(&site.hierarchies, &site.cgroup).map_err(io("remove", &site.cgroup))?;
-    supervise::conclude(&ending, init::read_complaint(complaint), out_of_memory, &request.args[0])
+    supervise::conclude(&ending, init::read_complaint(complaint), out_of_memory, request)
 }
 
 /// Creates and starts the container; the pid of its first process.

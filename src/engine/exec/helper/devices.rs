@@ -169,3 +169,6 @@ fn attach(program: &OwnedFd, group: &OwnedFd) -> io::Result<()> {
         unsafe { libc::syscall(libc::SYS_bpf, PROG_ATTACH, &raw const attributes, size_of::<Attributes>()) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -119,9 +119,10 @@ impl Station {
             filter,
             complaint: complaint_in.into(),
         })?;
-        let group = match request.limits == Limits::default() {
+        let is_usual = request.limits == Limits::default() && request.cgroup_parent.is_empty();
+        let group = match is_usual {
             true => None,
-            false => Some(self.groups.make(&request.limits)?),
+            false => Some(self.groups.make(&request.limits, &request.cgroup_parent)?),
         };
         let kills_before = self.groups.n_memory_kills();
         let (gate, gate_in) = gate(group.as_ref())?;
@@ -160,7 +161,7 @@ impl Station {
         let removed = group.map_or(Ok(()), Group::remove);
         admitted?;
         removed.map_err(io("remove", "a cgroup"))?;
-        supervise::conclude(&ending, init::read_complaint(complaint), out_of_memory, &request.args[0])
+        supervise::conclude(&ending, init::read_complaint(complaint), out_of_memory, request)
     }
 }
 

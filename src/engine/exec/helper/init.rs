@@ -313,7 +313,7 @@ impl Complaint {
             }
             Stage::NotRun => format!("`{program}` cannot be run: {why}"),
         };
-        Ok(Answer::Exited { code: self.code(), reason: Some(reason) })
+        Ok(Answer::Exited { code: self.code(), reason: Some(reason), warnings: Vec::new() })
     }
 }
 
@@ -341,29 +341,62 @@ fn limits(ulimits: &[Ulimit]) -> Result<Vec<(u32, libc::rlimit)>, RunError> {
     let (soft, hard) = DEFAULT_NOFILE;
     let mut out = vec![(libc::RLIMIT_NOFILE, libc::rlimit { rlim_cur: soft, rlim_max: hard })];
     for it in ulimits {
-        let resource = match it.name.to_ascii_lowercase().as_str() {
-            "as" => libc::RLIMIT_AS,
-            "core" => libc::RLIMIT_CORE,
-            "cpu" => libc::RLIMIT_CPU,
-            "data" => libc::RLIMIT_DATA,
-            "fsize" => libc::RLIMIT_FSIZE,
-            "locks" => libc::RLIMIT_LOCKS,
-            "memlock" => libc::RLIMIT_MEMLOCK,
-            "msgqueue" => libc::RLIMIT_MSGQUEUE,
-            "nice" => libc::RLIMIT_NICE,
-            "nofile" => libc::RLIMIT_NOFILE,
-            "nproc" => libc::RLIMIT_NPROC,
-            "rss" => libc::RLIMIT_RSS,
-            "rtprio" => libc::RLIMIT_RTPRIO,
-            "rttime" => libc::RLIMIT_RTTIME,
-            "sigpending" => libc::RLIMIT_SIGPENDING,
-            "stack" => libc::RLIMIT_STACK,
-            _ => return Err(RunError::Step { what: format!("there is no resource limit `{}`", it.name) }),
-        };
-        let value = |it: i64| u64::try_from(it).unwrap_or(libc::RLIM_INFINITY);
-        out.push((resource, libc::rlimit { rlim_cur: value(it.soft), rlim_max: value(it.hard) }));
+        out.push(limit(it)?);
     }
     Ok(out)
+}
+
+/// A resource limit as numbers.
+fn limit(it: &Ulimit) -> Result<(u32, libc::rlimit), RunError> {
+    let resource = match it.name.to_ascii_lowercase().as_str() {
+        "as" => libc::RLIMIT_AS,
+        "core" => libc::RLIMIT_CORE,
+        "cpu" => libc::RLIMIT_CPU,
+        "data" => libc::RLIMIT_DATA,
+        "fsize" => libc::RLIMIT_FSIZE,
+        "locks" => libc::RLIMIT_LOCKS,
+        "memlock" => libc::RLIMIT_MEMLOCK,
+        "msgqueue" => libc::RLIMIT_MSGQUEUE,
+        "nice" => libc::RLIMIT_NICE,
+        "nofile" => libc::RLIMIT_NOFILE,
+        "nproc" => libc::RLIMIT_NPROC,
+        "rss" => libc::RLIMIT_RSS,
+        "rtprio" => libc::RLIMIT_RTPRIO,
+        "rttime" => libc::RLIMIT_RTTIME,
+        "sigpending" => libc::RLIMIT_SIGPENDING,
+        "stack" => libc::RLIMIT_STACK,
+        _ => return Err(RunError::Step { what: format!("there is no resource limit `{}`", it.name) }),
+    };
+    let value = |it: i64| u64::try_from(it).unwrap_or(libc::RLIM_INFINITY);
+    Ok((resource, libc::rlimit { rlim_cur: value(it.soft), rlim_max: value(it.hard) }))
+}
+
+/// A warning for each limit that is above what this process may set: those of commands are lowered to that.
+///
+/// Found out by trying: a capability does not tell, as a kernel may forbid more than it.
+pub(super) fn clamped(ulimits: &[Ulimit]) -> Result<Vec<String>, RunError> {
+    let mut warnings = Vec::new();
+    for it in ulimits {
+        let (resource, wanted) = limit(it)?;
+        let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: all calls take a pointer to a structure that outlives them.
+        let is_forbidden = unsafe {
+            libc::getrlimit(resource as _, &raw mut now) == 0
+                && now.rlim_max < wanted.rlim_max
+                && (libc::setrlimit(resource as _, &raw const wanted) != 0
+                    // It could be raised: the helper's own goes back.
+                    || libc::setrlimit(resource as _, &raw const now) != 0)
+        };
+        if is_forbidden {
+            warnings.push(format!(
+                "the limit `{}` is {} here: this machine does not let it be raised to {}",
+                it.name,
+                now.rlim_max,
+                if wanted.rlim_max == libc::RLIM_INFINITY { "unlimited".into() } else { it.hard.to_string() },
+            ));
+        }
+    }
+    Ok(warnings)
 }
 
 /// Sets a limit, no higher than this process may: some machines let nobody raise them.
@@ -485,3 +518,6 @@ fn exists(path: &CStr) -> bool {
 pub(super) fn last_errno() -> i32 {
     std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,10 +10,10 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, wait as wait_child, waitpid,
 };
 
-use super::init::Complaint;
+use super::init::{self, Complaint};
 use crate::engine::exec::cgroup::Hierarchy;
 use crate::engine::exec::error::RunError;
-use crate::engine::exec::wire::Answer;
+use crate::engine::exec::wire::{Answer, Request};
 
 /// How a process ended.
 pub(super) enum Ending {
@@ -85,15 +85,15 @@ pub(super) fn conclude(
     ending: &Ending,
     complaint: Option<Complaint>,
     out_of_memory: bool,
-    program: &str,
+    request: &Request,
 ) -> Result<Answer, RunError> {
     let reason = match (complaint, out_of_memory, ending) {
-        (Some(complaint), _, _) => return complaint.answer(program),
+        (Some(complaint), _, _) => return complaint.answer(&request.args[0]),
         (None, true, _) => Some("its memory ran out: the limit of its cgroup was reached".to_owned()),
         (None, false, Ending::Exited(_)) => None,
         (None, false, Ending::Signaled(signal)) => Some(format!("it was ended by signal {signal}")),
     };
-    Ok(Answer::Exited { code: ending.code(), reason })
+    Ok(Answer::Exited { code: ending.code(), reason, warnings: init::clamped(&request.ulimits)? })
 }
 
 /// Kills what is in a cgroup and reaps all children: after a container that could not be started.

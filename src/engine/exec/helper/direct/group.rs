@@ -2,17 +2,20 @@
 //!
 //! The helper's name for them is the one that `cgroup::sweep` knows; those of commands have a number behind it.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::engine::exec::cgroup::{Hierarchy, Kind};
+use crate::engine::exec::cgroup::{Hierarchy, Kind, unlimited};
 use crate::engine::exec::error::RunError;
 use crate::engine::exec::helper::defaults::DEFAULT_PIDS;
 use crate::engine::exec::helper::devices;
 use crate::engine::exec::spec::Limits;
+use crate::engine::exec::tree;
 
 /// The hierarchies, and the helper's group in those that count for every command.
 pub(super) struct Groups {
@@ -53,22 +56,21 @@ impl Groups {
             }
         }
         if let [(Kind::Unified, root)] = opened.as_slice() {
-            for controller in ["pids", "memory", "cpu", "cpuset"] {
-                // Where processes sit in the root the kernel refuses; what is asked for later is then refused too.
-                let _ = write(root, "cgroup.subtree_control", &format!("+{controller}"));
-            }
+            enable_controllers(root);
         }
-        let own = Group::make(&opened, &name, &Limits::default())?;
+        let own = Group::make(&opened, &name, &Limits::default(), Path::new(""))?;
         let groups = Groups { hierarchies: opened, name, own, n_made: 0 };
         // 0 is who writes.
         groups.own.add(0)?;
         Ok(groups)
     }
 
-    /// A group for one command.
-    pub(super) fn make(&mut self, limits: &Limits) -> Result<Group, RunError> {
+    /// A group for one command, in the group `parent`.
+    pub(super) fn make(&mut self, limits: &Limits, parent: &str) -> Result<Group, RunError> {
         self.n_made += 1;
-        Group::make(&self.hierarchies, &format!("{}.{}", self.name, self.n_made), limits)
+        let parent = tree::clean("/", parent);
+        let parent = parent.strip_prefix("/").unwrap_or(&parent);
+        Group::make(&self.hierarchies, &format!("{}.{}", self.name, self.n_made), limits, parent)
     }
 
     /// Whether there is version 2 and nothing else.
@@ -91,9 +93,14 @@ impl Groups {
 }
 
 impl Group {
-    fn make(hierarchies: &[(Kind, OwnedFd)], name: &str, limits: &Limits) -> Result<Group, RunError> {
+    fn make(
+        hierarchies: &[(Kind, OwnedFd)],
+        name: &str,
+        limits: &Limits,
+        parent: &Path,
+    ) -> Result<Group, RunError> {
         let mut group = Group { name: name.to_owned(), dirs: Vec::new() };
-        let outcome = group.fill(hierarchies, limits);
+        let outcome = group.fill(hierarchies, limits, parent);
         match outcome {
             Ok(()) => Ok(group),
             Err(err) => {
@@ -103,17 +110,23 @@ impl Group {
         }
     }
 
-    fn fill(&mut self, hierarchies: &[(Kind, OwnedFd)], limits: &Limits) -> Result<(), RunError> {
+    fn fill(
+        &mut self,
+        hierarchies: &[(Kind, OwnedFd)],
+        limits: &Limits,
+        parent: &Path,
+    ) -> Result<(), RunError> {
         let has_devices = hierarchies.iter().any(|(kind, _)| kind.has_legacy("devices"));
         for (kind, root) in hierarchies {
             if !is_used(kind, limits, has_devices) {
                 continue;
             }
             let made = |err: Errno| io_error("make", &self.name, err.into());
-            rustix::fs::mkdirat(root, &self.name, Mode::from_raw_mode(0o755)).map_err(made)?;
+            let parent = open_parent(kind, root, parent)
+                .map_err(|err| io_error("make", &parent.display().to_string(), err))?;
+            rustix::fs::mkdirat(&parent, &self.name, Mode::from_raw_mode(0o755)).map_err(made)?;
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let fd = rustix::fs::openat(root, &self.name, flags, Mode::empty()).map_err(made)?;
-            let parent = root.try_clone().map_err(|err| io_error("duplicate", &self.name, err))?;
+            let fd = rustix::fs::openat(&parent, &self.name, flags, Mode::empty()).map_err(made)?;
             self.dirs.push(Dir { kind: kind.clone(), parent, fd });
         }
         for dir in &self.dirs {
@@ -283,6 +296,40 @@ impl Dir {
     }
 }
 
+/// The group `path` of a hierarchy, made where it is missing; with version 2 its children get what controllers there are.
+fn open_parent(kind: &Kind, root: &OwnedFd, path: &Path) -> io::Result<OwnedFd> {
+    let mut dir = root.try_clone()?;
+    for name in path {
+        match rustix::fs::mkdirat(&dir, name, Mode::from_raw_mode(0o755)) {
+            Ok(()) if kind.has_legacy("cpuset") => {
+                let made = open_dir(&dir, name)?;
+                for file in ["cpuset.cpus", "cpuset.mems"] {
+                    write(&made, file, read(&dir, file).trim())?;
+                }
+            }
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(err) => return Err(err.into()),
+        }
+        dir = open_dir(&dir, name)?;
+        if *kind == Kind::Unified {
+            enable_controllers(&dir);
+        }
+    }
+    Ok(dir)
+}
+
+fn open_dir(dir: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(dir, name, flags, Mode::empty())?)
+}
+
+/// Where processes sit in the group itself the kernel refuses; what is asked for later is then refused too.
+fn enable_controllers(dir: &OwnedFd) {
+    for controller in ["pids", "memory", "cpu", "cpuset"] {
+        let _ = write(dir, "cgroup.subtree_control", &format!("+{controller}"));
+    }
+}
+
 /// Whether a group with these limits has a directory in a hierarchy.
 fn is_used(kind: &Kind, limits: &Limits, has_devices: bool) -> bool {
     let has = |controllers: &[&str]| controllers.iter().any(|it| kind.has_legacy(it));
@@ -292,13 +339,6 @@ fn is_used(kind: &Kind, limits: &Limits, has_devices: bool) -> bool {
         // Beside hierarchies of version 1 it has no controllers.
         Kind::Unified => !has_devices,
         Kind::Legacy(_) => has(ALWAYS) || (cpu && has(&["cpu"])) || (cpuset && has(&["cpuset"])),
-    }
-}
-
-fn unlimited(controller: &str, why: &str) -> RunError {
-    RunError::Environment {
-        what: format!("the step's `{controller}` cannot be limited: {why}"),
-        help: "run it where that controller of cgroups is on, or take the limit away".into(),
     }
 }
 
