@@ -236,6 +236,15 @@ fn tokens_are_in_no_argument() {
     bench.given.secrets.insert("MINE".to_owned(), "wrong".to_owned());
     bench.fails(of(url.clone(), "main", named.clone()), "with the credentials that were given");
 
+    // Another server never sees one.
+    let other = Bench::new();
+    app(&other).commit(&[("a", "there")]);
+    let away = bench.url(&format!("to/{}", other.url("git/app.git")));
+    bench
+        .fails(of(away.clone(), "main", named.clone()), "redirects, and credentials are not taken elsewhere");
+    assert!(other.server.asked("").is_empty());
+    assert_eq!(bench.built(of(away, "main", options())).read("a"), "there");
+
     // A git that writes down what it is given, and what is in its environment.
     let seen = bench.dir.path().join("seen");
     let bin = bench.dir.path().join("bin");
@@ -378,7 +387,12 @@ fn a_damaged_copy_is_made_anew() {
     fs::write(copies[0].join("packed-refs.lock"), "").unwrap();
     app.commit(&[("a", "two")]);
     assert_eq!(built(&bench, "main", options()).read("a"), "two");
-    // And what a broken disk does.
+    // And what a broken disk does: objects that are gone, a file that is cut.
+    for pack in fs::read_dir(copies[0].join("objects")).unwrap().flatten() {
+        fs::remove_dir_all(pack.path()).unwrap();
+    }
+    let commit = app.commit(&[("a", "more")]);
+    assert_eq!(built(&bench, &commit, options()).read("a"), "more");
     fs::write(copies[0].join("HEAD"), "").unwrap();
     app.commit(&[("a", "three")]);
     assert_eq!(built(&bench, "main", options()).read("a"), "three");
