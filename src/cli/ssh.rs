@@ -197,6 +197,9 @@ fn refusal(stderr: &[u8]) -> String {
     if said.contains("UNPROTECTED") || said.contains("too open") {
         return "others may read it; `chmod 600` it".to_owned();
     }
+    if said.contains("libcrypto") || said.contains("invalid format") {
+        return "it is no private key".to_owned();
+    }
     let line = said.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("`ssh-add` fails");
     // `Error loading key "/path": why`
     line.rsplit(": ").next().unwrap_or(line).to_owned()

@@ -1,6 +1,6 @@
 //! Images from registries and layouts: resolving, pulling, and what happens when the other side misbehaves.
 
-mod fake;
+pub(crate) mod fake;
 mod served;
 
 use std::path::Path;

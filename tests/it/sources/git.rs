@@ -1,9 +1,11 @@
 //! `git` sources.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use bkl::graph::ir::build::GitOptions;
 use bkl::graph::ir::{Edge, Graph, SourceOp};
@@ -29,6 +31,7 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("what_goes_wrong", what_goes_wrong),
         trial("nothing_of_a_repository_runs_here", nothing_of_a_repository_runs_here),
         trial("a_damaged_copy_is_made_anew", a_damaged_copy_is_made_anew),
+        trial("a_killed_process_leaves_no_git", a_killed_process_leaves_no_git),
     ]
 }
 
@@ -236,6 +239,15 @@ fn tokens_are_in_no_argument() {
     bench.given.secrets.insert("MINE".to_owned(), "wrong".to_owned());
     bench.fails(of(url.clone(), "main", named.clone()), "with the credentials that were given");
 
+    // Another server never sees one.
+    let other = Bench::new();
+    app(&other).commit(&[("a", "there")]);
+    let away = bench.url(&format!("to/{}", other.url("git/app.git")));
+    bench
+        .fails(of(away.clone(), "main", named.clone()), "redirects, and credentials are not taken elsewhere");
+    assert!(other.server.asked("").is_empty());
+    assert_eq!(bench.built(of(away, "main", options())).read("a"), "there");
+
     // A git that writes down what it is given, and what is in its environment.
     let seen = bench.dir.path().join("seen");
     let bin = bench.dir.path().join("bin");
@@ -378,8 +390,46 @@ fn a_damaged_copy_is_made_anew() {
     fs::write(copies[0].join("packed-refs.lock"), "").unwrap();
     app.commit(&[("a", "two")]);
     assert_eq!(built(&bench, "main", options()).read("a"), "two");
-    // And what a broken disk does.
+    // And what a broken disk does: objects that are gone, a file that is cut.
+    for pack in fs::read_dir(copies[0].join("objects")).unwrap().flatten() {
+        fs::remove_dir_all(pack.path()).unwrap();
+    }
+    let commit = app.commit(&[("a", "more")]);
+    assert_eq!(built(&bench, &commit, options()).read("a"), "more");
     fs::write(copies[0].join("HEAD"), "").unwrap();
     app.commit(&[("a", "three")]);
     assert_eq!(built(&bench, "main", options()).read("a"), "three");
+}
+
+/// A server that says nothing: git's helpers wait for it, and are not told that nobody waits for them.
+fn a_killed_process_leaves_no_git() {
+    for signal in ["-KILL", "-INT"] {
+        let dir = tempfile::TempDir::new_in("/var/tmp").unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/silent.git", listener.local_addr().unwrap());
+        fs::write(dir.path().join("build.bkl"), format!("target a = git(\"{url}\", \"main\")\n")).unwrap();
+        let mut bkl = Command::new(env!("CARGO_BIN_EXE_bkl"))
+            .args(["lock", "--store", "store"])
+            .current_dir(dir.path())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let _connection = listener.accept().unwrap();
+        assert_ne!(processes_of(&url), Vec::<String>::new());
+        let status = Command::new("kill").args([signal, &bkl.id().to_string()]).status().unwrap();
+        assert!(status.success() && !bkl.wait().unwrap().success());
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !processes_of(&url).is_empty() {
+            assert!(Instant::now() < deadline, "left after {signal}: {:?}", processes_of(&url));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Commands that run with this text among their arguments.
+fn processes_of(text: &str) -> Vec<String> {
+    let read = |entry: fs::DirEntry| fs::read(entry.path().join("cmdline")).ok();
+    let commands = fs::read_dir("/proc").unwrap().flatten().filter_map(read);
+    let commands = commands.map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " "));
+    commands.filter(|command| command.contains(text)).collect()
 }

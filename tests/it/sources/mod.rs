@@ -1,11 +1,12 @@
-//! Files of the web and of repositories, from servers of this process and a real sshd, into trees. All of these need root
-//! and overlayfs, and git.
+//! Files of the web and of repositories, from servers of this process and a real sshd, into trees, and what the lock says of
+//! them and of images. All of these need root and overlayfs.
 
 pub(crate) mod server;
 
 mod agents;
 mod git;
 mod http;
+mod images;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,7 +27,7 @@ use tempfile::TempDir;
 use server::Server;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [http::trials(), git::trials(), agents::trials()].into_iter().flatten().collect()
+    [http::trials(), git::trials(), agents::trials(), images::trials()].into_iter().flatten().collect()
 }
 
 /// A server, a store, and what a session gives.

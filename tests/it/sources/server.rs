@@ -97,7 +97,10 @@ fn serve(mut stream: TcpStream, root: &Path, state: &Mutex<State>) -> std::io::R
     let (kind, rest) = request.path.trim_start_matches('/').split_once('/').unwrap_or((&request.path, ""));
     let authorization = request.headers.get("authorization").map_or("", String::as_str);
     match kind {
-        "to" => answer(&mut stream, "302 Found", &[("Location", rest.to_owned())], b""),
+        "to" => {
+            let query = if request.query.is_empty() { String::new() } else { format!("?{}", request.query) };
+            answer(&mut stream, "302 Found", &[("Location", format!("{rest}{query}"))], b"")
+        }
         "auth" if authorization != "Bearer secret" => answer(&mut stream, "401 Unauthorized", &[], b""),
         "private" if !authorization.eq_ignore_ascii_case(BASIC) => {
             answer(&mut stream, "401 Unauthorized", &[("WWW-Authenticate", "Basic realm=x".to_owned())], b"")

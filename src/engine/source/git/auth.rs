@@ -49,8 +49,9 @@ impl Credentials {
         if !parts.is("https") && !is_here {
             return Err(GitError::Cleartext { id, url: url.to_owned() });
         }
+        // Git sends the header to wherever the first answer redirects it: nothing is followed with one.
         let config = format!(
-            "[http \"{}\"]\n\textraHeader = \"Authorization: {}\"\n",
+            "[http]\n\tfollowRedirects = false\n[http \"{}\"]\n\textraHeader = \"Authorization: {}\"\n",
             quoted(scope(url)),
             quoted(&header)
         );
@@ -139,7 +140,8 @@ mod tests {
         };
         let found = match credentials.access(url, &Given(secrets)) {
             Ok(access) => {
-                access.config.map_or_else(String::new, |it| std::fs::read_to_string(it.path()).unwrap())
+                let config = access.config.map(|it| std::fs::read_to_string(it.path()).unwrap());
+                config.map_or_else(String::new, |it| it.replace("[http]\n\tfollowRedirects = false\n", ""))
             }
             Err(error) => error.to_string(),
         };

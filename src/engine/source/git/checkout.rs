@@ -26,8 +26,18 @@ pub(super) struct Checkout<'a> {
 }
 
 impl Checkout<'_> {
-    /// Fetches, checks out and commits the layer.
+    /// Fetches, checks out and commits the layer. A copy of the repository that turns out damaged is made anew once.
     pub(super) fn run(&self) -> Result<Snapshot, GitError> {
+        match self.attempt() {
+            Err(GitError::Failed { .. }) => {
+                mirror::open(&self.fetcher.git(), self.fetcher.store, self.object)?.reset()?;
+                self.attempt()
+            }
+            done => done,
+        }
+    }
+
+    fn attempt(&self) -> Result<Snapshot, GitError> {
         let store = self.fetcher.store;
         let git = self.fetcher.git();
         let work = store.work_dir()?;
@@ -67,7 +77,7 @@ impl Checkout<'_> {
         Ok(Snapshot::scratch().with(layer))
     }
 
-    /// The mirror with the object in it. A mirror that is damaged is made anew once.
+    /// The mirror with the object in it.
     fn held(&self, git: &Git<'_>) -> Result<Held, GitError> {
         let held = mirror::open(git, self.fetcher.store, self.object)?;
         if !mirror::is_there(git, &held, self.object)? {

@@ -249,15 +249,8 @@ impl Git<'_> {
         }
         // A group of its own, so that what git starts can be stopped with it; an interrupt of the terminal is ours to handle.
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        // SAFETY: both are single system calls, which are allowed between fork and exec.
-        unsafe {
-            command.pre_exec(|| {
-                // The thread that starts it waits for it, so it is this process's death that ends it.
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                libc::umask(0o022);
-                Ok(())
-            });
-        }
+        // SAFETY: `contain` only makes system calls, which are allowed between fork and exec.
+        unsafe { command.pre_exec(contain) };
         command
     }
 
@@ -305,6 +298,42 @@ impl Git<'_> {
             // What still holds the pipes after git has ended is not waited for.
             if has_ended {
                 return Ok((stdout.bytes, stderr.bytes));
+            }
+        }
+    }
+}
+
+/// Runs between fork and exec: git, and everything that it starts, ends when this process does, however it ends.
+///
+/// A signal at the death of the parent reaches git alone, while its helpers may hang in a connection. So git is the first
+/// process of a namespace of process numbers: with it, the kernel ends all others there. Without the right to make one
+/// (no root), helpers end when their pipes do.
+fn contain() -> io::Result<()> {
+    // SAFETY: plain system calls on numbers; `status` outlives the one that writes to it. The process has one thread, and
+    // a raw clone runs no handlers.
+    unsafe {
+        libc::umask(0o022);
+        // The thread that starts git waits for it, so it is the process's death that counts.
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        if libc::unshare(libc::CLONE_NEWPID) != 0 {
+            return Ok(());
+        }
+        match libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) {
+            -1 => Err(io::Error::last_os_error()),
+            0 => {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                Ok(())
+            }
+            child => {
+                // Also the pipe by which our parent learns that exec went well.
+                libc::syscall(libc::SYS_close_range, 0, libc::c_uint::MAX, 0);
+                let mut status = 0;
+                let pid = libc::pid_t::try_from(child).unwrap_or(-1);
+                while libc::waitpid(pid, &raw mut status, 0) == -1
+                    && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
+                {}
+                let ended = libc::WIFEXITED(status);
+                libc::_exit(if ended { libc::WEXITSTATUS(status) } else { 128 + libc::WTERMSIG(status) })
             }
         }
     }

@@ -25,6 +25,9 @@ pub enum GitError {
     /// The server wants to know who asks, or does not let them.
     #[error("`{url}` cannot be read {}", if *.with_credentials { "with the credentials that were given" } else { "without credentials" })]
     Denied { url: String, with_credentials: bool, said: String },
+    /// The server sends us elsewhere, and we have credentials.
+    #[error("`{url}` redirects, and credentials are not taken elsewhere")]
+    Redirected { url: String },
     /// The host's key is not known, or is another one.
     #[error("the key of the host of `{url}` is not known")]
     HostKey { url: String, host: String },
@@ -96,9 +99,10 @@ impl GitError {
     pub fn code(&self) -> &'static str {
         match self {
             GitError::NoGit { .. } | GitError::Start { .. } => "bkl::no_git",
-            GitError::Denied { .. } | GitError::HostKey { .. } | GitError::Cleartext { .. } => {
-                "bkl::git_auth"
-            }
+            GitError::Denied { .. }
+            | GitError::Redirected { .. }
+            | GitError::HostKey { .. }
+            | GitError::Cleartext { .. } => "bkl::git_auth",
             GitError::NoRepository { .. }
             | GitError::NoRef { .. }
             | GitError::NoCommit { .. }
@@ -135,6 +139,7 @@ impl GitError {
                     .to_owned()
             }
             GitError::Denied { .. } => "check that the token is still good and may read the repository".to_owned(),
+            GitError::Redirected { .. } => "name the final URL in the program".to_owned(),
             GitError::HostKey { host, .. } => {
                 format!("`ssh-keyscan {host}` shows its keys; compare them with what its owner publishes, then add them to ~/.ssh/known_hosts")
             }

@@ -28,6 +28,11 @@ impl Held {
     pub(super) fn path(&self) -> &std::path::Path {
         self.mirror.path()
     }
+
+    /// Empties it: what is in it is damaged.
+    pub(super) fn reset(&self) -> Result<(), GitError> {
+        Ok(self.mirror.reset()?)
+    }
 }
 
 /// Whether the mirror of the remote has the object already.
@@ -201,6 +206,10 @@ pub(super) fn network_error(git: &Git<'_>, what: &str, said: String) -> GitError
     if says(&["Host key verification failed", "No ED25519 host key is known", "host key is known for"]) {
         let host = UrlParts::of(&url).map_or_else(String::new, |parts| parts.hostname().to_owned());
         return GitError::HostKey { url, host };
+    }
+    let redirects = ["error: 301", "error: 302", "error: 303", "error: 307", "error: 308"];
+    if git.access.config.is_some() && says(&redirects) {
+        return GitError::Redirected { url };
     }
     if says(&[
         "Authentication failed",
