@@ -4,6 +4,30 @@ use crate::base::Span;
 
 use super::ty::Type;
 
+/// A value of another type than the one that is wanted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mismatch {
+    /// What is wanted.
+    pub expected: Type,
+    /// What there is.
+    pub found: Type,
+    /// The value.
+    pub at: Span,
+    /// What wants the type, where the program itself says so.
+    pub cause: Option<(Span, String)>,
+    /// The way out when the value's own text shows it.
+    pub hint: Option<String>,
+}
+
+/// A wanted type in words; one whose parts are open is named by its kind.
+fn wanted(ty: &Type) -> String {
+    match ty {
+        Type::List(inner) if **inner == Type::Never => "a list".to_owned(),
+        Type::Map(inner) if **inner == Type::Never => "a map or a record".to_owned(),
+        ty => ty.to_string(),
+    }
+}
+
 /// A program that reads well and cannot mean anything, or will not do what it seems to.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[allow(missing_docs)] // fields say what they hold
@@ -11,10 +35,10 @@ pub enum TypeError {
     // ---- names
     /// A name that nothing has.
     #[error("there is no `{name}`")]
-    UnknownName { name: String, near: Option<String>, at: Span },
+    UnknownName { name: String, help: Option<String>, at: Span },
     /// A type that nothing declares.
     #[error("there is no type `{name}`")]
-    UnknownType { name: String, near: Option<String>, at: Span },
+    UnknownType { name: String, help: Option<String>, at: Span },
     /// `lib.x` where `lib` has no `x`.
     #[error("`{module}` has no `{name}`")]
     NotInModule { module: String, name: String, near: Option<String>, at: Span },
@@ -32,7 +56,7 @@ pub enum TypeError {
     NotAValue { name: String, what: &'static str, help: Option<String>, at: Span },
     /// A function or value called that is none.
     #[error("{what} cannot be called")]
-    NotCallable { what: String, at: Span },
+    NotCallable { what: String, declared: Option<Span>, hides: Option<String>, at: Span },
 
     // ---- circles
     /// Functions or lets that need themselves; `through` are the other uses along the circle.
@@ -44,8 +68,8 @@ pub enum TypeError {
 
     // ---- types
     /// A value of the wrong type.
-    #[error("expected {expected}, found {found}")]
-    Mismatch { expected: Type, found: Type, at: Span },
+    #[error("expected {}, found {}", wanted(&.0.expected), .0.found)]
+    Mismatch(Box<Mismatch>),
     /// `.variant`, `none`, … whose type nothing says.
     #[error("the type of {what} is not known here")]
     Untyped { what: String, help: String, at: Span },
@@ -105,13 +129,13 @@ pub enum TypeError {
     // ---- calls
     /// An argument that a function does not have.
     #[error("`{function}` has no argument `{name}`")]
-    UnknownArg { function: String, name: String, near: Option<String>, at: Span },
+    UnknownArg { function: String, name: String, near: Option<String>, have: Vec<String>, at: Span },
     /// Arguments without a default that a call does not give.
     #[error("`{function}` needs {}", names.iter().map(|it| format!("`{it}`")).collect::<Vec<_>>().join(", "))]
-    MissingArg { function: String, names: Vec<String>, at: Span },
+    MissingArg { function: String, names: Vec<String>, all: Vec<String>, declared: Option<Span>, at: Span },
     /// More positional arguments than required parameters.
     #[error("`{function}` takes {allowed} by position")]
-    TooManyArgs { function: String, allowed: String, name_it: Option<String>, at: Span },
+    TooManyArgs { function: String, allowed: String, help: Option<String>, at: Span },
     /// A positional argument behind a named one.
     #[error("positional arguments come first")]
     PositionalAfterNamed { at: Span },

@@ -3,6 +3,7 @@
 pub mod builtin;
 pub(crate) mod check;
 mod error;
+mod help;
 pub mod hir;
 pub mod literal;
 mod relate;

@@ -1,8 +1,8 @@
 //! Type errors as people get them: labels and ways out.
 
-use super::error::TypeError;
-use super::hir::LiteralKind;
-use super::ty::{RecordType, Type};
+use super::error::{Mismatch, TypeError};
+use super::help::{buildable_help, it_has, mismatch_help, operator_help, text_help};
+use super::ty::Type;
 use crate::base::{Report, Span};
 
 fn did_you_mean(near: Option<&String>) -> Option<String> {
@@ -20,11 +20,11 @@ impl TypeError {
         let error =
             |code: &'static str, at: Span, label: &str| Report::error(code, &message).label(at, label);
         match self {
-            TypeError::UnknownName { near, at, .. } => {
-                error("bkl::unknown_name", *at, "unknown name").maybe_help(did_you_mean(near.as_ref()))
+            TypeError::UnknownName { help, at, .. } => {
+                error("bkl::unknown_name", *at, "unknown name").maybe_help(help.clone())
             }
-            TypeError::UnknownType { near, at, .. } => {
-                error("bkl::unknown_type", *at, "unknown type").maybe_help(did_you_mean(near.as_ref()))
+            TypeError::UnknownType { help, at, .. } => {
+                error("bkl::unknown_type", *at, "unknown type").maybe_help(help.clone())
             }
             TypeError::NotInModule { near, at, .. } => {
                 error("bkl::unknown_name", *at, "not in this module").maybe_help(did_you_mean(near.as_ref()))
@@ -39,13 +39,25 @@ impl TypeError {
             TypeError::NotAValue { help, at, .. } => {
                 error("bkl::not_a_value", *at, "a value is wanted here").maybe_help(help.clone())
             }
-            TypeError::NotCallable { at, .. } => error("bkl::not_callable", *at, "not a function"),
+            TypeError::NotCallable { declared, hides, at, .. } => {
+                let report = error("bkl::not_callable", *at, "not a function");
+                let report = match declared {
+                    Some(declared) => report.label(*declared, "declared here"),
+                    None => report,
+                };
+                let help = |name| format!("it hides the function `{name}`; choose another name for it");
+                report.maybe_help(hides.as_ref().map(help))
+            }
             TypeError::Recursion { .. } => self.recursion(),
             TypeError::RecursiveType { at, .. } => error("bkl::recursion", *at, "used inside of itself here")
                 .help("a record cannot hold one of its own kind; a list of them is no way out either"),
-            TypeError::Mismatch { expected, found, at } => {
-                error("bkl::type_mismatch", *at, &format!("this is {found}"))
-                    .maybe_help(mismatch_help(expected, found))
+            TypeError::Mismatch(mismatch) => {
+                let Mismatch { expected, found, at, cause, hint } = &**mismatch;
+                let mut report = error("bkl::type_mismatch", *at, &format!("this is {found}"));
+                if let Some((span, text)) = cause {
+                    report = report.label(*span, text);
+                }
+                report.maybe_help(mismatch_help(expected, found)).maybe_help(hint.clone())
             }
             TypeError::Untyped { help, at, .. } => {
                 error("bkl::untyped", *at, "its type cannot be seen from this").help(help.clone())
@@ -56,10 +68,19 @@ impl TypeError {
             TypeError::UnknownProperty { help, at, .. } => {
                 error("bkl::unknown_field", *at, "no such property").maybe_help(help.clone())
             }
-            TypeError::UnknownField { near, at, .. } => {
-                error("bkl::unknown_field", *at, "unknown field").maybe_help(did_you_mean(near.as_ref()))
+            TypeError::UnknownField { record, near, at, .. } => {
+                let help = did_you_mean(near.as_ref()).or_else(|| match record {
+                    Type::Record(record) => it_has(record.fields.iter().map(|field| &*field.name)),
+                    _ => None,
+                });
+                error("bkl::unknown_field", *at, "unknown field").maybe_help(help)
             }
-            TypeError::MissingField { at, .. } => error("bkl::missing_field", *at, "in this record"),
+            TypeError::MissingField { names, at } => {
+                error("bkl::missing_field", *at, "in this record").help(format!(
+                    "write `{}`",
+                    names.iter().map(|name| format!("{name}: …")).collect::<Vec<_>>().join(", ")
+                ))
+            }
             TypeError::GivenTwice { at, first, .. } => {
                 error("bkl::given_twice", *at, "given again here").label(*first, "given here first")
             }
@@ -115,17 +136,24 @@ impl TypeError {
                 };
                 error("bkl::type_mismatch", *at, &format!("this is {found}")).maybe_help(help)
             }
-            TypeError::UnknownArg { near, at, .. } => {
-                error("bkl::unknown_arg", *at, "unknown argument").maybe_help(did_you_mean(near.as_ref()))
+            TypeError::UnknownArg { function, name, near, have, at } => {
+                let help = match (&**function, &**name) {
+                    ("check", "outs") => Some("a check has no results; `.run(…)` has `outs`".to_owned()),
+                    _ => did_you_mean(near.as_ref()).or_else(|| it_has(have.iter().map(String::as_str))),
+                };
+                error("bkl::unknown_arg", *at, "unknown argument").maybe_help(help)
             }
-            TypeError::MissingArg { names, at, .. } => {
+            TypeError::MissingArg { function, names, all, declared, at } => {
                 let label = if names.len() == 1 { "missing here" } else { "these are missing here" };
-                error("bkl::missing_arg", *at, label)
+                let report = error("bkl::missing_arg", *at, label);
+                let report = match declared {
+                    Some(declared) => report.label(*declared, "declared here"),
+                    None => report,
+                };
+                report.help(format!("write `{function}({})`", all.join(", ")))
             }
-            TypeError::TooManyArgs { name_it, at, .. } => {
-                let help =
-                    name_it.as_ref().map(|name| format!("arguments with a default are named: `{name}: …`"));
-                error("bkl::too_many_args", *at, "one too many").maybe_help(help)
+            TypeError::TooManyArgs { help, at, .. } => {
+                error("bkl::too_many_args", *at, "one too many").maybe_help(help.clone())
             }
             TypeError::PositionalAfterNamed { at } => {
                 error("bkl::positional_arg", *at, "behind a named argument")
@@ -166,11 +194,10 @@ impl TypeError {
                     "declare results with `outs:`, or use `.check(…)` for a command that only has to succeed",
                 )
             }
-            TypeError::NotBuildable { at, .. } => error(
-                "bkl::not_buildable",
-                *at,
-                "not a tree, an image, an index, a check, or a list or map of them",
-            ),
+            TypeError::NotBuildable { found, at } => {
+                let label = "not a tree, an image, an index, a check, or a list or map of them";
+                error("bkl::not_buildable", *at, label).maybe_help(buildable_help(found))
+            }
             TypeError::ParamType { at, .. } => {
                 error("bkl::param_type", *at, "the command line gives text, numbers, lists, maps and records")
             }
@@ -226,116 +253,4 @@ impl TypeError {
             ))
         }
     }
-}
-
-/// The names of a command's results, if this is what a command with `outs` gives: `.root`, `.bin`.
-pub(super) fn outs_of(ty: &Type) -> Option<String> {
-    let Type::Record(record) = ty else { return None };
-    let RecordType { name: None, decl: None, fields } = &**record else { return None };
-    let first = fields.first()?;
-    (&*first.name == "root" && first.ty == Type::Image)
-        .then(|| fields.iter().map(|field| format!("`.{}`", field.name)).collect::<Vec<_>>().join(", "))
-}
-
-/// The way out for a value of the wrong type, where there is a usual one.
-fn mismatch_help(expected: &Type, found: &Type) -> Option<String> {
-    if let (Type::Option(expected), false) = (expected, matches!(found, Type::Option(_))) {
-        return mismatch_help(expected, found);
-    }
-    Some(match (expected, found) {
-        (Type::Mount, Type::Secret) => "say where it is mounted: `.file(\"/path\")`".to_owned(),
-        (_, Type::Secret) => {
-            "a secret can only be mounted (`token.file(\"/run/x\")`) or given to one command with `secret_env:`"
-                .to_owned()
-        }
-        (Type::Fs | Type::Image | Type::Tree, Type::Record(_)) => {
-            let trees = outs_of(found)?;
-            format!("this command has `outs`, so it gives a record; pick one of its trees: {trees}")
-        }
-        (Type::Fs | Type::Tree, Type::Str | Type::Path) => {
-            "a path is not files: those beside the program are `local(\"dir\")`".to_owned()
-        }
-        (Type::Image, Type::Str | Type::Ref) => "an image is made of its name with `image(\"name\")`".to_owned(),
-        (Type::Image, Type::Fs) => "`.image()` makes an image of a tree".to_owned(),
-        (Type::Image, Type::Index) => "an index is one image per platform: `.images[0]`".to_owned(),
-        (Type::Fs | Type::Image, Type::Check) => {
-            "a check has no result; `.run(…)` gives the changed image".to_owned()
-        }
-        (Type::Mount, Type::Fs | Type::Image) => "say where it is mounted: `ro(tree, \"/path\")`".to_owned(),
-        (Type::Mount, Type::Ssh) => "say where it is mounted: `.agent()`".to_owned(),
-        (Type::Out, Type::Str | Type::Path) => "a result is declared with `out(\"/dir\")`".to_owned(),
-        (Type::Cmd, Type::Str) => {
-            "only a literal is a command: say `let c: cmd = \"…\"` where it is written, or `raw(text)`".to_owned()
-        }
-        (Type::Argv, Type::Str) => "only a literal is split into words; give a list of words".to_owned(),
-        (
-            Type::Path | Type::Ref | Type::Url | Type::Port | Type::Platform | Type::Digest | Type::Signal,
-            Type::Str,
-        ) => format!("only a literal takes the type that is wanted; say `\"#{{…}}\"`, or declare it as {expected}"),
-        (Type::Str, _) if found.is_scalar() => "make it text: `\"#{…}\"`".to_owned(),
-        (Type::Mode, Type::Int) => "modes are octal: `0o644`".to_owned(),
-        (Type::Size, Type::Int) => "sizes have a unit: `64MiB`".to_owned(),
-        (Type::Duration, Type::Int) => "durations have a unit: `30s`".to_owned(),
-        (Type::List(element), found) if super::relate::coercion(found, element).is_some() => {
-            "make it a list: `[…]`".to_owned()
-        }
-        (Type::List(element), Type::Str) if LiteralKind::of(element).is_some() => {
-            "make it a list: `[…]`".to_owned()
-        }
-        (Type::Record(expected), Type::Record(found)) => return record_help(expected, found),
-        (Type::Bool, Type::Option(_)) => "compare it: `x != none`".to_owned(),
-        (expected, Type::Option(inner)) if *expected == **inner => {
-            "it may be none; give it a default first: `x ?? …`".to_owned()
-        }
-        (Type::Map(_), Type::Record(_)) => "every field must have the type of the map's values".to_owned(),
-        _ => return None,
-    })
-}
-
-/// The first field that keeps a record from being another.
-fn record_help(expected: &RecordType, found: &RecordType) -> Option<String> {
-    if let Some(field) = expected.fields.iter().find(|field| found.field(&field.name).is_none()) {
-        return Some(format!("it has no field `{}`", field.name));
-    }
-    if let Some(field) = found.fields.iter().find(|field| expected.field(&field.name).is_none()) {
-        return Some(format!("the field `{}` is too much", field.name));
-    }
-    expected.fields.iter().find_map(|field| {
-        let given = found.field(&field.name)?;
-        let fits = super::relate::coercion(&given.ty, &field.ty).is_some();
-        (!fits).then(|| format!("its field `{}` is {}, not {}", field.name, given.ty, field.ty))
-    })
-}
-
-fn operator_help(op: &str, left: &Type, right: &Type) -> Option<String> {
-    let text = |ty: &Type| ty.is_scalar();
-    match (op, left, right) {
-        (_, Type::Option(_), _) | (_, _, Type::Option(_)) => {
-            Some("it may be none; give it a default first: `x ?? …`".to_owned())
-        }
-        ("+", left, right) if text(left) && text(right) => {
-            Some("join text by insertion: `\"#{a}#{b}\"`".to_owned())
-        }
-        ("+", Type::Fs | Type::Image, Type::Fs | Type::Image) => {
-            Some("trees are joined with `merge([a, b])`".to_owned())
-        }
-        ("==" | "!=", Type::Fs | Type::Image, _) => {
-            Some("trees cannot be compared before they are built".to_owned())
-        }
-        ("==" | "!=", Type::Secret, _) => Some("a secret cannot be looked at".to_owned()),
-        _ => None,
-    }
-}
-
-fn text_help(found: &Type, command: bool) -> Option<String> {
-    Some(match found {
-        Type::Option(_) => "give it a default first: `#{x ?? \"\"}`".to_owned(),
-        Type::List(element) if element.is_scalar() && !command => {
-            "join it: `#{xs.join(\" \")}`; in a command a list becomes its words".to_owned()
-        }
-        Type::Fs | Type::Image if command => "mount it: `mounts: [ro(tree, \"/path\")]`".to_owned(),
-        Type::Record(_) if outs_of(found).is_none() => "insert its fields one by one".to_owned(),
-        Type::Ssh => "mount it: `mounts: [agent.agent()]`".to_owned(),
-        _ => return None,
-    })
 }

@@ -15,6 +15,8 @@ struct Param {
     name: Arc<str>,
     ty: Type,
     required: bool,
+    /// Where its name stands, for functions of a program.
+    declared: Option<Span>,
 }
 
 /// What the types of the prelude that are no types stand for in one call.
@@ -67,7 +69,7 @@ impl<'a> Checker<'a> {
                 let value = self.infer(callee);
                 if !value.ty.has_error() {
                     let what = value.ty.to_string();
-                    self.error(TypeError::NotCallable { what, at: callee.span });
+                    self.error(TypeError::NotCallable { what, declared: None, hides: None, at: callee.span });
                 }
                 self.call_of_nothing(call, span)
             }
@@ -78,8 +80,10 @@ impl<'a> Checker<'a> {
         let at = call.callee.span;
         if let Some((_, local)) = self.local(name) {
             let what = format!("`{name}` is {} and", local.ty);
+            let declared = Some(local.span);
             if !local.ty.has_error() {
-                self.error(TypeError::NotCallable { what, at });
+                let hides = self.hidden_function(name);
+                self.error(TypeError::NotCallable { what, declared, hides, at });
             }
             return self.call_of_nothing(call, span);
         }
@@ -89,14 +93,21 @@ impl<'a> Checker<'a> {
         if let Some(signature) = self.prelude.free(name) {
             let Some(_) = &signature.params else {
                 let what = format!("`{name}` is {} and", signature.result);
-                self.error(TypeError::NotCallable { what, at });
+                self.error(TypeError::NotCallable { what, declared: None, hides: None, at });
                 return self.call_of_nothing(call, span);
             };
             return self.call_builtin(signature, None, call, at, span, wanted);
         }
-        let near = near(name, self.callable_names());
-        self.error(TypeError::UnknownName { name: name.to_string(), near, at });
+        let help = self.name_help(name, self.callable_names());
+        self.error(TypeError::UnknownName { name: name.to_string(), help, at });
         self.call_of_nothing(call, span)
+    }
+
+    /// The function of the prelude, or of this module, that a value called `name` hides.
+    fn hidden_function(&self, name: &str) -> Option<String> {
+        let item = self.scope().values.get(name).is_some_and(|it| matches!(it.what, Symbol::Fn(_)));
+        let free = self.prelude.free(name).is_some_and(|it| it.params.is_some());
+        (item || free).then(|| name.to_owned())
     }
 
     fn callable_names(&self) -> Vec<&str> {
@@ -110,7 +121,9 @@ impl<'a> Checker<'a> {
             let value = self.symbol(symbol, name, call.callee.span);
             if !value.ty.has_error() {
                 let what = format!("`{name}` is {} and", value.ty);
-                self.error(TypeError::NotCallable { what, at: call.callee.span });
+                let declared = self.scope().values.get(name).map(|named| named.span);
+                let hides = self.hidden_function(name);
+                self.error(TypeError::NotCallable { what, declared, hides, at: call.callee.span });
             }
             return self.call_of_nothing(call, span);
         };
@@ -128,9 +141,14 @@ impl<'a> Checker<'a> {
                 name: param.name.clone(),
                 ty: param.ty.clone(),
                 required: param.default.is_none(),
+                declared: Some(param.span),
             })
             .collect();
-        let args = self.args(name, &params, call, |checker, param, value| checker.check(value, &param.ty));
+        let declared = Some(function.item.span);
+        let args = self.args(name, declared, &params, call, |checker, param, value| {
+            checker.frame.cause = param.declared.map(|at| (at, format!("`{}` is {}", param.name, param.ty)));
+            checker.check(value, &param.ty)
+        });
         let call = hir::Call { function: id, args };
         Expr { kind: ExprKind::Call(call), ty: result, span }
     }
@@ -173,28 +191,32 @@ impl<'a> Checker<'a> {
                 name: param.name.clone(),
                 ty: param.ty.clone(),
                 required: param.default.is_none(),
+                declared: None,
             })
             .collect();
         let mut outs: Option<Type> = None;
         let env_names = super::text::env_names(&call.args);
         let outer = std::mem::replace(&mut self.frame.env_names, env_names);
-        let mut args = self.args(&signature.name, &params, call, |checker, param, value| match param.ty {
-            Type::Outs => {
-                let (value, ty) = checker.outs(value);
-                outs = Some(ty);
-                value
-            }
-            Type::Tree => {
-                let value = checker.infer(value);
-                let ty = value.ty.clone();
-                let value = if matches!(ty, Type::Image) { value } else { checker.coerce(value, &Type::Fs) };
-                stands.tree = Some(if matches!(ty, Type::Image) { Type::Image } else { value.ty.clone() });
-                value
-            }
-            // What is looked for in an empty list can be anything.
-            Type::Var if stands.element == Some(Type::Never) => checker.infer(value),
-            _ => checker.check(value, &stands.of(&param.ty)),
-        });
+        let mut args =
+            self.args(&signature.name, None, &params, call, |checker, param, value| match param.ty {
+                Type::Outs => {
+                    let (value, ty) = checker.outs(value);
+                    outs = Some(ty);
+                    value
+                }
+                Type::Tree => {
+                    let value = checker.infer(value);
+                    let ty = value.ty.clone();
+                    let value =
+                        if matches!(ty, Type::Image) { value } else { checker.coerce(value, &Type::Fs) };
+                    stands.tree =
+                        Some(if matches!(ty, Type::Image) { Type::Image } else { value.ty.clone() });
+                    value
+                }
+                // What is looked for in an empty list can be anything.
+                Type::Var if stands.element == Some(Type::Never) => checker.infer(value),
+                _ => checker.check(value, &stands.of(&param.ty)),
+            });
         self.frame.env_names = outer;
         let mut ty = stands.of(&signature.result);
         match builtin {
@@ -297,7 +319,13 @@ impl<'a> Checker<'a> {
                         }
                     }
                 }
-                Expr { kind: ExprKind::Record(items), ty: Type::record(fields), span: value.span }
+                Expr {
+                    kind: ExprKind::Record(items),
+                    ty: Type::record(
+                        fields.into_iter().map(|(name, _)| (name, Type::Out)).collect::<Vec<_>>(),
+                    ),
+                    span: value.span,
+                }
             }
             _ => {
                 let typed = self.infer(value);
@@ -325,7 +353,7 @@ impl<'a> Checker<'a> {
 
     fn add_out(
         &mut self,
-        fields: &mut Vec<(Arc<str>, Type)>,
+        fields: &mut Vec<(Arc<str>, Span)>,
         result: &mut Vec<(Arc<str>, Type)>,
         name: &ast::Ident,
     ) {
@@ -333,22 +361,18 @@ impl<'a> Checker<'a> {
             self.error(TypeError::RootInOuts { at: name.span });
             return;
         }
-        if fields.iter().any(|(known, _)| *known == name.text) {
-            self.error(TypeError::GivenTwice {
-                name: name.text.to_string(),
-                at: name.span,
-                first: name.span,
-            });
+        if let Some(&(_, first)) = fields.iter().find(|(known, _)| *known == name.text) {
+            self.error(TypeError::GivenTwice { name: name.text.to_string(), at: name.span, first });
             return;
         }
-        fields.push((name.text.clone(), Type::Out));
+        fields.push((name.text.clone(), name.span));
         result.push((name.text.clone(), Type::Fs));
     }
 
     fn spread_outs(
         &mut self,
         value: &Expr,
-        fields: &mut Vec<(Arc<str>, Type)>,
+        fields: &mut Vec<(Arc<str>, Span)>,
         result: &mut Vec<(Arc<str>, Type)>,
     ) {
         match &value.ty {
@@ -360,7 +384,7 @@ impl<'a> Checker<'a> {
             Type::Error => {}
             found => {
                 let found = found.clone();
-                self.error(TypeError::Mismatch { expected: Type::Outs, found, at: value.span });
+                self.mismatch(Type::Outs, found, value.span);
             }
         }
     }
@@ -369,6 +393,7 @@ impl<'a> Checker<'a> {
     fn args(
         &mut self,
         function: &str,
+        declared: Option<Span>,
         params: &[Param],
         call: &'a ast::Call,
         mut typed: impl FnMut(&mut Self, &Param, &'a ast::Expr) -> Expr,
@@ -390,7 +415,7 @@ impl<'a> Checker<'a> {
                     }
                     let slot = required.get(n_positional).copied();
                     if slot.is_none() {
-                        self.too_many(function, params, &required, n_positional, arg.value.span);
+                        self.too_many(function, params, &required, n_positional, call, arg.value.span);
                     }
                     n_positional += 1;
                     slot
@@ -412,7 +437,8 @@ impl<'a> Checker<'a> {
             required.iter().filter(|&&i| given[i].is_none()).map(|&i| params[i].name.to_string()).collect();
         if !missing.is_empty() {
             let function = function.to_owned();
-            self.error(TypeError::MissingArg { function, names: missing, at: call.parens });
+            let all = required.iter().map(|&i| params[i].name.to_string()).collect();
+            self.error(TypeError::MissingArg { function, names: missing, all, declared, at: call.parens });
         }
         slots
     }
@@ -432,19 +458,37 @@ impl<'a> Checker<'a> {
         let near = near(&name.text, params.iter().map(|param| &*param.name));
         let meant = near.as_deref().and_then(find).filter(|&slot| given[slot].is_none());
         let (function, text) = (function.to_owned(), name.text.to_string());
-        self.error(TypeError::UnknownArg { function, name: text, near, at: name.span });
+        let have = params.iter().map(|param| param.name.to_string()).collect();
+        self.error(TypeError::UnknownArg { function, name: text, near, have, at: name.span });
         meant
     }
 
-    fn too_many(&mut self, function: &str, params: &[Param], required: &[usize], n: usize, at: Span) {
+    fn too_many(
+        &mut self,
+        function: &str,
+        params: &[Param],
+        required: &[usize],
+        n: usize,
+        call: &ast::Call,
+        at: Span,
+    ) {
         let allowed = match required.len() {
             0 => "no argument".to_owned(),
             1 => "one argument".to_owned(),
             n => format!("{n} arguments"),
         };
         let optional = params.iter().filter(|param| !param.required).nth(n - required.len());
-        let name_it = optional.map(|param| param.name.to_string());
-        self.error(TypeError::TooManyArgs { function: function.to_owned(), allowed, name_it, at });
+        let texts = call.args.iter().filter(|arg| arg.name.is_none());
+        let all_texts = texts.clone().count() > 1
+            && texts.clone().all(|arg| matches!(arg.value.kind, ast::ExprKind::Text(_)));
+        let help = match optional {
+            _ if matches!(function, "run" | "exec" | "check") && all_texts => {
+                Some(format!("words are given as a list: `{function}([\"…\", \"…\"])`"))
+            }
+            Some(param) => Some(format!("arguments with a default are named: `{}: …`", param.name)),
+            None => None,
+        };
+        self.error(TypeError::TooManyArgs { function: function.to_owned(), allowed, help, at });
     }
 }
 

@@ -198,7 +198,13 @@ impl<'a> Checker<'a> {
             ty: Type::Error,
             span: default.span,
         });
-        hir::FnParam { name: param.name.text.clone(), ty, doc: param.doc.clone(), default }
+        hir::FnParam {
+            name: param.name.text.clone(),
+            span: param.name.span,
+            ty,
+            doc: param.doc.clone(),
+            default,
+        }
     }
 
     // ---- types
@@ -259,8 +265,9 @@ impl<'a> Checker<'a> {
             return ty.clone();
         }
         let candidates = self.scope().types.keys().map(|name| &**name);
-        let near = near(&name.text, candidates.chain(Type::BUILTIN_NAMES.iter().copied()));
-        self.error(TypeError::UnknownType { name: name.text.to_string(), near, at: name.span });
+        let candidates = candidates.chain(Type::BUILTIN_NAMES.iter().copied()).collect();
+        let help = self.type_help(&name.text, candidates);
+        self.error(TypeError::UnknownType { name: name.text.to_string(), help, at: name.span });
         Type::Error
     }
 
@@ -269,8 +276,8 @@ impl<'a> Checker<'a> {
             Some(Symbol::Import(Some(id))) => id,
             Some(Symbol::Import(None) | Symbol::Broken) => return Type::Error,
             _ => {
-                let near = near(&module.text, self.imports());
-                self.error(TypeError::UnknownName { name: module.text.to_string(), near, at: module.span });
+                let help = near(&module.text, self.imports()).map(|near| format!("did you mean `{near}`?"));
+                self.error(TypeError::UnknownName { name: module.text.to_string(), help, at: module.span });
                 return Type::Error;
             }
         };

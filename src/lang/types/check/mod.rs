@@ -6,6 +6,7 @@
 mod call;
 mod declare;
 mod expr;
+mod guess;
 mod items;
 mod method;
 mod operator;
@@ -138,6 +139,8 @@ pub(super) struct Frame {
     function: Option<Arc<str>>,
     /// Variables that the call around sets by `env:`.
     env_names: Vec<Arc<str>>,
+    /// What wants the type that the next expression is checked against: where, and in words.
+    cause: Option<(Span, String)>,
     /// Whether this is the default of a param: it may not depend on the platform.
     param_default: bool,
 }

@@ -34,7 +34,7 @@ impl<'a> Checker<'a> {
                     }
                     None => {
                         let found = Type::map(Type::Never);
-                        self.error(TypeError::Mismatch { expected: want.clone(), found, at: span });
+                        self.mismatch(want.clone(), found, span);
                         return self.broken(span);
                     }
                 },
@@ -97,6 +97,10 @@ impl<'a> Checker<'a> {
             }
         }
         given.push((name.text.clone(), name.span));
+        if let Some(decl) = record.decl.filter(|decl| self.prelude.records.len() <= decl.index()) {
+            let declared = self.program.records[decl.index()].fields.iter().find(|it| it.name == name.text);
+            self.frame.cause = declared.map(|it| (it.span, format!("declared as {}", it.ty)));
+        }
         let value = self.check(value, &field.ty);
         let sound = !matches!(value.ty, Type::Error);
         items.push(RecordItem::Field(name.text.clone(), value));
@@ -113,7 +117,7 @@ impl<'a> Checker<'a> {
         let Type::Record(spread) = value.ty.clone() else {
             if !value.ty.has_error() {
                 let (expected, found, at) = (want.clone(), value.ty.clone(), value.span);
-                self.error(TypeError::Mismatch { expected, found, at });
+                self.mismatch(expected, found, at);
             }
             return None;
         };
@@ -132,7 +136,7 @@ impl<'a> Checker<'a> {
             };
             let Some(step) = coercion(&field.ty, &target.ty) else {
                 let (expected, found, at) = (target.ty.clone(), field.ty.clone(), value.span);
-                self.error(TypeError::Mismatch { expected, found, at });
+                self.mismatch(expected, found, at);
                 return None;
             };
             steps.push((field.name.clone(), step));
@@ -192,7 +196,7 @@ impl<'a> Checker<'a> {
                 is_map |= matches!(value.ty, Type::Map(_));
                 if !matches!(value.ty, Type::Map(_) | Type::Record(_) | Type::Error) {
                     let (expected, found) = (Type::map(Type::Never), value.ty.clone());
-                    self.error(TypeError::Mismatch { expected, found, at: value.span });
+                    self.mismatch(expected, found, value.span);
                     return self.broken(span);
                 }
                 spreads.push(value);
@@ -267,7 +271,7 @@ impl<'a> Checker<'a> {
                 Some(joined) => common = joined,
                 None => {
                     let (expected, found) = (Type::map(common.clone()), spread.ty.clone());
-                    self.error(TypeError::Mismatch { expected, found, at: spread.span });
+                    self.mismatch(expected, found, spread.span);
                     return self.broken(span);
                 }
             }

@@ -61,7 +61,7 @@ impl<'a> Checker<'a> {
                 Some(joined) => common = joined,
                 None => {
                     let expected = Type::list(common.clone());
-                    self.error(TypeError::Mismatch { expected, found: list.ty.clone(), at: list.span });
+                    self.mismatch(expected, list.ty.clone(), list.span);
                 }
             }
             spreads.push(list);
@@ -144,7 +144,7 @@ impl<'a> Checker<'a> {
             Type::List(element) => (over, Type::Int, (*element).clone()),
             Type::Map(value) => (over, Type::Str, (*value).clone()),
             Type::Record(record)
-                if !record.fields.is_empty() && super::super::report::outs_of(&over.ty).is_none() =>
+                if !record.fields.is_empty() && super::super::help::outs_of(&over.ty).is_none() =>
             {
                 let first = record.fields[0].ty.clone();
                 let joined = record.fields[1..].iter().try_fold(first, |ty, field| join(&ty, &field.ty));
@@ -183,7 +183,8 @@ impl<'a> Checker<'a> {
             // The loop does not see the accumulator: it is bound behind it.
             let clause = checker.clause(&fold.clause);
             let acc: LocalId = checker.bind(&fold.acc, ty.clone());
-            let body = checker.in_scope(|checker| checker.check(&fold.body, &ty));
+            let because = format!("it starts as {ty}");
+            let body = checker.in_scope(|checker| checker.check_because(&fold.body, &ty, init.span, because));
             let fold = hir::Fold { acc, init, clause, body };
             Expr { kind: ExprKind::Fold(Box::new(fold)), ty: ty.clone(), span }
         })
@@ -198,6 +199,7 @@ impl<'a> Checker<'a> {
         wanted: Option<&Type>,
         span: Span,
     ) -> Expr {
+        let cause = self.frame.cause.take();
         let scrutinee = self.infer(scrutinee);
         let found = scrutinee.ty.clone();
         if !matches!(found, Type::Enum(_) | Type::Option(_) | Type::Error) {
@@ -229,6 +231,7 @@ impl<'a> Checker<'a> {
                         Some(ArmPattern::Plain(pattern)) => pattern.clone(),
                         None => Pattern::Wildcard,
                     };
+                    checker.frame.cause = cause.clone().filter(|_| guide.is_some());
                     (pattern, checker.check_or_infer(&arm.body, guide.as_ref()))
                 });
                 if wanted.is_none() {
