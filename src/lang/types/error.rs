@@ -179,9 +179,9 @@ pub enum TypeError {
     /// A param of a type that the command line cannot give.
     #[error("a param cannot be {found}")]
     ParamType { found: Type, at: Span },
-    /// `target_platform` in the default of a param.
+    /// `target_platform` in the default of a param, or in what that uses.
     #[error("a param's default cannot depend on the platform")]
-    PlatformInDefault { name: String, at: Span },
+    PlatformInDefault { through: Option<Span>, at: Span },
     /// `local` and the like in a module from elsewhere.
     #[error("an imported module cannot use `{name}`")]
     RemoteLocal { name: String, reads: &'static str, help: Option<String>, at: Span },

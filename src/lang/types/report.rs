@@ -201,9 +201,15 @@ impl TypeError {
             TypeError::ParamType { at, .. } => {
                 error("bkl::param_type", *at, "the command line gives text, numbers, lists, maps and records")
             }
-            TypeError::PlatformInDefault { name, at } => {
-                error("bkl::platform_in_default", *at, "depends on what is built")
-                    .help(format!("use `{name}` where the param is used"))
+            TypeError::PlatformInDefault { through, at } => {
+                let report = error("bkl::platform_in_default", *at, "depends on what is built");
+                let report = match through {
+                    Some(used) => report.label(*used, "here it depends on the platform"),
+                    None => report,
+                };
+                report.help(
+                    "use `target_platform` where the param is used, or say for which platform: `on p { … }`",
+                )
             }
             TypeError::RemoteLocal { reads, help, at, .. } => {
                 error("bkl::remote_local", *at, reads).maybe_help(help.clone())

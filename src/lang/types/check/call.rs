@@ -218,12 +218,14 @@ impl<'a> Checker<'a> {
                 _ => checker.check(value, &stands.of(&param.ty)),
             });
         self.frame.env_names = outer;
+        let given: Vec<bool> = args.iter().map(Option::is_some).collect();
+        self.defaults_to_platform(declared, &given, name_span);
         let mut ty = stands.of(&signature.result);
         match builtin {
             Builtin::ImageRun | Builtin::ImageExec => {
                 if let Some(outs) = outs {
                     ty = outs;
-                } else if gives_true(&params, &args, "read_only") {
+                } else if may_be_true(&params, &args, "read_only") {
                     let at = call
                         .args
                         .iter()
@@ -492,10 +494,10 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// Whether the argument `name` is the literal `true`.
-fn gives_true(params: &[Param], args: &[Option<Expr>], name: &str) -> bool {
+/// Whether the argument `name` is given and not the literal `false`.
+fn may_be_true(params: &[Param], args: &[Option<Expr>], name: &str) -> bool {
     let mut both = params.iter().zip(args);
     both.any(|(param, arg)| {
-        &*param.name == name && matches!(arg, Some(Expr { kind: ExprKind::Bool(true), .. }))
+        &*param.name == name && arg.as_ref().is_some_and(|arg| !matches!(arg.kind, ExprKind::Bool(false)))
     })
 }

@@ -303,8 +303,8 @@ impl<'a> Checker<'a> {
                 return self.broken(span);
             }
             let builtin = signature.builtin;
-            if self.frame.param_default && builtin == Builtin::TargetPlatform {
-                self.error(TypeError::PlatformInDefault { name: name.to_string(), at: span });
+            if builtin == Builtin::TargetPlatform {
+                self.uses_platform(span);
             }
             let call = hir::BuiltinCall { builtin, args: Vec::new(), name_span: span };
             return Expr { kind: ExprKind::Builtin(call), ty: signature.result.clone(), span };

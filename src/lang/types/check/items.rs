@@ -175,7 +175,6 @@ impl<'a> Checker<'a> {
         let node = Some(Node::Param(id));
         let default = default.map(|default| {
             self.body(module, node, |checker| {
-                checker.frame.param_default = true;
                 checker.check_because(default, &ty, declared, format!("declared as {ty}"))
             })
         });

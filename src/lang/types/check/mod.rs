@@ -10,6 +10,7 @@ mod guess;
 mod items;
 mod method;
 mod operator;
+mod platform;
 mod prelude;
 mod record;
 mod recursion;
@@ -46,6 +47,7 @@ pub(crate) fn check(loaded: &Loaded, sources: &SourceMap, prelude: &Prelude) -> 
     checker.declare();
     checker.check_items();
     checker.find_recursion();
+    checker.find_platform_in_defaults();
     checker.finish()
 }
 
@@ -141,8 +143,8 @@ pub(super) struct Frame {
     env_names: Vec<Arc<str>>,
     /// What wants the type that the next expression is checked against: where, and in words.
     cause: Option<(Span, String)>,
-    /// Whether this is the default of a param: it may not depend on the platform.
-    param_default: bool,
+    /// Whether an `on` around says which platform is built for.
+    platform_given: bool,
 }
 
 pub(super) struct Checker<'a> {
@@ -159,6 +161,8 @@ pub(super) struct Checker<'a> {
     record_defaults: Vec<(RecordId, ModuleId, &'a [ast::Field])>,
     /// Uses: from, to, where.
     uses: Vec<(Node, Node, Span)>,
+    /// Those uses that hand on the platform that is built for, and uses of the platform itself (`None`).
+    platform_uses: Vec<(Node, Option<Node>, Span)>,
     program: hir::Program,
     frame: Frame,
     errors: Vec<TypeError>,
@@ -177,6 +181,7 @@ impl<'a> Checker<'a> {
             bodies: Vec::new(),
             record_defaults: Vec::new(),
             uses: Vec::new(),
+            platform_uses: Vec::new(),
             program: hir::Program {
                 modules: Vec::new(),
                 params: Vec::new(),
@@ -215,6 +220,9 @@ impl<'a> Checker<'a> {
     fn used(&mut self, to: Node, at: Span) {
         if let Some(from) = self.frame.node {
             self.uses.push((from, to, at));
+            if !self.frame.platform_given {
+                self.platform_uses.push((from, Some(to), at));
+            }
         }
     }
 

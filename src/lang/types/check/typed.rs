@@ -338,7 +338,9 @@ impl<'a> Checker<'a> {
         match &platforms.ty {
             Type::List(element) if matches!(**element, Type::Platform | Type::Never) => {
                 let platforms = self.coerce(platforms, &Type::list(Type::Platform));
+                let outer = std::mem::replace(&mut self.frame.platform_given, true);
                 let body = self.in_scope(|checker| checker.check(body, &Type::Image));
+                self.frame.platform_given = outer;
                 let kind = ExprKind::OnEach(Box::new(platforms), Box::new(body));
                 let index = Expr { kind, ty: Type::Index, span };
                 match wanted {
@@ -348,7 +350,9 @@ impl<'a> Checker<'a> {
             }
             _ => {
                 let platform = self.coerce(platforms, &Type::Platform);
+                let outer = std::mem::replace(&mut self.frame.platform_given, true);
                 let body = self.in_scope(|checker| checker.check_or_infer(body, wanted));
+                self.frame.platform_given = outer;
                 let ty = body.ty.clone();
                 Expr { kind: ExprKind::On(Box::new(platform), Box::new(body)), ty, span }
             }
