@@ -170,7 +170,7 @@ fn mutate(text: &mut String, numbers: &mut Numbers) {
 /// Nesting far beyond all sense is answered, not crashed on.
 fn deep_programs() {
     let deep = |open: &str, inner: &str, close: &str, n: usize| {
-        format!("let a = {}{inner}{}\n", open.repeat(n), close.repeat(n))
+        format!("pub let a = {}{inner}{}\n", open.repeat(n), close.repeat(n))
     };
     for n in [90, 20_000] {
         for (open, inner, close) in [
@@ -202,14 +202,18 @@ fn long_programs() {
     for (first, more) in
         [("1", " + 1"), ("true", " && true"), ("none", " ?? none"), ("scratch", "\n.at(\"/x\")")]
     {
-        assert_eq!(check(&format!("let a = {first}{}\n", more.repeat(900))), Vec::<String>::new(), "{more}");
         assert_eq!(
-            check(&format!("let a = {first}{}\n", more.repeat(20_000))),
+            check(&format!("pub let a = {first}{}\n", more.repeat(900))),
+            Vec::<String>::new(),
+            "{more}"
+        );
+        assert_eq!(
+            check(&format!("pub let a = {first}{}\n", more.repeat(20_000))),
             ["this is nested too deeply"]
         );
     }
-    assert_eq!(check(&format!("let a = {}1\n", "-".repeat(20_000))), ["this is nested too deeply"]);
-    let branches = |n: usize| format!("let a = {}{{ 0 }}\n", "if true { 1 } else ".repeat(n));
+    assert_eq!(check(&format!("pub let a = {}1\n", "-".repeat(20_000))), ["this is nested too deeply"]);
+    let branches = |n: usize| format!("pub let a = {}{{ 0 }}\n", "if true { 1 } else ".repeat(n));
     assert_eq!(check(&branches(900)), Vec::<String>::new());
     assert_eq!(check(&branches(20_000)), ["this is nested too deeply"]);
     // Lets that need the next one are inferred one inside the other.

@@ -163,6 +163,13 @@ pub enum TypeError {
     #[error("`${{{name}}}` is a shell variable, and `{name}` is a bkl value")]
     ShellVariable { name: String, at: Span },
 
+    /// A name that nothing uses.
+    #[error("{what} `{name}` is never used")]
+    Unused { name: String, what: &'static str, at: Span },
+    /// A local name that hides another.
+    #[error("`{name}` hides another `{name}`")]
+    Shadowed { name: String, at: Span, first: Span },
+
     // ---- commands, targets, modules
     /// A mount where an `out` is wanted.
     #[error("this mount gives no tree back")]

@@ -183,6 +183,13 @@ impl TypeError {
             TypeError::ShellVariable { name, at } => Report::warning("bkl::shell_variable", &message)
                 .label(*at, "the shell will read this, and find it empty")
                 .help(format!("write `#{{{name}}}` to insert the value")),
+            TypeError::Unused { name, at, .. } => Report::warning("bkl::unused", &message)
+                .label(*at, "nothing uses it")
+                .help(format!("remove it, or write `_{name}` to keep it")),
+            TypeError::Shadowed { name, at, first } => Report::warning("bkl::shadowed", &message)
+                .label(*at, "from here on this one is meant")
+                .label(*first, "this one cannot be seen there")
+                .help(format!("choose another name for this `{name}`")),
             TypeError::MountAsOut { at } => {
                 error("bkl::mount_as_out", *at, "a cache, secret or read-only mount has no result")
                     .help("results are declared with `out(\"/dir\")`; put this one under `mounts:`")

@@ -87,7 +87,9 @@ impl<'a> Checker<'a> {
             }
             return self.call_of_nothing(call, span);
         }
-        if let Some(symbol) = self.scope().values.get(name).map(|named| named.what) {
+        if let Some((symbol, declared)) = self.scope().values.get(name).map(|named| (named.what, named.span))
+        {
+            self.mention(declared);
             return self.call_symbol(symbol, name, call, span);
         }
         if let Some(signature) = self.prelude.free(name) {

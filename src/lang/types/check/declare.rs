@@ -248,7 +248,8 @@ impl<'a> Checker<'a> {
             return ty;
         }
         if let Some(named) = self.scope().types.get(&name.text) {
-            let what = named.what.clone();
+            let (what, declared) = (named.what.clone(), named.span);
+            self.mention(declared);
             return self.type_symbol(&what, name);
         }
         let path = &self.loaded.modules[self.module().index()].path;
@@ -273,7 +274,11 @@ impl<'a> Checker<'a> {
 
     fn type_of_module(&mut self, module: &ast::Ident, name: &ast::Ident) -> Type {
         let id = match self.scope().values.get(&module.text).map(|named| named.what) {
-            Some(Symbol::Import(Some(id))) => id,
+            Some(Symbol::Import(Some(id))) => {
+                let declared = self.scope().values[&module.text].span;
+                self.mention(declared);
+                id
+            }
             Some(Symbol::Import(None) | Symbol::Broken) => return Type::Error,
             _ => {
                 let help = near(&module.text, self.imports()).map(|near| format!("did you mean `{near}`?"));

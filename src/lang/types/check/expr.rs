@@ -291,9 +291,14 @@ impl<'a> Checker<'a> {
 
     fn name(&mut self, name: &Arc<str>, span: Span) -> Expr {
         if let Some((id, local)) = self.local(name) {
-            return Expr { kind: ExprKind::Local(id), ty: local.ty.clone(), span };
+            let (ty, declared) = (local.ty.clone(), local.span);
+            self.mention(declared);
+            self.frame.reads.push(id);
+            return Expr { kind: ExprKind::Local(id), ty, span };
         }
-        if let Some(symbol) = self.scope().values.get(name).map(|named| named.what) {
+        if let Some((symbol, declared)) = self.scope().values.get(name).map(|named| (named.what, named.span))
+        {
+            self.mention(declared);
             return self.symbol(symbol, name, span);
         }
         let signature = self.prelude.free(name);

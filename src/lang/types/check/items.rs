@@ -178,6 +178,8 @@ impl<'a> Checker<'a> {
                 checker.check_because(default, &ty, declared, format!("declared as {ty}"))
             })
         });
+        let declared = self.program.params[id.index()].item.span;
+        let used = self.mentioned.contains(&declared);
         let wheres = wheres
             .iter()
             .map(|clause| hir::Where {
@@ -189,6 +191,10 @@ impl<'a> Checker<'a> {
                     .map(|message| self.body(module, None, |checker| checker.check(message, &Type::Str))),
             })
             .collect();
+        // That a param's own conditions look at it is no use of it.
+        if !used {
+            self.mentioned.remove(&declared);
+        }
         let param = &mut self.program.params[id.index()];
         param.default = default;
         param.wheres = wheres;
@@ -245,6 +251,7 @@ impl<'a> Checker<'a> {
 
     /// `let x = e` of a block or test: the value does not see the name.
     pub(super) fn local_let(&mut self, decl: &'a ast::LetDecl) -> (hir::LocalId, hir::Expr) {
+        let before = self.frame.reads.len();
         let value = match &decl.ty {
             Some(ty) => {
                 let (span, ty) = (ty.span, self.resolve_type(ty));
@@ -253,6 +260,12 @@ impl<'a> Checker<'a> {
             None => self.infer(&decl.value),
         };
         let ty = value.ty.clone();
+        // `let base = base.run(…)` goes on with the same thing.
+        let hidden = self.local(&decl.name.text).map(|(id, _)| id);
+        if !hidden.is_some_and(|id| self.frame.reads[before..].contains(&id)) {
+            self.hides(&decl.name);
+        }
+        self.local_declared(&decl.name);
         (self.bind(&decl.name, ty), value)
     }
 }

@@ -16,8 +16,9 @@ mod record;
 mod recursion;
 mod text;
 mod typed;
+mod unused;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::error::TypeError;
@@ -48,6 +49,7 @@ pub(crate) fn check(loaded: &Loaded, sources: &SourceMap, prelude: &Prelude) -> 
     checker.check_items();
     checker.find_recursion();
     checker.find_platform_in_defaults();
+    checker.find_unused();
     checker.finish()
 }
 
@@ -141,6 +143,8 @@ pub(super) struct Frame {
     function: Option<Arc<str>>,
     /// Variables that the call around sets by `env:`.
     env_names: Vec<Arc<str>>,
+    /// Locals in the order they are read.
+    reads: Vec<LocalId>,
     /// What wants the type that the next expression is checked against: where, and in words.
     cause: Option<(Span, String)>,
     /// Whether an `on` around says which platform is built for.
@@ -163,6 +167,10 @@ pub(super) struct Checker<'a> {
     uses: Vec<(Node, Node, Span)>,
     /// Those uses that hand on the platform that is built for, and uses of the platform itself (`None`).
     platform_uses: Vec<(Node, Option<Node>, Span)>,
+    /// Declarations whose names are used.
+    mentioned: BTreeSet<Span>,
+    /// `let`s of blocks and tests.
+    local_lets: BTreeMap<Span, Arc<str>>,
     program: hir::Program,
     frame: Frame,
     errors: Vec<TypeError>,
@@ -182,6 +190,8 @@ impl<'a> Checker<'a> {
             record_defaults: Vec::new(),
             uses: Vec::new(),
             platform_uses: Vec::new(),
+            mentioned: BTreeSet::new(),
+            local_lets: BTreeMap::new(),
             program: hir::Program {
                 modules: Vec::new(),
                 params: Vec::new(),

@@ -333,15 +333,15 @@ impl<'a> Checker<'a> {
     }
 
     /// The module that `expr` names; `Some(None)`: it is one that could not be loaded.
-    pub(super) fn import_named(&self, expr: &ast::Expr) -> Option<Option<super::ModuleId>> {
+    pub(super) fn import_named(&mut self, expr: &ast::Expr) -> Option<Option<super::ModuleId>> {
         let ast::ExprKind::Name(name) = &expr.kind else { return None };
         if self.local(name).is_some() {
             return None;
         }
-        match self.scope().values.get(name)?.what {
-            Symbol::Import(module) => Some(module),
-            _ => None,
-        }
+        let named = self.scope().values.get(name)?;
+        let (Symbol::Import(module), declared) = (named.what, named.span) else { return None };
+        self.mention(declared);
+        Some(module)
     }
 
     /// The item `name` of `module`, if it is there and visible.
@@ -355,7 +355,11 @@ impl<'a> Checker<'a> {
         let values = &self.scopes[module.index()].values;
         let (module, text, at) = (module_name.to_string(), name.text.to_string(), name.span);
         match values.get(&name.text) {
-            Some(named) if named.public || matches!(named.what, Symbol::Broken) => Some(named.what),
+            Some(named) if named.public || matches!(named.what, Symbol::Broken) => {
+                let (what, declared) = (named.what, named.span);
+                self.mention(declared);
+                Some(what)
+            }
             Some(named) => {
                 let declared = named.span;
                 self.error(TypeError::Private { module, name: text, at, declared });

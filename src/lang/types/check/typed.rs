@@ -158,6 +158,8 @@ impl<'a> Checker<'a> {
         };
         match &clause.second {
             Some(second) => {
+                self.hides(&clause.first);
+                self.hides(second);
                 let key = self.bind(&clause.first, key_type);
                 let value = self.bind(second, value_type);
                 hir::Clause { key: Some(key), value, over }
@@ -166,6 +168,7 @@ impl<'a> Checker<'a> {
                 if matches!(over.ty, Type::Map(_)) {
                     self.error(TypeError::MapNeedsTwoNames { at: over.span });
                 }
+                self.hides(&clause.first);
                 hir::Clause { key: None, value: self.bind(&clause.first, value_type), over }
             }
         }
