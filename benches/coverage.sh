@@ -12,7 +12,7 @@ tools=$(rustc --print sysroot)/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')/
 [ -x "$tools/llvm-cov" ] || { echo "coverage.sh: run \`rustup component add llvm-tools\` first" >&2; exit 1; }
 target=${CARGO_TARGET_DIR:-target}
 profiles=$(mktemp -d)
-trap 'rm -rf "$profiles"' EXIT
+trap '[ -n "${COVERAGE_KEEP:-}" ] || rm -rf "$profiles"' EXIT
 
 # A wrapper for the crates of the workspace alone; cargo keeps what it builds apart from other builds.
 wrapper=$profiles/rustc
@@ -35,13 +35,13 @@ for object in $(grep '/deps/bkl-' <<<"$objects"); do
 done
 
 "$tools/llvm-profdata" merge --sparse --failure-mode=all -o "$profiles/all.profdata" "$profiles"/*.profraw
+# The first binary stands alone, the others behind `--object`; tests beside the code are not what is measured.
 args=()
-for object in $objects; do args+=(--object "$object"); done
-# Tests beside the code are not what is measured.
-"$tools/llvm-cov" report "${args[@]}" --instr-profile "$profiles/all.profdata" \
-  --ignore-filename-regex '(/tests\.rs|/\.cargo/|/rustc/)' $(find src/lang -name '*.rs' ! -name tests.rs) |
+for object in $objects; do [ ${#args[@]} -eq 0 ] && args=("$object") || args+=(--object "$object"); done
+args+=(--instr-profile "$profiles/all.profdata")
+sources=$(find src/lang -name '*.rs' ! -name tests.rs | sort)
+"$tools/llvm-cov" report "${args[@]}" $sources |
   awk '/^Filename/ || /\.rs / || /^TOTAL/ { printf "%-44s %7s lines %7s missed %8s\n", $1, $8, $9, $10 }'
 if [ -n "${COVERAGE_LINES:-}" ]; then
-  "$tools/llvm-cov" show "${args[@]}" --instr-profile "$profiles/all.profdata" \
-    $(find src/lang -name '*.rs' ! -name tests.rs) >"$COVERAGE_LINES"
+  "$tools/llvm-cov" show "${args[@]}" $sources >"$COVERAGE_LINES"
 fi
