@@ -36,7 +36,7 @@ pub(super) fn slip(place: &Place<'_>) -> Option<Slip> {
                     .help(format!("write `param {head}: {ty} = …`")),
             )
         }
-        ("let", "=") if place.text[..place.at].ends_with('=') => {
+        ("let", "=") if head.strip_suffix('=').is_some_and(|name| name.trim_end().chars().all(is_word)) => {
             Some(Slip::new("`==` compares", "write one `=`").at(place.at - 1, place.at + 1))
         }
         ("target", "{") if head.chars().all(is_word) => Some(

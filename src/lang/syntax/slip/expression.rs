@@ -178,6 +178,10 @@ fn numbers(place: &Place<'_>) -> Option<Slip> {
 
 /// `=` where `:` or `==` is meant, and `:` that is missing.
 fn equals(place: &Place<'_>) -> Option<Slip> {
+    if place.found == "=" && place.before().ends_with("==") {
+        let slip = Slip::new("`===` is written `==`", "no operator of bkl").at(place.at - 2, place.at + 1);
+        return Some(slip.help("write `==`"));
+    }
     let named = !place.last_word().is_empty() || place.before().ends_with(['"', ']']);
     if place.found == "=" && place.wants("}") && named {
         return Some(
