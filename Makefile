@@ -5,7 +5,7 @@ BUILD_PACKAGES = gcc libc6-dev git
 DEMO_PACKAGES = debootstrap umoci runc skopeo
 TEST_PACKAGES = busybox-static umoci skopeo runc docker-registry docker.io iptables procps python3 openssh-client openssh-server
 
-.PHONY: demo test bench setup-demo setup-test
+.PHONY: demo test bench coverage setup-demo setup-test
 
 demo: setup-demo ## build a real image and run it
 	$(CARGO) build --release --locked
@@ -16,6 +16,9 @@ test: setup-test ## every test
 
 bench: ## the figures of the README
 	benches/run.sh
+
+coverage: ## lines of the language that tests run
+	benches/coverage.sh
 
 setup-demo:
 	@.ci/deps $(BUILD_PACKAGES) $(DEMO_PACKAGES)

@@ -257,7 +257,12 @@ impl Shown {
         for label in &report.labels {
             let span = miette::SourceSpan::from(label.span.start as usize..label.span.end as usize);
             if label.span.file == primary.file {
-                shown.labels.push(miette::LabeledSpan::new_with_span(Some(label.text.clone()), span));
+                let text = Some(label.text.clone());
+                // The primary label is the one whose place stands above the snippet.
+                shown.labels.push(match shown.labels.is_empty() {
+                    true => miette::LabeledSpan::new_primary_with_span(text, span),
+                    false => miette::LabeledSpan::new_with_span(text, span),
+                });
             } else {
                 shown.related.push(Shown {
                     message: label.text.clone(),

@@ -3,14 +3,15 @@
 /// The name of `candidates` nearest to `typed`, if one is near enough to be what was meant.
 ///
 /// Near is an edit distance (insert, delete, replace, swap of neighbours) of at most a third of the typed length,
-/// at least one; the first of equally near candidates wins.
+/// at least one, and less than all of it; the first of equally near candidates wins.
 pub fn nearest<'a>(typed: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (typed.chars().count() / 3).max(1);
+    let len = typed.chars().count();
+    let limit = (len / 3).max(1);
     candidates
         .into_iter()
         .filter(|&name| name != typed)
         .map(|name| (distance(typed, name), name))
-        .filter(|&(distance, _)| distance <= limit)
+        .filter(|&(distance, _)| distance <= limit && distance < len)
         .min_by_key(|&(distance, _)| distance)
         .map(|(_, name)| name)
 }

@@ -114,10 +114,14 @@ struct Files<'a> {
 
 impl ModuleSource for Files<'_> {
     fn module(&self, path: &str) -> ModuleText {
-        match fs::read(self.root.join(path)) {
+        let file = self.root.join(path);
+        match fs::read(&file) {
             Ok(bytes) => match String::from_utf8(bytes) {
                 Ok(text) => {
-                    ModuleText::Text { name: format!("{}{path}", self.shown).into(), text: text.into() }
+                    let (name, text) = (format!("{}{path}", self.shown).into(), text.into());
+                    // A link that leads out of the folder makes the module one of someone else's.
+                    let inside = file.canonicalize().is_ok_and(|file| file.starts_with(self.root));
+                    if inside { ModuleText::Text { name, text } } else { ModuleText::Outside { name, text } }
                 }
                 Err(error) => {
                     let at = error.utf8_error().valid_up_to();

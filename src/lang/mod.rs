@@ -45,7 +45,7 @@ pub fn load_and_check(
         }
         let outcome = types::check::check(&loaded, sources, types::prelude(), Noting::Nothing);
         let reports = reports(&loaded, &outcome);
-        let sound = reports.iter().all(|report| report.severity != Severity::Error);
+        let sound = is_sound(&reports);
         Checked { program: sound.then_some(outcome.program), reports, needs: Vec::new() }
     })
 }
@@ -97,8 +97,15 @@ fn reports(loaded: &resolve::Loaded, outcome: &types::check::Outcome) -> Vec<Rep
         .any(|error| matches!(error, resolve::LoadError::Resolve(resolve::ResolveError::Circle { .. })));
     let errors = outcome.errors.iter().filter(|error| !circular || !error.crosses_files());
     reports.extend(errors.map(types::TypeError::report));
+    // What is in error may be why nothing seems to use a name.
+    let sound = is_sound(&reports);
+    reports.retain(|report| sound || !matches!(report.code, "bkl::unused" | "bkl::shadowed"));
     sort_by_item(&mut reports, loaded);
     reports
+}
+
+fn is_sound(reports: &[Report]) -> bool {
+    reports.iter().all(|report| report.severity != Severity::Error)
 }
 
 /// Puts reports into the order of the items they are about; reports of one item stay as they are.

@@ -151,7 +151,7 @@ impl Project {
             return Some(document.text.clone());
         }
         match (Overlay { project: self, replaced: None }).text(path) {
-            ModuleText::Text { text, .. } => Some(Text::new(text)),
+            ModuleText::Text { text, .. } | ModuleText::Outside { text, .. } => Some(Text::new(text)),
             ModuleText::Missing | ModuleText::Unreadable(_) | ModuleText::Unknown => None,
         }
     }

@@ -212,6 +212,21 @@ pub(crate) fn evaluate_case(case: &Path, entry: &str, args: &str) -> String {
     out
 }
 
+/// What does not hold of what the tests of a program claim. They ask for nothing from outside.
+pub(crate) fn claims(folder: &Path, entry: &str) -> String {
+    let mut sources = SourceMap::default();
+    let program = match compile(folder, entry, &mut sources) {
+        Ok(program) => program,
+        Err(reports) => return show_reports(&reports, &sources),
+    };
+    let outcomes = program.tests.iter().map(|test| eval::evaluate_test(&program, &sources, &inputs(), test));
+    let errors = outcomes.flat_map(|outcome| match outcome {
+        eval::TestOutcome::Done(tested) => tested.errors,
+        eval::TestOutcome::Needs(needs) => panic!("{needs:?}"),
+    });
+    show_errors(&errors.collect::<Vec<_>>(), &sources)
+}
+
 /// What a real image says, as far as these tests care.
 const CONFIG: &str = r#"{
     "config": {
@@ -246,7 +261,7 @@ fn answer(request: &Request, config: &str) -> Answer {
 
 /// What the files of these tests hold, by their names.
 fn file_text(path: &str) -> &'static str {
-    match path {
+    match path.rsplit('/').next().unwrap_or(path) {
         "services.json" => {
             r#"[{ "name": "api", "port": 8080, "more": [1] }, { "name": "web", "port": "81/udp", "replicas": 3 }]"#
         }

@@ -75,7 +75,7 @@ fn codes(text: &str) -> (Vec<&'static str>, Vec<&'static str>) {
     let mut sources = SourceMap::default();
     let checked =
         load_and_check(&mut sources, Entry { path: "build.bkl", origin: Origin::Root }, &Only(text));
-    let found = checked.reports.iter().map(|report| report.code).collect();
+    let found: Vec<_> = checked.reports.iter().map(|report| report.code).collect();
     let evaluated = checked.program.map_or_else(Vec::new, |program| {
         let platform: Platform = "linux/amd64".parse().unwrap();
         let params = eval::Params::read(&program, &mut sources, &[]);
@@ -113,7 +113,9 @@ fn programs_do_what_they_say() {
         if !says.contains(&expected.as_str()) && !NOT_SHOWN.contains(&name.as_str()) {
             wrong.push(format!("{name}: the wrong program gives {found:?} and {evaluated:?}"));
         }
-        let (found, evaluated) = codes(&good[2]);
+        let (mut found, evaluated) = codes(&good[2]);
+        // The programs show one thing each, and most of them build nothing with it.
+        found.retain(|code| *code != "bkl::unused" || name == "unused");
         if !found.is_empty() || (evaluates && !evaluated.is_empty()) {
             wrong.push(format!("{name}: the right program gives {found:?} and {evaluated:?}"));
         }

@@ -54,3 +54,6 @@ impl Spent {
         if self.bytes > Budget::Bytes.limit() { Err(Budget::Bytes) } else { Ok(()) }
     }
 }
+
+#[cfg(test)]
+mod tests;

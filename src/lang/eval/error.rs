@@ -170,7 +170,7 @@ pub enum Cause {
     SeveralPlatforms { target: String, platforms: Vec<Platform> },
     /// The program does too much.
     #[error("this program is too large: more than {limit} {what}")]
-    TooLarge { what: Budget, limit: u64 },
+    TooLarge { what: Budget, limit: u64, inside: Option<Span> },
 }
 
 /// What is limited.
@@ -302,6 +302,9 @@ impl Cause {
                 "pass it as a variable: `env: { NAME: … }`, and `\"$NAME\"` in the command".to_owned()
             }
             Cause::MountBelowReadonly { .. } => "mount the outer one with `rw`".to_owned(),
+            Cause::TooLarge { .. } => {
+                "loops inside of each other multiply: go through shorter lists".to_owned()
+            }
             Cause::MissingKey { near: Some(near), .. } => format!("did you mean `{near}`?"),
             Cause::MissingKey { have, .. } if !have.is_empty() => format!("it has: {}", list(have)),
             Cause::UnknownConfig => "leave `config: false` away to have it read".to_owned(),
@@ -382,6 +385,7 @@ impl EvalError {
         let other = match &*self.cause {
             Cause::DuplicateMount { first, .. } => Some((*first, "mounted here")),
             Cause::MountBelowReadonly { first, .. } => Some((*first, "mounted read-only here")),
+            Cause::TooLarge { inside: Some(inside), .. } => Some((*inside, "in this loop")),
             Cause::Rejected { declared, .. }
             | Cause::MissingParam { declared, .. }
             | Cause::BadParam { declared, .. } => Some((*declared, "declared here")),

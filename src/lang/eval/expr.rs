@@ -43,21 +43,21 @@ impl Evaluator<'_> {
             ExprKind::List(items) => self.list(items, expr.span, env),
             ExprKind::Map(items) => self.map(items, expr.span, env),
             ExprKind::Record(items) => self.record(items, expr, env),
-            ExprKind::ListComp(loops, element) => {
+            ExprKind::ListComp(loops, element) => self.in_loop(expr.span, |this| {
                 let mut elements = Vec::new();
                 let mut gather = Gather::default();
-                self.each(loops, env, &mut |it, env| {
+                this.each(loops, env, &mut |it, env| {
                     it.spend_values(1, expr.span)?;
                     elements.extend(gather.take(it.expr(element, env))?);
                     Ok(())
                 })?;
                 gather.finish()?;
                 Ok(Value::List(elements.into()))
-            }
-            ExprKind::MapComp(loops, key, value) => {
+            }),
+            ExprKind::MapComp(loops, key, value) => self.in_loop(expr.span, |this| {
                 let mut map = Map::default();
                 let mut gather = Gather::default();
-                self.each(loops, env, &mut |it, env| {
+                this.each(loops, env, &mut |it, env| {
                     it.spend_values(1, expr.span)?;
                     let name = gather.take(it.expr(key, env))?;
                     let value = gather.take(it.expr(value, env))?;
@@ -71,21 +71,21 @@ impl Evaluator<'_> {
                 })?;
                 gather.finish()?;
                 Ok(Value::Map(Arc::new(map)))
-            }
-            ExprKind::Fold(fold) => {
-                let first = self.expr(&fold.init, env)?;
-                let over = self.expr(&fold.clause.over, env)?;
+            }),
+            ExprKind::Fold(fold) => self.in_loop(expr.span, |this| {
+                let first = this.expr(&fold.init, env)?;
+                let over = this.expr(&fold.clause.over, env)?;
                 env.set(fold.acc, first);
                 for (key, value) in elements(&over) {
                     if let Some(local) = fold.clause.key {
                         env.set(local, key);
                     }
                     env.set(fold.clause.value, value);
-                    let next = self.expr(&fold.body, env)?;
+                    let next = this.expr(&fold.body, env)?;
                     env.set(fold.acc, next);
                 }
                 env.get(fold.acc)
-            }
+            }),
             ExprKind::Block(lets, value) => {
                 self.lets(lets, env)?;
                 self.expr(value, env)

@@ -65,6 +65,8 @@ pub(super) struct Evaluator<'a> {
     /// Results by what they depend on; the platform only where it was used. `None` is pending.
     memo: HashMap<(Key, Option<Arc<Platform>>), Option<Value>>,
     pub(super) calls: Vec<Frame>,
+    /// Loops around what is being evaluated, the innermost last.
+    loops: Vec<Span>,
     pub(super) spent: Spent,
     files: HashMap<FileId, u32>,
 }
@@ -136,6 +138,7 @@ impl<'a> Evaluator<'a> {
             target: String::new(),
             memo: HashMap::new(),
             calls: Vec::new(),
+            loops: Vec::new(),
             spent: Spent::default(),
             files: HashMap::new(),
         }
@@ -148,7 +151,16 @@ impl<'a> Evaluator<'a> {
     }
 
     pub(super) fn too_large<T>(&self, span: Span, what: Budget) -> Eval<T> {
-        self.error(span, Cause::TooLarge { what, limit: what.limit() })
+        let inside = self.loops.last().copied().filter(|inside| *inside != span);
+        self.error(span, Cause::TooLarge { what, limit: what.limit(), inside })
+    }
+
+    /// Evaluates a loop, which an error about its size will name.
+    pub(super) fn in_loop(&mut self, span: Span, eval: impl FnOnce(&mut Self) -> Eval) -> Eval {
+        self.loops.push(span);
+        let result = eval(self);
+        self.loops.pop();
+        result
     }
 
     pub(super) fn spend_values(&mut self, count: usize, span: Span) -> Eval<()> {

@@ -41,14 +41,6 @@ pub enum ResolveError {
         /// The text behind `from`.
         at: Span,
     },
-    /// `../…` above the root directory.
-    #[error("`{text}` lies outside of the root directory")]
-    Outside {
-        /// As written.
-        text: String,
-        /// The text behind `from`.
-        at: Span,
-    },
     /// `./x` instead of `./x.bkl`.
     #[error("`{text}` does not name a .bkl file")]
     NoExtension {
@@ -112,9 +104,6 @@ impl ResolveError {
             ResolveError::Unreadable { at, .. } => {
                 Report::error("bkl::no_module", message).label(*at, "imported here")
             }
-            ResolveError::Outside { at, .. } => Report::error("bkl::bad_import", message)
-                .label(*at, "leaves the root directory")
-                .help("a program reads files of its own tree only"),
             ResolveError::NoExtension { text, at } => Report::error("bkl::bad_import", message)
                 .label(*at, "imported here")
                 .help(format!("write `{text}.bkl`"))

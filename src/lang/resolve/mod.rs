@@ -14,7 +14,8 @@ use crate::base::{SourceMap, path};
 
 /// Where texts of modules below the root directory come from.
 pub trait ModuleSource {
-    /// The text of the module at `path`, which is relative to the root directory, with `/`, without `.` and `..`.
+    /// The text of the module at `path`, which is relative to the root directory, with `/` and without `.`; it starts with
+    /// `..` when it lies outside.
     fn module(&self, path: &str) -> ModuleText;
 }
 
@@ -23,6 +24,13 @@ pub trait ModuleSource {
 pub enum ModuleText {
     /// Its text, and the name users know the file by.
     Text {
+        /// For messages.
+        name: Arc<str>,
+        /// Its bytes as text.
+        text: Arc<str>,
+    },
+    /// The same of a file that a link inside of the root directory leads to, and that lies outside of it.
+    Outside {
         /// For messages.
         name: Arc<str>,
         /// Its bytes as text.
@@ -84,7 +92,7 @@ pub enum LoadError {
 pub fn load(sources: &mut SourceMap, entry: Entry<'_>, texts: &dyn ModuleSource) -> Loaded {
     let mut loader = Loader { sources, texts, known: BTreeMap::new(), loaded: Loaded::default() };
     match texts.module(entry.path) {
-        ModuleText::Text { name, text } => {
+        ModuleText::Text { name, text } | ModuleText::Outside { name, text } => {
             loader.add(Arc::from(entry.path), entry.origin, name, text);
             loader.follow_imports();
             loader.find_circles();
@@ -173,6 +181,7 @@ impl Loader<'_> {
         };
         let error = match answer {
             ModuleText::Text { name, text } => return Some(self.add(path, origin, name, text)),
+            ModuleText::Outside { name, text } => return Some(self.add(path, Origin::Remote, name, text)),
             ModuleText::Unknown => {
                 self.loaded.needs.push(path.clone());
                 None
@@ -229,12 +238,11 @@ fn target_of(from: &ast::Ident, dir: &str, origin: Origin) -> Import {
             return Import::Wrong(ResolveError::Strange { text: text.to_owned(), at });
         }
         let joined = path::join(&[dir, text]);
-        if joined.starts_with("..") {
-            return Import::Wrong(ResolveError::Outside { text: text.to_owned(), at });
-        }
         if !joined.ends_with(".bkl") {
             return Import::Wrong(ResolveError::NoExtension { text: text.to_owned(), at });
         }
+        // What lies outside of the root directory is someone else's, and so is what that imports.
+        let origin = if joined.starts_with("../") { Origin::Remote } else { origin };
         return Import::Module(Arc::from(joined), origin);
     }
     if text.starts_with("std/") {

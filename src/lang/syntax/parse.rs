@@ -171,7 +171,8 @@ fn diagnose(file: &SourceFile, scan: &Scan, range: std::ops::Range<usize>, failu
         let end = line_start + before.trim_end().len();
         return SyntaxError::KeywordAsName { word: word.to_owned(), at: span(end - word.len(), end) };
     }
-    let expected = Expected::of(failure, stopped == at && ends_in_word(before), before.trim().is_empty());
+    let starts_line = found.is_empty() || before.trim().is_empty();
+    let expected = Expected::of(failure, stopped == at && ends_in_word(before), starts_line);
     if found.is_empty() {
         let last = last_token(text, scan, range.start, at);
         return SyntaxError::Ends {

@@ -109,7 +109,7 @@ impl<'a> Place<'a> {
 /// What was meant at a place, if that is known.
 pub(super) fn recognise(place: &Place<'_>, file: FileId) -> Option<SyntaxError> {
     let slip = if place.found.is_empty() {
-        None
+        expression::no_else(place)
     } else if place.wants_item() && place.starts_line() {
         item::slip(place)
     } else if place.wants_item() {

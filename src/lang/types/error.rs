@@ -4,6 +4,52 @@ use crate::base::{Edit, Span};
 
 use super::ty::Type;
 
+/// A value of another type than the one that is wanted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mismatch {
+    /// What is wanted.
+    pub expected: Type,
+    /// What there is.
+    pub found: Type,
+    /// The value.
+    pub at: Span,
+    /// What wants the type, where the program itself says so.
+    pub cause: Option<(Span, String)>,
+    /// The way out when the value's own text shows it.
+    pub hint: Option<String>,
+}
+
+/// What was probably meant by a name that nothing has.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Guess {
+    /// For people.
+    pub text: String,
+    /// What to write in the place of the name, where that is all.
+    pub replacement: Option<String>,
+}
+
+impl Guess {
+    /// Another name.
+    pub(super) fn instead(name: impl Into<String>) -> Guess {
+        let name = name.into();
+        Guess { text: format!("did you mean `{name}`?"), replacement: Some(name) }
+    }
+
+    /// Words only.
+    pub(super) fn says(text: impl Into<String>) -> Guess {
+        Guess { text: text.into(), replacement: None }
+    }
+}
+
+/// A wanted type in words; one whose parts are open is named by its kind.
+fn wanted(ty: &Type) -> String {
+    match ty {
+        Type::List(inner) if **inner == Type::Never => "a list".to_owned(),
+        Type::Map(inner) if **inner == Type::Never => "a map or a record".to_owned(),
+        ty => ty.to_string(),
+    }
+}
+
 /// A program that reads well and cannot mean anything, or will not do what it seems to.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[allow(missing_docs)] // fields say what they hold
@@ -11,10 +57,10 @@ pub enum TypeError {
     // ---- names
     /// A name that nothing has.
     #[error("there is no `{name}`")]
-    UnknownName { name: String, near: Option<String>, at: Span },
+    UnknownName { name: String, help: Option<Guess>, at: Span },
     /// A type that nothing declares.
     #[error("there is no type `{name}`")]
-    UnknownType { name: String, near: Option<String>, at: Span },
+    UnknownType { name: String, help: Option<Guess>, at: Span },
     /// `lib.x` where `lib` has no `x`.
     #[error("`{module}` has no `{name}`")]
     NotInModule { module: String, name: String, near: Option<String>, at: Span },
@@ -32,7 +78,7 @@ pub enum TypeError {
     NotAValue { name: String, what: &'static str, help: Option<String>, at: Span },
     /// A function or value called that is none.
     #[error("{what} cannot be called")]
-    NotCallable { what: String, at: Span },
+    NotCallable { what: String, declared: Option<Span>, hides: Option<String>, at: Span },
 
     // ---- circles
     /// Functions or lets that need themselves; `through` are the other uses along the circle.
@@ -44,8 +90,8 @@ pub enum TypeError {
 
     // ---- types
     /// A value of the wrong type.
-    #[error("expected {expected}, found {found}")]
-    Mismatch { expected: Type, found: Type, at: Span },
+    #[error("expected {}, found {}", wanted(&.0.expected), .0.found)]
+    Mismatch(Box<Mismatch>),
     /// `.variant`, `none`, … whose type nothing says.
     #[error("the type of {what} is not known here")]
     Untyped { what: String, help: String, at: Span },
@@ -105,13 +151,20 @@ pub enum TypeError {
     // ---- calls
     /// An argument that a function does not have.
     #[error("`{function}` has no argument `{name}`")]
-    UnknownArg { function: String, name: String, near: Option<String>, at: Span },
+    UnknownArg { function: String, name: String, near: Option<String>, have: Vec<String>, at: Span },
     /// Arguments without a default that a call does not give; `add` gives them.
     #[error("`{function}` needs {}", names.iter().map(|it| format!("`{it}`")).collect::<Vec<_>>().join(", "))]
-    MissingArg { function: String, names: Vec<String>, add: Edit, at: Span },
+    MissingArg {
+        function: String,
+        names: Vec<String>,
+        all: Vec<String>,
+        add: Edit,
+        declared: Option<Span>,
+        at: Span,
+    },
     /// More positional arguments than required parameters.
     #[error("`{function}` takes {allowed} by position")]
-    TooManyArgs { function: String, allowed: String, name_it: Option<String>, at: Span },
+    TooManyArgs { function: String, allowed: String, help: Option<String>, name_it: Option<String>, at: Span },
     /// A positional argument behind a named one.
     #[error("positional arguments come first")]
     PositionalAfterNamed { at: Span },
@@ -139,6 +192,13 @@ pub enum TypeError {
     #[error("`${{{name}}}` is a shell variable, and `{name}` is a bkl value")]
     ShellVariable { name: String, at: Span },
 
+    /// A name that nothing uses.
+    #[error("{what} `{name}` is never used")]
+    Unused { name: String, what: &'static str, at: Span },
+    /// A local name that hides another.
+    #[error("`{name}` hides another `{name}`")]
+    Shadowed { name: String, at: Span, first: Span },
+
     // ---- commands, targets, modules
     /// A mount where an `out` is wanted.
     #[error("this mount gives no tree back")]
@@ -155,9 +215,9 @@ pub enum TypeError {
     /// A param of a type that the command line cannot give.
     #[error("a param cannot be {found}")]
     ParamType { found: Type, at: Span },
-    /// `target_platform` in the default of a param.
+    /// `target_platform` in the default of a param, or in what that uses.
     #[error("a param's default cannot depend on the platform")]
-    PlatformInDefault { name: String, at: Span },
+    PlatformInDefault { through: Option<Span>, at: Span },
     /// `local` and the like in a module from elsewhere.
     #[error("an imported module cannot use `{name}`")]
     RemoteLocal { name: String, reads: &'static str, help: Option<String>, at: Span },

@@ -233,6 +233,8 @@ pub struct Function {
 pub struct FnParam {
     /// Its name.
     pub name: Arc<str>,
+    /// Where the name stands.
+    pub span: Span,
     /// Its type.
     pub ty: Type,
     /// Its `///` lines.

@@ -4,6 +4,7 @@ pub mod builtin;
 pub(crate) mod check;
 mod error;
 pub mod facts;
+mod help;
 pub mod hir;
 pub mod literal;
 mod relate;

@@ -1,14 +1,20 @@
 //! Type errors as people get them: labels and ways out.
 
-use super::error::TypeError;
-use super::hir::LiteralKind;
-use super::ty::{RecordType, Type};
+use super::error::{Guess, Mismatch, TypeError};
+use super::help::{buildable_help, it_has, mismatch_help, operator_help, outs_of, text_help};
+use super::ty::Type;
 use crate::base::{Edit, Fix, Report, Span};
 
 /// Says which name was probably meant, and how to write it in the place of what is at `at`.
 fn did_you_mean(report: Report, at: Span, near: Option<&String>) -> Report {
     let Some(near) = near else { return report };
     report.help(format!("did you mean `{near}`?")).fixes([write_near(at, near)])
+}
+
+/// Says what was probably meant, and how to write it.
+fn guessed(report: Report, at: Span, guess: Option<&Guess>) -> Report {
+    let Some(guess) = guess else { return report };
+    report.help(&guess.text).fixes(guess.replacement.iter().map(|meant| write_near(at, meant)))
 }
 
 fn write_near(at: Span, near: &str) -> Fix {
@@ -26,11 +32,11 @@ impl TypeError {
         let error =
             |code: &'static str, at: Span, label: &str| Report::error(code, &message).label(at, label);
         match self {
-            TypeError::UnknownName { near, at, .. } => {
-                did_you_mean(error("bkl::unknown_name", *at, "unknown name"), *at, near.as_ref())
+            TypeError::UnknownName { help, at, .. } => {
+                guessed(error("bkl::unknown_name", *at, "unknown name"), *at, help.as_ref())
             }
-            TypeError::UnknownType { near, at, .. } => {
-                did_you_mean(error("bkl::unknown_type", *at, "unknown type"), *at, near.as_ref())
+            TypeError::UnknownType { help, at, .. } => {
+                guessed(error("bkl::unknown_type", *at, "unknown type"), *at, help.as_ref())
             }
             TypeError::NotInModule { near, at, .. } => {
                 did_you_mean(error("bkl::unknown_name", *at, "not in this module"), *at, near.as_ref())
@@ -45,13 +51,27 @@ impl TypeError {
             TypeError::NotAValue { help, at, .. } => {
                 error("bkl::not_a_value", *at, "a value is wanted here").maybe_help(help.clone())
             }
-            TypeError::NotCallable { at, .. } => error("bkl::not_callable", *at, "not a function"),
+            TypeError::NotCallable { declared, hides, at, .. } => {
+                let report = error("bkl::not_callable", *at, "not a function");
+                let report = match declared {
+                    Some(declared) => report.label(*declared, "declared here"),
+                    None => report,
+                };
+                let help = |name| format!("it hides the function `{name}`; choose another name for it");
+                report.maybe_help(hides.as_ref().map(help))
+            }
             TypeError::Recursion { .. } => self.recursion(),
             TypeError::RecursiveType { at, .. } => error("bkl::recursion", *at, "used inside of itself here")
                 .help("a record cannot hold one of its own kind; a list of them is no way out either"),
-            TypeError::Mismatch { expected, found, at } => {
-                error("bkl::type_mismatch", *at, &format!("this is {found}"))
+            TypeError::Mismatch(mismatch) => {
+                let Mismatch { expected, found, at, cause, hint } = &**mismatch;
+                let mut report = error("bkl::type_mismatch", *at, &format!("this is {found}"));
+                if let Some((span, text)) = cause {
+                    report = report.label(*span, text);
+                }
+                report
                     .maybe_help(mismatch_help(expected, found))
+                    .maybe_help(hint.clone())
                     .fixes(mismatch_fixes(expected, found, *at))
             }
             TypeError::Untyped { help, at, .. } => {
@@ -67,11 +87,20 @@ impl TypeError {
                     .maybe_help(help.clone())
                     .fixes(near.iter().map(|near| write_near(*at, near)))
             }
-            TypeError::UnknownField { near, at, .. } => {
-                did_you_mean(error("bkl::unknown_field", *at, "unknown field"), *at, near.as_ref())
+            TypeError::UnknownField { record, near, at, .. } => {
+                let report = error("bkl::unknown_field", *at, "unknown field");
+                match record {
+                    Type::Record(record) if near.is_none() => {
+                        report.maybe_help(it_has(record.fields.iter().map(|field| &*field.name)))
+                    }
+                    _ => did_you_mean(report, *at, near.as_ref()),
+                }
             }
             TypeError::MissingField { names, add, at } => {
-                error("bkl::missing_field", *at, "in this record").fixes([added(names, add)])
+                let fields: Vec<String> = names.iter().map(|name| format!("{name}: …")).collect();
+                error("bkl::missing_field", *at, "in this record")
+                    .help(format!("write `{}`", fields.join(", ")))
+                    .fixes([added(names, add)])
             }
             TypeError::GivenTwice { at, first, .. } => {
                 error("bkl::given_twice", *at, "given again here").label(*first, "given here first")
@@ -130,20 +159,28 @@ impl TypeError {
                 };
                 error("bkl::type_mismatch", *at, &format!("this is {found}")).maybe_help(help)
             }
-            TypeError::UnknownArg { near, at, .. } => {
-                did_you_mean(error("bkl::unknown_arg", *at, "unknown argument"), *at, near.as_ref())
+            TypeError::UnknownArg { function, name, near, have, at } => {
+                let report = error("bkl::unknown_arg", *at, "unknown argument");
+                match (&**function, &**name) {
+                    ("check", "outs") => report.help("a check has no results; `.run(…)` has `outs`"),
+                    _ if near.is_none() => report.maybe_help(it_has(have.iter().map(String::as_str))),
+                    _ => did_you_mean(report, *at, near.as_ref()),
+                }
             }
-            TypeError::MissingArg { names, add, at, .. } => {
+            TypeError::MissingArg { function, names, all, add, declared, at } => {
                 let label = if names.len() == 1 { "missing here" } else { "these are missing here" };
-                error("bkl::missing_arg", *at, label).fixes([added(names, add)])
+                let report = error("bkl::missing_arg", *at, label);
+                let report = match declared {
+                    Some(declared) => report.label(*declared, "declared here"),
+                    None => report,
+                };
+                report.help(format!("write `{function}({})`", all.join(", "))).fixes([added(names, add)])
             }
-            TypeError::TooManyArgs { name_it, at, .. } => {
-                let help =
-                    name_it.as_ref().map(|name| format!("arguments with a default are named: `{name}: …`"));
+            TypeError::TooManyArgs { help, name_it, at, .. } => {
                 let named = name_it
                     .iter()
                     .map(|name| Fix::wrap(format!("name it: `{name}: …`"), *at, &format!("{name}: "), ""));
-                error("bkl::too_many_args", *at, "one too many").maybe_help(help).fixes(named)
+                error("bkl::too_many_args", *at, "one too many").maybe_help(help.clone()).fixes(named)
             }
             TypeError::PositionalAfterNamed { at } => {
                 error("bkl::positional_arg", *at, "behind a named argument")
@@ -185,6 +222,13 @@ impl TypeError {
                     *at,
                     format!("#{{{name}}}"),
                 )]),
+            TypeError::Unused { name, at, .. } => Report::warning("bkl::unused", &message)
+                .label(*at, "nothing uses it")
+                .help(format!("remove it, or write `_{name}` to keep it")),
+            TypeError::Shadowed { name, at, first } => Report::warning("bkl::shadowed", &message)
+                .label(*at, "from here on this one is meant")
+                .label(*first, "this one cannot be seen there")
+                .help(format!("choose another name for this `{name}`")),
             TypeError::MountAsOut { at } => {
                 error("bkl::mount_as_out", *at, "a cache, secret or read-only mount has no result")
                     .help("results are declared with `out(\"/dir\")`; put this one under `mounts:`")
@@ -196,17 +240,22 @@ impl TypeError {
                     "declare results with `outs:`, or use `.check(…)` for a command that only has to succeed",
                 )
             }
-            TypeError::NotBuildable { at, .. } => error(
-                "bkl::not_buildable",
-                *at,
-                "not a tree, an image, an index, a check, or a list or map of them",
-            ),
+            TypeError::NotBuildable { found, at } => {
+                let label = "not a tree, an image, an index, a check, or a list or map of them";
+                error("bkl::not_buildable", *at, label).maybe_help(buildable_help(found))
+            }
             TypeError::ParamType { at, .. } => {
                 error("bkl::param_type", *at, "the command line gives text, numbers, lists, maps and records")
             }
-            TypeError::PlatformInDefault { name, at } => {
-                error("bkl::platform_in_default", *at, "depends on what is built")
-                    .help(format!("use `{name}` where the param is used"))
+            TypeError::PlatformInDefault { through, at } => {
+                let report = error("bkl::platform_in_default", *at, "depends on what is built");
+                let report = match through {
+                    Some(used) => report.label(*used, "here it depends on the platform"),
+                    None => report,
+                };
+                report.help(
+                    "use `target_platform` where the param is used, or say for which platform: `on p { … }`",
+                )
             }
             TypeError::RemoteLocal { reads, help, at, .. } => {
                 error("bkl::remote_local", *at, reads).maybe_help(help.clone())
@@ -258,15 +307,6 @@ impl TypeError {
     }
 }
 
-/// The names of a command's results, if this is what a command with `outs` gives: `.root`, `.bin`.
-pub(super) fn outs_of(ty: &Type) -> Option<String> {
-    let Type::Record(record) = ty else { return None };
-    let RecordType { name: None, decl: None, fields } = &**record else { return None };
-    let first = fields.first()?;
-    (&*first.name == "root" && first.ty == Type::Image)
-        .then(|| fields.iter().map(|field| format!("`.{}`", field.name)).collect::<Vec<_>>().join(", "))
-}
-
 /// What adds arguments, fields or arms.
 fn added(names: &[String], add: &Edit) -> Fix {
     let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
@@ -296,107 +336,4 @@ fn mismatch_fixes(expected: &Type, found: &Type, at: Span) -> Vec<Fix> {
         (Type::Bool, Type::Option(_)) => vec![append(" != none")],
         _ => Vec::new(),
     }
-}
-
-/// The way out for a value of the wrong type, where there is a usual one.
-fn mismatch_help(expected: &Type, found: &Type) -> Option<String> {
-    if let (Type::Option(expected), false) = (expected, matches!(found, Type::Option(_))) {
-        return mismatch_help(expected, found);
-    }
-    Some(match (expected, found) {
-        (Type::Mount, Type::Secret) => "say where it is mounted: `.file(\"/path\")`".to_owned(),
-        (_, Type::Secret) => {
-            "a secret can only be mounted (`token.file(\"/run/x\")`) or given to one command with `secret_env:`"
-                .to_owned()
-        }
-        (Type::Fs | Type::Image | Type::Tree, Type::Record(_)) => {
-            let trees = outs_of(found)?;
-            format!("this command has `outs`, so it gives a record; pick one of its trees: {trees}")
-        }
-        (Type::Fs | Type::Tree, Type::Str | Type::Path) => {
-            "a path is not files: those beside the program are `local(\"dir\")`".to_owned()
-        }
-        (Type::Image, Type::Str | Type::Ref) => "an image is made of its name with `image(\"name\")`".to_owned(),
-        (Type::Image, Type::Fs) => "`.image()` makes an image of a tree".to_owned(),
-        (Type::Image, Type::Index) => "an index is one image per platform: `.images[0]`".to_owned(),
-        (Type::Fs | Type::Image, Type::Check) => {
-            "a check has no result; `.run(…)` gives the changed image".to_owned()
-        }
-        (Type::Mount, Type::Fs | Type::Image) => "say where it is mounted: `ro(tree, \"/path\")`".to_owned(),
-        (Type::Mount, Type::Ssh) => "say where it is mounted: `.agent()`".to_owned(),
-        (Type::Out, Type::Str | Type::Path) => "a result is declared with `out(\"/dir\")`".to_owned(),
-        (Type::Cmd, Type::Str) => {
-            "only a literal is a command: say `let c: cmd = \"…\"` where it is written, or `raw(text)`".to_owned()
-        }
-        (Type::Argv, Type::Str) => "only a literal is split into words; give a list of words".to_owned(),
-        (
-            Type::Path | Type::Ref | Type::Url | Type::Port | Type::Platform | Type::Digest | Type::Signal,
-            Type::Str,
-        ) => format!("only a literal takes the type that is wanted; say `\"#{{…}}\"`, or declare it as {expected}"),
-        (Type::Str, _) if found.is_scalar() => "make it text: `\"#{…}\"`".to_owned(),
-        (Type::Mode, Type::Int) => "modes are octal: `0o644`".to_owned(),
-        (Type::Size, Type::Int) => "sizes have a unit: `64MiB`".to_owned(),
-        (Type::Duration, Type::Int) => "durations have a unit: `30s`".to_owned(),
-        (Type::List(element), found) if super::relate::coercion(found, element).is_some() => {
-            "make it a list: `[…]`".to_owned()
-        }
-        (Type::List(element), Type::Str) if LiteralKind::of(element).is_some() => {
-            "make it a list: `[…]`".to_owned()
-        }
-        (Type::Record(expected), Type::Record(found)) => return record_help(expected, found),
-        (Type::Bool, Type::Option(_)) => "compare it: `x != none`".to_owned(),
-        (expected, Type::Option(inner)) if *expected == **inner => {
-            "it may be none; give it a default first: `x ?? …`".to_owned()
-        }
-        (Type::Map(_), Type::Record(_)) => "every field must have the type of the map's values".to_owned(),
-        _ => return None,
-    })
-}
-
-/// The first field that keeps a record from being another.
-fn record_help(expected: &RecordType, found: &RecordType) -> Option<String> {
-    if let Some(field) = expected.fields.iter().find(|field| found.field(&field.name).is_none()) {
-        return Some(format!("it has no field `{}`", field.name));
-    }
-    if let Some(field) = found.fields.iter().find(|field| expected.field(&field.name).is_none()) {
-        return Some(format!("the field `{}` is too much", field.name));
-    }
-    expected.fields.iter().find_map(|field| {
-        let given = found.field(&field.name)?;
-        let fits = super::relate::coercion(&given.ty, &field.ty).is_some();
-        (!fits).then(|| format!("its field `{}` is {}, not {}", field.name, given.ty, field.ty))
-    })
-}
-
-fn operator_help(op: &str, left: &Type, right: &Type) -> Option<String> {
-    let text = |ty: &Type| ty.is_scalar();
-    match (op, left, right) {
-        (_, Type::Option(_), _) | (_, _, Type::Option(_)) => {
-            Some("it may be none; give it a default first: `x ?? …`".to_owned())
-        }
-        ("+", left, right) if text(left) && text(right) => {
-            Some("join text by insertion: `\"#{a}#{b}\"`".to_owned())
-        }
-        ("+", Type::Fs | Type::Image, Type::Fs | Type::Image) => {
-            Some("trees are joined with `merge([a, b])`".to_owned())
-        }
-        ("==" | "!=", Type::Fs | Type::Image, _) => {
-            Some("trees cannot be compared before they are built".to_owned())
-        }
-        ("==" | "!=", Type::Secret, _) => Some("a secret cannot be looked at".to_owned()),
-        _ => None,
-    }
-}
-
-fn text_help(found: &Type, command: bool) -> Option<String> {
-    Some(match found {
-        Type::Option(_) => "give it a default first: `#{x ?? \"\"}`".to_owned(),
-        Type::List(element) if element.is_scalar() && !command => {
-            "join it: `#{xs.join(\" \")}`; in a command a list becomes its words".to_owned()
-        }
-        Type::Fs | Type::Image if command => "mount it: `mounts: [ro(tree, \"/path\")]`".to_owned(),
-        Type::Record(_) if outs_of(found).is_none() => "insert its fields one by one".to_owned(),
-        Type::Ssh => "mount it: `mounts: [agent.agent()]`".to_owned(),
-        _ => return None,
-    })
 }

@@ -31,7 +31,7 @@ impl Evaluator<'_> {
         let mut config = image.config.clone();
         if let Some(env) = args.get("env") {
             for (name, value) in as_map(env).entries() {
-                self.check_variable(name, args.span_of("env"))?;
+                self.check_variable(name, args.spans_of_entry("env", name).0)?;
                 match value {
                     Value::None => config.env.retain(|(known, _)| **known != **name),
                     value => config.set_env(name, as_text(value)),
@@ -61,7 +61,8 @@ impl Evaluator<'_> {
             for (host, address) in as_map(hosts).entries() {
                 let Ok(ip) = as_text(address).parse::<std::net::IpAddr>() else {
                     let address = as_text(address).to_string();
-                    return self.error(args.span_of("hosts"), Cause::BadAddress { address });
+                    let (_, at) = args.spans_of_entry("hosts", host);
+                    return self.error(at, Cause::BadAddress { address });
                 };
                 op.extra_hosts.push(HostIp { host: host.to_string(), ip: ip.to_string() });
             }
@@ -69,11 +70,13 @@ impl Evaluator<'_> {
         for device in args.texts("devices") {
             op.cdi_devices.push(CdiDevice { name: device, optional: false });
         }
-        for code in args.items("exit") {
+        for (at, code) in args.items("exit").iter().enumerate() {
             let Value::Int(code) = code else { continue };
             match u8::try_from(*code) {
                 Ok(code) => op.valid_exit_codes.push(code.into()),
-                Err(_) => return self.error(args.span_of("exit"), Cause::BadExitCode { code: *code }),
+                Err(_) => {
+                    return self.error(args.span_of_item("exit", at), Cause::BadExitCode { code: *code });
+                }
             }
         }
         let (mounts, outs) = self.place_mounts(args, &cwd)?;
@@ -189,7 +192,7 @@ impl Evaluator<'_> {
         }
         if let Some(variables) = args.get("secret_env") {
             for (name, secret) in as_map(variables).entries() {
-                self.check_variable(name, args.span_of("secret_env"))?;
+                self.check_variable(name, args.spans_of_entry("secret_env", name).0)?;
                 let (id, name) = (self.secret_id(secret), name.to_string());
                 secrets.push(SecretSpec { file: None, env: Some(SecretEnv { id, name, optional: false }) });
             }

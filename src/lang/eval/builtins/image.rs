@@ -32,7 +32,7 @@ impl Evaluator<'_> {
                 config.env.clear();
             }
             for (name, value) in env {
-                self.check_variable(name, args.span_of("env"))?;
+                self.check_variable(name, args.spans_of_entry("env", name).0)?;
                 match value {
                     Value::None => config.env.retain(|(known, _)| **known != **name),
                     value => config.set_env(name, as_text(value)),

@@ -18,7 +18,7 @@ use super::error::Cause;
 use super::interp::{Env, Eval, Evaluator, Gather, as_list, as_platform, as_text};
 use super::value::{Files, Image, Value};
 use crate::base::{Platform, Span};
-use crate::lang::hir::{Builtin, BuiltinCall, Expr};
+use crate::lang::hir::{Builtin, BuiltinCall, Expr, ExprKind, ListItem, MapItem, Part};
 use crate::lang::types::Type;
 
 /// A call with its arguments evaluated; an argument that was not given is `None`.
@@ -167,6 +167,37 @@ impl Args<'_> {
     fn span_of(&self, name: &str) -> Span {
         let given = self.position(name).and_then(|at| self.call.args.get(at)?.as_ref());
         given.map_or(self.call.name_span, |expr| expr.span)
+    }
+
+    /// Where the `at`-th element of a list that is written out stands, else the argument.
+    fn span_of_item(&self, name: &str, at: usize) -> Span {
+        let given = self.position(name).and_then(|at| self.call.args.get(at)?.as_ref());
+        match given.map(|expr| &expr.kind) {
+            Some(ExprKind::List(items)) if items.iter().all(|it| matches!(it, ListItem::Item(_))) => {
+                match items.get(at) {
+                    Some(ListItem::Item(item)) => item.span,
+                    _ => self.span_of(name),
+                }
+            }
+            _ => self.span_of(name),
+        }
+    }
+
+    /// Where the key, and where the value of an entry of a map that is written out stand, else the argument.
+    fn spans_of_entry(&self, name: &str, key: &str) -> (Span, Span) {
+        let given = self.position(name).and_then(|at| self.call.args.get(at)?.as_ref());
+        let entry = match given.map(|expr| &expr.kind) {
+            Some(ExprKind::Map(items)) if items.len() == 1 => match &items[0] {
+                MapItem::Entry(written, value) => Some((written.span, value.span)),
+                MapItem::Spread(_) => None,
+            },
+            Some(ExprKind::Map(items)) => items.iter().rev().find_map(|item| match item {
+                MapItem::Entry(written, value) if is_text(written, key) => Some((written.span, value.span)),
+                _ => None,
+            }),
+            _ => None,
+        };
+        entry.unwrap_or_else(|| (self.span_of(name), self.span_of(name)))
     }
 
     /// The argument, which has no default.
@@ -328,5 +359,16 @@ impl Evaluator<'_> {
             Some(value) => as_platform(value),
             None => self.target_platform(),
         }
+    }
+}
+
+/// Whether an expression is the literal `text`.
+fn is_text(expr: &Expr, text: &str) -> bool {
+    match &expr.kind {
+        ExprKind::Literal(literal) => match literal.parts.as_slice() {
+            [Part::Text(written)] => **written == *text,
+            _ => false,
+        },
+        _ => false,
     }
 }

@@ -104,7 +104,7 @@ impl Evaluator<'_> {
         let n = usize::try_from(*n).unwrap_or(0);
         if n as u64 > Budget::Values.limit() {
             let what = Budget::Values;
-            return self.error(args.span, Cause::TooLarge { what, limit: what.limit() });
+            return self.too_large(args.span, what);
         }
         self.spend_values(n, args.span)?;
         Ok(Value::List((0..n).map(|at| Value::Int(at as i64)).collect()))

@@ -32,7 +32,7 @@ fn messages_are_sentences() {
         ("let a = f (1)", "1:10 the `(` of a call follows its function directly"),
         ("let a = [1, 2\nlet b = 1", "1:9 this `[` is never closed"),
         ("let a = { a: 1 b: 2 }", "1:16 a `,` is missing"),
-        ("let a = if x { 1 }", "1:18 expected `else` behind `}`"),
+        ("let a = if x { 1 }", "1:18 this `if` has no `else`"),
         ("let a = match x { .a = 1 }", "1:22 an arm is written `pattern => value`"),
         ("fn f(a) -> int { a }", "1:7 `a` needs its type"),
         ("fn f(a: int) { a }", "1:14 a function says what it gives"),
@@ -62,7 +62,7 @@ fn messages_are_sentences() {
         ("let let = 1", "1:5 `let` is a word of the language and cannot be a name"),
         ("let a = $x", "1:9 `$` belongs to the shell"),
         ("fn f(a: int) -> int { let b = a }", "1:33 expected an expression, found `}`"),
-        ("pub", "1:1 expected an operator or the end of the item behind `pub`"),
+        ("pub", "1:1 expected an item (`let`, `fn`, `param`, `target`, …) behind `pub`"),
         ("let a: [str = 1", "1:13 expected `]`, found `=`"),
     ] {
         assert_eq!(messages(text), expected, "{text:?}");

@@ -41,6 +41,11 @@ pub(super) fn slip(place: &Place<'_>) -> Option<Slip> {
             Slip::new(format!("`{}` in front of a text means nothing", place.last_word()), "unexpected")
                 .help("every text takes values: `\"…#{value}…\"`")
         }
+        "{" if place.last_word().starts_with(|c: char| c.is_ascii_uppercase()) => {
+            let ty = place.last_word();
+            Slip::new("a record has no name in front", "unexpected")
+                .help(format!("annotate what it is for: write `let x: {ty} = {{ … }}`"))
+        }
         _ if place.last_word() == "not" => {
             let end = place.item + before.len();
             Slip::new("`not` is written `!`", "no operator of bkl").help("write `!`").at(end - 3, end)

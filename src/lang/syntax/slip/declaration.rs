@@ -15,10 +15,10 @@ pub(super) fn slip(place: &Place<'_>) -> Option<Slip> {
         return quoted_name(place, word);
     }
     // In the name itself, or right behind it.
-    if !head.is_empty() && head.chars().all(is_word) || head.is_empty() {
-        if let Some(slip) = name(place, word, head) {
-            return Some(slip);
-        }
+    if head.chars().all(is_word)
+        && let Some(slip) = name(place, word, head)
+    {
+        return Some(slip);
     }
     match (word, found) {
         ("test", "{") if head.is_empty() => Some(
@@ -36,7 +36,7 @@ pub(super) fn slip(place: &Place<'_>) -> Option<Slip> {
                     .help(format!("write `param {head}: {ty} = …`")),
             )
         }
-        ("let", "=") if place.text[..place.at].ends_with('=') => {
+        ("let", "=") if head.strip_suffix('=').is_some_and(|name| name.trim_end().chars().all(is_word)) => {
             Some(Slip::new("`==` compares", "write one `=`").at(place.at - 1, place.at + 1))
         }
         ("target", "{") if head.chars().all(is_word) => Some(
@@ -132,8 +132,7 @@ fn name(place: &Place<'_>, word: &str, head: &str) -> Option<Slip> {
             .at(whole.start, whole.end);
         return Some(slip.help(format!("write `{word} {better}`")));
     }
-    let ascii = found.chars().all(|c| c.is_ascii());
-    if !ascii && found.chars().all(char::is_alphanumeric) {
+    if !found.is_ascii() && found.chars().all(char::is_alphanumeric) {
         let slip = Slip::new("a name is made of ASCII letters, digits and `_`", "another letter");
         return Some(slip.at(whole.start, whole.end));
     }

@@ -42,11 +42,8 @@ fn branches(place: &Place<'_>) -> Option<Slip> {
             Slip::new(format!("`{found}` is written `else if`"), "no word of bkl").help("write `else if`"),
         );
     }
-    if place.could_be(Rule::kw_else) && !place.could_be(Rule::plain_str) && place.before().ends_with('}') {
-        let slip = Slip::new("this `if` has no `else`", "`else { … }` is missing in front of this");
-        return Some(slip.help(
-            "an `if` is a value, so both cases need one; with nothing to change, give the value itself",
-        ));
+    if let Some(slip) = no_else(place) {
+        return Some(slip);
     }
     if found == "return" || place.last_word() == "return" {
         let (start, end) = match found {
@@ -86,6 +83,18 @@ fn branches(place: &Place<'_>) -> Option<Slip> {
                 _ => "write `fold total = 0 for x in xs { total + x }`",
             },
         )
+    })
+}
+
+/// An `if` that ends behind its first block.
+pub(super) fn no_else(place: &Place<'_>) -> Option<Slip> {
+    let end = place.item + place.before().len();
+    let ends =
+        place.could_be(Rule::kw_else) && !place.could_be(Rule::plain_str) && place.before().ends_with('}');
+    let slip = Slip::new("this `if` has no `else`", "`else { … }` is missing behind this")
+        .at(end.checked_sub(1)?, end);
+    ends.then(|| {
+        slip.help("an `if` is a value, so both cases need one; with nothing to change, give the value itself")
     })
 }
 
@@ -169,6 +178,10 @@ fn numbers(place: &Place<'_>) -> Option<Slip> {
 
 /// `=` where `:` or `==` is meant, and `:` that is missing.
 fn equals(place: &Place<'_>) -> Option<Slip> {
+    if place.found == "=" && place.before().ends_with("==") {
+        let slip = Slip::new("`===` is written `==`", "no operator of bkl").at(place.at - 2, place.at + 1);
+        return Some(slip.help("write `==`"));
+    }
     let named = !place.last_word().is_empty() || place.before().ends_with(['"', ']']);
     if place.found == "=" && place.wants("}") && named {
         return Some(

@@ -17,6 +17,8 @@ struct Param {
     name: Arc<str>,
     ty: Type,
     required: bool,
+    /// Where its name stands, for functions of a program.
+    declared: Option<Span>,
 }
 
 /// Whom a call calls.
@@ -24,6 +26,8 @@ struct Called<'p> {
     callee: Callee,
     /// As messages say it.
     name: &'p str,
+    /// Where a function of a program is declared.
+    declared: Option<Span>,
     params: &'p [Param],
     /// Type of what a method is called on.
     receiver: Option<Type>,
@@ -79,7 +83,7 @@ impl<'a> Checker<'a> {
                 let value = self.infer(callee);
                 if !value.ty.has_error() {
                     let what = value.ty.to_string();
-                    self.error(TypeError::NotCallable { what, at: callee.span });
+                    self.error(TypeError::NotCallable { what, declared: None, hides: None, at: callee.span });
                 }
                 self.call_of_nothing(call, span)
             }
@@ -94,12 +98,16 @@ impl<'a> Checker<'a> {
         }
         if let Some((_, local)) = self.local(name) {
             let what = format!("`{name}` is {} and", local.ty);
+            let declared = Some(local.span);
             if !local.ty.has_error() {
-                self.error(TypeError::NotCallable { what, at });
+                let hides = self.hidden_function(name);
+                self.error(TypeError::NotCallable { what, declared, hides, at });
             }
             return self.call_of_nothing(call, span);
         }
-        if let Some(symbol) = self.scope().values.get(name).map(|named| named.what) {
+        if let Some((symbol, declared)) = self.scope().values.get(name).map(|named| (named.what, named.span))
+        {
+            self.mention(declared);
             self.means_symbol(at, symbol);
             return self.call_symbol(symbol, name, call, span);
         }
@@ -107,14 +115,21 @@ impl<'a> Checker<'a> {
             self.means(at, || Meaning::Builtin(signature.builtin));
             let Some(_) = &signature.params else {
                 let what = format!("`{name}` is {} and", signature.result);
-                self.error(TypeError::NotCallable { what, at });
+                self.error(TypeError::NotCallable { what, declared: None, hides: None, at });
                 return self.call_of_nothing(call, span);
             };
             return self.call_builtin(signature, None, call, at, span, wanted);
         }
-        let near = near(name, self.callable_names());
-        self.error(TypeError::UnknownName { name: name.to_string(), near, at });
+        let help = self.name_help(name, self.callable_names());
+        self.error(TypeError::UnknownName { name: name.to_string(), help, at });
         self.call_of_nothing(call, span)
+    }
+
+    /// The function of the prelude, or of this module, that a value called `name` hides.
+    fn hidden_function(&self, name: &str) -> Option<String> {
+        let item = self.scope().values.get(name).is_some_and(|it| matches!(it.what, Symbol::Fn(_)));
+        let free = self.prelude.free(name).is_some_and(|it| it.params.is_some());
+        (item || free).then(|| name.to_owned())
     }
 
     fn callable_names(&self) -> Vec<&str> {
@@ -128,7 +143,9 @@ impl<'a> Checker<'a> {
             let value = self.symbol(symbol, name, call.callee.span);
             if !value.ty.has_error() {
                 let what = format!("`{name}` is {} and", value.ty);
-                self.error(TypeError::NotCallable { what, at: call.callee.span });
+                let declared = self.scope().values.get(name).map(|named| named.span);
+                let hides = self.hidden_function(name);
+                self.error(TypeError::NotCallable { what, declared, hides, at: call.callee.span });
             }
             return self.call_of_nothing(call, span);
         };
@@ -146,10 +163,15 @@ impl<'a> Checker<'a> {
                 name: param.name.clone(),
                 ty: param.ty.clone(),
                 required: param.default.is_none(),
+                declared: Some(param.span),
             })
             .collect();
-        let callee = Called { callee: Callee::Function(id), name, params: &params, receiver: None };
-        let args = self.args(callee, call, |checker, param, value| checker.check(value, &param.ty));
+        let declared = Some(function.item.span);
+        let callee = Called { callee: Callee::Function(id), name, declared, params: &params, receiver: None };
+        let args = self.args(callee, call, |checker, param, value| {
+            checker.frame.cause = param.declared.map(|at| (at, format!("`{}` is {}", param.name, param.ty)));
+            checker.check(value, &param.ty)
+        });
         let call = hir::Call { function: id, args };
         Expr { kind: ExprKind::Call(call), ty: result, span }
     }
@@ -192,6 +214,7 @@ impl<'a> Checker<'a> {
                 name: param.name.clone(),
                 ty: param.ty.clone(),
                 required: param.default.is_none(),
+                declared: None,
             })
             .collect();
         let mut outs: Option<Type> = None;
@@ -201,6 +224,7 @@ impl<'a> Checker<'a> {
         let callee = Called {
             callee: Callee::Builtin(builtin),
             name: &signature.name,
+            declared: None,
             params: &params,
             receiver: receiver_type,
         };
@@ -222,12 +246,14 @@ impl<'a> Checker<'a> {
             _ => checker.check(value, &stands.of(&param.ty)),
         });
         self.frame.env_names = outer;
+        let given: Vec<bool> = args.iter().map(Option::is_some).collect();
+        self.defaults_to_platform(declared, &given, name_span);
         let mut ty = stands.of(&signature.result);
         match builtin {
             Builtin::ImageRun | Builtin::ImageExec => {
                 if let Some(outs) = outs {
                     ty = outs;
-                } else if gives_true(&params, &args, "read_only") {
+                } else if may_be_true(&params, &args, "read_only") {
                     let at = call
                         .args
                         .iter()
@@ -323,7 +349,13 @@ impl<'a> Checker<'a> {
                         }
                     }
                 }
-                Expr { kind: ExprKind::Record(items), ty: Type::record(fields), span: value.span }
+                Expr {
+                    kind: ExprKind::Record(items),
+                    ty: Type::record(
+                        fields.into_iter().map(|(name, _)| (name, Type::Out)).collect::<Vec<_>>(),
+                    ),
+                    span: value.span,
+                }
             }
             _ => {
                 let typed = self.infer(value);
@@ -351,7 +383,7 @@ impl<'a> Checker<'a> {
 
     fn add_out(
         &mut self,
-        fields: &mut Vec<(Arc<str>, Type)>,
+        fields: &mut Vec<(Arc<str>, Span)>,
         result: &mut Vec<(Arc<str>, Type)>,
         name: &ast::Ident,
     ) {
@@ -359,22 +391,18 @@ impl<'a> Checker<'a> {
             self.error(TypeError::RootInOuts { at: name.span });
             return;
         }
-        if fields.iter().any(|(known, _)| *known == name.text) {
-            self.error(TypeError::GivenTwice {
-                name: name.text.to_string(),
-                at: name.span,
-                first: name.span,
-            });
+        if let Some(&(_, first)) = fields.iter().find(|(known, _)| *known == name.text) {
+            self.error(TypeError::GivenTwice { name: name.text.to_string(), at: name.span, first });
             return;
         }
-        fields.push((name.text.clone(), Type::Out));
+        fields.push((name.text.clone(), name.span));
         result.push((name.text.clone(), Type::Fs));
     }
 
     fn spread_outs(
         &mut self,
         value: &Expr,
-        fields: &mut Vec<(Arc<str>, Type)>,
+        fields: &mut Vec<(Arc<str>, Span)>,
         result: &mut Vec<(Arc<str>, Type)>,
     ) {
         match &value.ty {
@@ -386,7 +414,7 @@ impl<'a> Checker<'a> {
             Type::Error => {}
             found => {
                 let found = found.clone();
-                self.error(TypeError::Mismatch { expected: Type::Outs, found, at: value.span });
+                self.mismatch(Type::Outs, found, value.span);
             }
         }
     }
@@ -398,7 +426,7 @@ impl<'a> Checker<'a> {
         call: &'a ast::Call,
         mut typed: impl FnMut(&mut Self, &Param, &'a ast::Expr) -> Expr,
     ) -> Vec<Option<Expr>> {
-        let Called { callee, name: function, params, receiver } = called;
+        let Called { callee, name: function, declared, params, receiver } = called;
         let mut taken: Vec<Option<usize>> = Vec::new();
         let mut slots: Vec<Option<Expr>> = params.iter().map(|_| None).collect();
         let mut given: Vec<Option<Span>> = vec![None; params.len()];
@@ -421,7 +449,7 @@ impl<'a> Checker<'a> {
                     }
                     let slot = required.get(n_positional).copied();
                     if slot.is_none() {
-                        self.too_many(function, params, &required, n_positional, arg.value.span);
+                        self.too_many(function, params, &required, n_positional, call, arg.value.span);
                     }
                     n_positional += 1;
                     slot
@@ -453,7 +481,15 @@ impl<'a> Checker<'a> {
             let last = call.args.last().map(|arg| arg.value.span.end).filter(|&end| call.parens.start < end);
             let add = self.add_entries(call.parens, last, &added);
             let function = function.to_owned();
-            self.error(TypeError::MissingArg { function, names: missing, add, at: call.parens });
+            let all = required.iter().map(|&i| params[i].name.to_string()).collect();
+            self.error(TypeError::MissingArg {
+                function,
+                names: missing,
+                all,
+                add,
+                declared,
+                at: call.parens,
+            });
         }
         slots
     }
@@ -473,26 +509,45 @@ impl<'a> Checker<'a> {
         let near = near(&name.text, params.iter().map(|param| &*param.name));
         let meant = near.as_deref().and_then(find).filter(|&slot| given[slot].is_none());
         let (function, text) = (function.to_owned(), name.text.to_string());
-        self.error(TypeError::UnknownArg { function, name: text, near, at: name.span });
+        let have = params.iter().map(|param| param.name.to_string()).collect();
+        self.error(TypeError::UnknownArg { function, name: text, near, have, at: name.span });
         meant
     }
 
-    fn too_many(&mut self, function: &str, params: &[Param], required: &[usize], n: usize, at: Span) {
+    fn too_many(
+        &mut self,
+        function: &str,
+        params: &[Param],
+        required: &[usize],
+        n: usize,
+        call: &ast::Call,
+        at: Span,
+    ) {
         let allowed = match required.len() {
             0 => "no argument".to_owned(),
             1 => "one argument".to_owned(),
             n => format!("{n} arguments"),
         };
         let optional = params.iter().filter(|param| !param.required).nth(n - required.len());
-        let name_it = optional.map(|param| param.name.to_string());
-        self.error(TypeError::TooManyArgs { function: function.to_owned(), allowed, name_it, at });
+        let texts = call.args.iter().filter(|arg| arg.name.is_none());
+        let all_texts = texts.clone().count() > 1
+            && texts.clone().all(|arg| matches!(arg.value.kind, ast::ExprKind::Text(_)));
+        let words = matches!(function, "run" | "exec" | "check") && all_texts;
+        let help = match optional {
+            _ if words => Some(format!("words are given as a list: `{function}([\"…\", \"…\"])`")),
+            Some(param) => Some(format!("arguments with a default are named: `{}: …`", param.name)),
+            None => None,
+        };
+        let name_it = optional.filter(|_| !words).map(|param| param.name.to_string());
+        let function = function.to_owned();
+        self.error(TypeError::TooManyArgs { function, allowed, help, name_it, at });
     }
 }
 
-/// Whether the argument `name` is the literal `true`.
-fn gives_true(params: &[Param], args: &[Option<Expr>], name: &str) -> bool {
+/// Whether the argument `name` is given and not the literal `false`.
+fn may_be_true(params: &[Param], args: &[Option<Expr>], name: &str) -> bool {
     let mut both = params.iter().zip(args);
     both.any(|(param, arg)| {
-        &*param.name == name && matches!(arg, Some(Expr { kind: ExprKind::Bool(true), .. }))
+        &*param.name == name && arg.as_ref().is_some_and(|arg| !matches!(arg.kind, ExprKind::Bool(false)))
     })
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::error::TypeError;
+use super::super::error::{Guess, TypeError};
 use super::super::facts::Meaning;
 use super::super::hir::{
     self, FunctionId, LetId, ModuleId, Origin, ParamId, RecordId, SecretId, SshId, TargetId,
@@ -199,7 +199,13 @@ impl<'a> Checker<'a> {
             ty: Type::Error,
             span: default.span,
         });
-        hir::FnParam { name: param.name.text.clone(), ty, doc: param.doc.clone(), default }
+        hir::FnParam {
+            name: param.name.text.clone(),
+            span: param.name.span,
+            ty,
+            doc: param.doc.clone(),
+            default,
+        }
     }
 
     // ---- types
@@ -244,7 +250,8 @@ impl<'a> Checker<'a> {
             return ty;
         }
         if let Some(named) = self.scope().types.get(&name.text) {
-            let what = named.what.clone();
+            let (what, declared) = (named.what.clone(), named.span);
+            self.mention(declared);
             return self.type_symbol(&what, name);
         }
         let path = &self.loaded.modules[self.module().index()].path;
@@ -262,8 +269,9 @@ impl<'a> Checker<'a> {
             return ty.clone();
         }
         let candidates = self.scope().types.keys().map(|name| &**name);
-        let near = near(&name.text, candidates.chain(Type::BUILTIN_NAMES.iter().copied()));
-        self.error(TypeError::UnknownType { name: name.text.to_string(), near, at: name.span });
+        let candidates = candidates.chain(Type::BUILTIN_NAMES.iter().copied()).collect();
+        let help = self.type_help(&name.text, candidates);
+        self.error(TypeError::UnknownType { name: name.text.to_string(), help, at: name.span });
         Type::Error
     }
 
@@ -272,13 +280,14 @@ impl<'a> Checker<'a> {
         let declared = named.map_or(module.span, |named| named.span);
         let id = match named.map(|named| named.what) {
             Some(Symbol::Import(Some(id))) => {
+                self.mention(declared);
                 self.means(module.span, || Meaning::Import(id, declared));
                 id
             }
             Some(Symbol::Import(None) | Symbol::Broken) => return Type::Error,
             _ => {
-                let near = near(&module.text, self.imports());
-                self.error(TypeError::UnknownName { name: module.text.to_string(), near, at: module.span });
+                let help = near(&module.text, self.imports()).map(Guess::instead);
+                self.error(TypeError::UnknownName { name: module.text.to_string(), help, at: module.span });
                 return Type::Error;
             }
         };

@@ -28,20 +28,32 @@ impl<'a> Checker<'a> {
     fn check_kind(&mut self, expr: &'a ast::Expr, want: &Type) -> Expr {
         use ast::ExprKind as Ast;
         let span = expr.span;
+        // What wants the type is told to the parts that are to have it, and to nothing else.
+        let cause = self.frame.cause.take();
         if matches!(want, Type::Error) {
             return self.check_unknown(expr);
         }
         // What hands the wanted type on to its parts.
         match &expr.kind {
-            Ast::Block(lets, value) => return self.block(lets, span, |checker| checker.check(value, want)),
+            Ast::Block(lets, value) => {
+                return self.block(lets, span, |checker| {
+                    checker.frame.cause = cause;
+                    checker.check(value, want)
+                });
+            }
             Ast::If(condition, then, otherwise) => {
                 let condition = self.check(condition, &Type::Bool);
+                self.frame.cause.clone_from(&cause);
                 let then = self.check(then, want);
+                self.frame.cause = cause;
                 let otherwise = self.check(otherwise, want);
                 let kind = ExprKind::If(Box::new(condition), Box::new(then), Box::new(otherwise));
                 return Expr { kind, ty: want.clone(), span };
             }
-            Ast::Match(scrutinee, arms) => return self.match_expr(scrutinee, arms, Some(want), span),
+            Ast::Match(scrutinee, arms) => {
+                self.frame.cause = cause;
+                return self.match_expr(scrutinee, arms, Some(want), span);
+            }
             Ast::On(platform, body) => return self.on(platform, body, Some(want), span),
             Ast::Fold(fold) => return self.fold(fold, Some(want), span),
             Ast::Binary(ast::BinaryOp::Coalesce, left, right) => {
@@ -49,6 +61,7 @@ impl<'a> Checker<'a> {
             }
             Ast::Call(call) => {
                 let found = self.call(call, span, Some(want));
+                self.frame.cause = cause;
                 return self.coerce(found, want);
             }
             _ => {}
@@ -64,11 +77,13 @@ impl<'a> Checker<'a> {
                 | Ast::ListComp(..)
                 | Ast::MapComp(..)
                 | Ast::Binary(..) => {
+                    self.frame.cause = cause;
                     let value = self.check(expr, inner);
                     self.coerce(value, want)
                 }
                 _ => {
                     let value = self.infer(expr);
+                    self.frame.cause = cause;
                     self.coerce(value, want)
                 }
             };
@@ -107,7 +122,14 @@ impl<'a> Checker<'a> {
             }
             _ => {
                 let value = self.infer(expr);
-                self.coerce(value, want)
+                self.frame.cause = cause;
+                let n_errors = self.errors.len();
+                let value = self.coerce(value, want);
+                if let [TypeError::Mismatch(mismatch)] = &mut self.errors[n_errors..] {
+                    let written = self.sources.file(span.file).slice(span);
+                    mismatch.hint = super::guess::literal_meant(expr, want, written);
+                }
+                value
             }
         }
     }
@@ -200,6 +222,7 @@ impl<'a> Checker<'a> {
 
     /// Converts `value` to `want`, or says that it cannot be.
     pub(super) fn coerce(&mut self, value: Expr, want: &Type) -> Expr {
+        let cause = self.frame.cause.take();
         match coercion(&value.ty, want) {
             Some(None) => value,
             Some(Some(step)) => {
@@ -215,7 +238,8 @@ impl<'a> Checker<'a> {
                         _ => want.clone(),
                     };
                     let (found, at) = (value.ty.clone(), value.span);
-                    self.error(TypeError::Mismatch { expected, found, at });
+                    self.frame.cause = cause;
+                    self.mismatch(expected, found, at);
                 }
                 self.broken(value.span)
             }
@@ -227,6 +251,8 @@ impl<'a> Checker<'a> {
     /// Literals that could be of several types follow the others. The results are converted to the common type.
     pub(super) fn infer_alike(&mut self, exprs: &[&'a ast::Expr]) -> (Vec<Expr>, Type) {
         let mut common: Option<Type> = None;
+        // What the common type is so far, for a label.
+        let mut first: Option<(Span, String)> = None;
         let mut typed: Vec<Option<Expr>> = exprs.iter().map(|_| None).collect();
         for follow in [false, true] {
             for (slot, expr) in typed.iter_mut().zip(exprs) {
@@ -242,9 +268,15 @@ impl<'a> Checker<'a> {
                     _ => !matches!(ty, Type::Never),
                 };
                 let value = match guide.filter(takes) {
-                    Some(ty) => self.check(expr, &ty),
+                    Some(ty) => {
+                        self.frame.cause.clone_from(&first);
+                        self.check(expr, &ty)
+                    }
                     None => self.infer(expr),
                 };
+                if first.is_none() && !value.ty.has_error() {
+                    first = Some((value.span, format!("and this is {}", value.ty)));
+                }
                 common = Some(match common {
                     None => value.ty.clone(),
                     Some(before) => match join(&before, &value.ty) {
@@ -252,7 +284,8 @@ impl<'a> Checker<'a> {
                         None => {
                             let (found, at) = (value.ty.clone(), value.span);
                             if !found.has_error() && !before.has_error() {
-                                self.error(TypeError::Mismatch { expected: before.clone(), found, at });
+                                self.frame.cause.clone_from(&first);
+                                self.mismatch(before.clone(), found, at);
                             }
                             *slot = Some(self.broken(value.span));
                             common = Some(before);
@@ -273,10 +306,14 @@ impl<'a> Checker<'a> {
     fn name(&mut self, name: &Arc<str>, span: Span) -> Expr {
         if let Some((id, local)) = self.local(name) {
             let (ty, declared) = (local.ty.clone(), local.span);
+            self.mention(declared);
             self.means(span, || Meaning::Declared(declared));
+            self.frame.reads.push(id);
             return Expr { kind: ExprKind::Local(id), ty, span };
         }
-        if let Some(symbol) = self.scope().values.get(name).map(|named| named.what) {
+        if let Some((symbol, declared)) = self.scope().values.get(name).map(|named| (named.what, named.span))
+        {
+            self.mention(declared);
             self.means_symbol(span, symbol);
             return self.symbol(symbol, name, span);
         }
@@ -288,8 +325,8 @@ impl<'a> Checker<'a> {
                 return self.broken(span);
             }
             let builtin = signature.builtin;
-            if self.frame.param_default && builtin == Builtin::TargetPlatform {
-                self.error(TypeError::PlatformInDefault { name: name.to_string(), at: span });
+            if builtin == Builtin::TargetPlatform {
+                self.uses_platform(span);
             }
             let call = hir::BuiltinCall { builtin, args: Vec::new(), name_span: span };
             return Expr { kind: ExprKind::Builtin(call), ty: signature.result.clone(), span };
@@ -301,12 +338,12 @@ impl<'a> Checker<'a> {
                     .variants
                     .first()
                     .map(|variant| format!("a variant is written without it: `.{variant}`")),
-                _ => None,
+                _ => Some(format!("values of it are annotated: `let x: {name} = …`")),
             };
             self.error(TypeError::NotAValue { name: name.to_string(), what: "a type", help, at: span });
         } else {
-            let near = near(name, self.visible_names());
-            self.error(TypeError::UnknownName { name: name.to_string(), near, at: span });
+            let help = self.name_help(name, self.visible_names());
+            self.error(TypeError::UnknownName { name: name.to_string(), help, at: span });
         }
         self.broken(span)
     }

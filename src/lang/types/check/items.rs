@@ -7,6 +7,7 @@ use super::super::hir::{self, FunctionId, LetId, ParamId, TargetId};
 use super::super::ty::Type;
 use super::declare::described;
 use super::{Checker, Lazy, LazyState, Node};
+use crate::base::Span;
 use crate::lang::syntax::ast::{self, ItemKind};
 
 impl<'a> Checker<'a> {
@@ -20,11 +21,11 @@ impl<'a> Checker<'a> {
         }
         for (module, item, node) in self.bodies.clone() {
             match (&item.kind, node) {
-                (ItemKind::Param { default, wheres, .. }, Some(Node::Param(id))) => {
-                    self.check_param(id, default.as_ref(), wheres);
+                (ItemKind::Param { ty, default, wheres, .. }, Some(Node::Param(id))) => {
+                    self.check_param(id, ty.span, default.as_ref(), wheres);
                 }
-                (ItemKind::Fn { params, body, .. }, Some(Node::Fn(id))) => {
-                    self.check_function(id, params, body);
+                (ItemKind::Fn { params, result, body, .. }, Some(Node::Fn(id))) => {
+                    self.check_function(id, params, result.span, body);
                 }
                 (ItemKind::Test { name, stmts }, _) => {
                     let (stmts, locals) = self.in_frame(module, None, |checker| checker.test_stmts(stmts));
@@ -139,7 +140,8 @@ impl<'a> Checker<'a> {
             let expr = match ty {
                 Some(ty) => {
                     found = checker.resolve_type(ty);
-                    checker.check(value, &found.clone())
+                    let (span, because) = (ty.span, format!("declared as {found}"));
+                    checker.check_because(value, &found.clone(), span, because)
                 }
                 None => checker.infer(value),
             };
@@ -161,16 +163,23 @@ impl<'a> Checker<'a> {
         result
     }
 
-    fn check_param(&mut self, id: ParamId, default: Option<&'a ast::Expr>, wheres: &'a [ast::Where]) {
+    fn check_param(
+        &mut self,
+        id: ParamId,
+        declared: Span,
+        default: Option<&'a ast::Expr>,
+        wheres: &'a [ast::Where],
+    ) {
         let param = &self.program.params[id.index()];
         let (module, ty) = (param.module, param.ty.clone());
         let node = Some(Node::Param(id));
         let default = default.map(|default| {
             self.body(module, node, |checker| {
-                checker.frame.param_default = true;
-                checker.check(default, &ty)
+                checker.check_because(default, &ty, declared, format!("declared as {ty}"))
             })
         });
+        let declared = self.program.params[id.index()].item.span;
+        let used = self.mentioned.contains(&declared);
         let wheres = wheres
             .iter()
             .map(|clause| hir::Where {
@@ -182,12 +191,16 @@ impl<'a> Checker<'a> {
                     .map(|message| self.body(module, None, |checker| checker.check(message, &Type::Str))),
             })
             .collect();
+        // That a param's own conditions look at it is no use of it.
+        if !used {
+            self.mentioned.remove(&declared);
+        }
         let param = &mut self.program.params[id.index()];
         param.default = default;
         param.wheres = wheres;
     }
 
-    fn check_function(&mut self, id: FunctionId, params: &'a [ast::Field], body: &'a ast::Expr) {
+    fn check_function(&mut self, id: FunctionId, params: &'a [ast::Field], gives: Span, body: &'a ast::Expr) {
         let function = &self.program.functions[id.index()];
         let (module, name, result) = (function.module, function.item.name.clone(), function.result.clone());
         let types: Vec<Type> = function.params.iter().map(|param| param.ty.clone()).collect();
@@ -206,7 +219,8 @@ impl<'a> Checker<'a> {
                 defaults.push(param.default.as_ref().map(|default| checker.check(default, ty)));
                 checker.introduce(&param.name, hir::LocalId(i as u32));
             }
-            checker.in_scope(|checker| checker.check(body, &result))
+            let because = format!("the function gives {result}");
+            checker.in_scope(|checker| checker.check_because(body, &result, gives, because))
         });
         let function = &mut self.program.functions[id.index()];
         for (param, default) in function.params.iter_mut().zip(defaults) {
@@ -227,7 +241,7 @@ impl<'a> Checker<'a> {
                     let claim = self.infer(claim);
                     if !matches!(claim.ty, Type::Bool | Type::Check | Type::Error) {
                         let (expected, found, at) = (Type::Bool, claim.ty.clone(), claim.span);
-                        self.error(TypeError::Mismatch { expected, found, at });
+                        self.mismatch(expected, found, at);
                     }
                     hir::TestStmt::Assert(claim)
                 }
@@ -237,14 +251,21 @@ impl<'a> Checker<'a> {
 
     /// `let x = e` of a block or test: the value does not see the name.
     pub(super) fn local_let(&mut self, decl: &'a ast::LetDecl) -> (hir::LocalId, hir::Expr) {
+        let before = self.frame.reads.len();
         let value = match &decl.ty {
             Some(ty) => {
-                let ty = self.resolve_type(ty);
-                self.check(&decl.value, &ty)
+                let (span, ty) = (ty.span, self.resolve_type(ty));
+                self.check_because(&decl.value, &ty, span, format!("declared as {ty}"))
             }
             None => self.infer(&decl.value),
         };
         let ty = value.ty.clone();
+        // `let base = base.run(…)` goes on with the same thing.
+        let hidden = self.local(&decl.name.text).map(|(id, _)| id);
+        if !hidden.is_some_and(|id| self.frame.reads[before..].contains(&id)) {
+            self.hides(&decl.name);
+        }
+        self.local_declared(&decl.name);
         (self.bind(&decl.name, ty), value)
     }
 }

@@ -2,10 +2,11 @@
 
 use super::super::error::TypeError;
 use super::super::facts::Meaning;
+use super::super::help::outs_of;
 use super::super::hir::{self, Expr, ExprKind};
-use super::super::report::outs_of;
 use super::super::signatures::Signature;
 use super::super::ty::Type;
+use super::guess::{method_meant, with_argument};
 use super::{Checker, near};
 use crate::base::Span;
 use crate::lang::syntax::ast;
@@ -28,6 +29,10 @@ impl<'a> Checker<'a> {
             None => match self.unknown_method(&receiver.ty, name) {
                 // Goes on with what was probably meant: one typo must not hide the next mistake.
                 Some(meant) => meant,
+                None if receiver.ty == Type::Image && with_argument(&name.text).is_some() => {
+                    let nothing = self.call_of_nothing(call, span);
+                    return Expr { ty: Type::Image, ..nothing };
+                }
                 None => return self.call_of_nothing(call, span),
             },
         };
@@ -52,14 +57,38 @@ impl<'a> Checker<'a> {
             self.error(TypeError::NotCalled { name, what: "a field", at });
             return None;
         }
-        let members = self.prelude.members(receiver).filter(|it| it.params.is_some());
-        let near = near(&name.text, members.map(|it| &*it.name));
+        let members: Vec<&Signature> =
+            self.prelude.members(receiver).filter(|it| it.params.is_some()).collect();
+        let of_image = matches!(receiver, Type::Image | Type::Fs);
+        let with = with_argument(&name.text).filter(|_| of_image);
+        let near =
+            near(&name.text, members.iter().map(|it| &*it.name)).filter(|_| with.is_none()).or_else(|| {
+                let meant = method_meant(&name.text)?;
+                members.iter().find(|it| *it.name == *meant).map(|_| meant.to_owned())
+            });
         let help = match (&near, receiver) {
+            _ if with.is_some() => Some(format!("write `.with({})`", with.unwrap_or_default())),
             (Some(near), _) => Some(format!("did you mean `.{near}`?")),
             (None, Type::Record(_)) => outs_of(receiver).map(|trees| {
                 format!("this command has `outs`, so it gives a record; pick one of its trees first: {trees}")
             }),
             (None, Type::Option(_)) => Some("it may be none; give it a default first: `(x ?? …)`".to_owned()),
+            (None, Type::Check) => {
+                Some("a check has no result; what follows it stands behind `.require([check])`".to_owned())
+            }
+            (None, Type::List(_))
+                if matches!(&*name.text, "map" | "filter" | "each" | "flatMap" | "forEach") =>
+            {
+                Some("write `[for x in xs if condition: f(x)]`".to_owned())
+            }
+            (None, Type::List(_))
+                if matches!(&*name.text, "push" | "append" | "add" | "concat" | "extend") =>
+            {
+                Some("a list does not change: write `xs + [x]`".to_owned())
+            }
+            (None, Type::List(_)) if matches!(&*name.text, "reduce" | "fold" | "sum") => {
+                Some("write `fold total = 0 for x in xs { total + x }`".to_owned())
+            }
             (None, Type::Fs) if self.prelude.member(&Type::Image, &name.text).is_some() => {
                 Some("images have it; `.image()` makes an image of a tree".to_owned())
             }
@@ -107,6 +136,12 @@ impl<'a> Checker<'a> {
                     (Some(near), _) => Some(format!("did you mean `.{near}`?")),
                     (None, Type::Option(_)) => {
                         Some("it may be none; give it a default first: `(x ?? …)`".to_owned())
+                    }
+                    (None, Type::Index) if self.prelude.member(&Type::Image, &name.text).is_some() => {
+                        Some(format!("each of its images has one: write `.images[0].{}`", name.text))
+                    }
+                    (None, Type::Fs) if self.prelude.member(&Type::Image, &name.text).is_some() => {
+                        Some("images have it; `.image()` makes an image of a tree".to_owned())
                     }
                     (None, Type::Map(_)) => {
                         Some(format!("values of a map are read with `[\"{}\"]`", name.text))

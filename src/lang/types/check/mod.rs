@@ -7,16 +7,19 @@ mod call;
 mod declare;
 mod expr;
 mod fix;
+mod guess;
 mod items;
 mod method;
 mod operator;
+mod platform;
 mod prelude;
 mod record;
 mod recursion;
 mod text;
 mod typed;
+mod unused;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::error::TypeError;
@@ -57,6 +60,8 @@ pub(crate) fn check(loaded: &Loaded, sources: &SourceMap, prelude: &Prelude, not
     checker.declare();
     checker.check_items();
     checker.find_recursion();
+    checker.find_platform_in_defaults();
+    checker.find_unused();
     checker.finish()
 }
 
@@ -150,8 +155,12 @@ pub(super) struct Frame {
     function: Option<Arc<str>>,
     /// Variables that the call around sets by `env:`.
     env_names: Vec<Arc<str>>,
-    /// Whether this is the default of a param: it may not depend on the platform.
-    param_default: bool,
+    /// Locals in the order they are read.
+    reads: Vec<LocalId>,
+    /// What wants the type that the next expression is checked against: where, and in words.
+    cause: Option<(Span, String)>,
+    /// Whether an `on` around says which platform is built for.
+    platform_given: bool,
 }
 
 pub(super) struct Checker<'a> {
@@ -168,6 +177,12 @@ pub(super) struct Checker<'a> {
     record_defaults: Vec<(RecordId, ModuleId, &'a [ast::Field])>,
     /// Uses: from, to, where.
     uses: Vec<(Node, Node, Span)>,
+    /// Those uses that hand on the platform that is built for, and uses of the platform itself (`None`).
+    platform_uses: Vec<(Node, Option<Node>, Span)>,
+    /// Declarations whose names are used.
+    mentioned: BTreeSet<Span>,
+    /// `let`s of blocks and tests.
+    local_lets: BTreeMap<Span, Arc<str>>,
     program: hir::Program,
     frame: Frame,
     errors: Vec<TypeError>,
@@ -188,6 +203,9 @@ impl<'a> Checker<'a> {
             bodies: Vec::new(),
             record_defaults: Vec::new(),
             uses: Vec::new(),
+            platform_uses: Vec::new(),
+            mentioned: BTreeSet::new(),
+            local_lets: BTreeMap::new(),
             program: hir::Program {
                 modules: Vec::new(),
                 params: Vec::new(),
@@ -267,6 +285,9 @@ impl<'a> Checker<'a> {
     fn used(&mut self, to: Node, at: Span) {
         if let Some(from) = self.frame.node {
             self.uses.push((from, to, at));
+            if !self.frame.platform_given {
+                self.platform_uses.push((from, Some(to), at));
+            }
         }
     }
 

@@ -184,7 +184,7 @@ impl<'a> Checker<'a> {
         let Some(common) = join(&inner, &right_inner) else {
             let (found, at) = (right.ty.clone(), right.span);
             if !found.has_error() {
-                self.error(TypeError::Mismatch { expected: inner, found, at });
+                self.mismatch(inner, found, at);
             }
             return self.broken(span);
         };

@@ -36,7 +36,7 @@ impl<'a> Checker<'a> {
                     }
                     None => {
                         let found = Type::map(Type::Never);
-                        self.error(TypeError::Mismatch { expected: want.clone(), found, at: span });
+                        self.mismatch(want.clone(), found, span);
                         return self.broken(span);
                     }
                 },
@@ -117,6 +117,10 @@ impl<'a> Checker<'a> {
             }
         }
         given.push((name.text.clone(), name.span));
+        if let Some(decl) = record.decl.filter(|decl| self.prelude.records.len() <= decl.index()) {
+            let declared = self.program.records[decl.index()].fields.iter().find(|it| it.name == name.text);
+            self.frame.cause = declared.map(|it| (it.span, format!("declared as {}", it.ty)));
+        }
         let value = self.check(value, &field.ty);
         let sound = !matches!(value.ty, Type::Error);
         items.push(RecordItem::Field(name.text.clone(), value));
@@ -133,7 +137,7 @@ impl<'a> Checker<'a> {
         let Type::Record(spread) = value.ty.clone() else {
             if !value.ty.has_error() {
                 let (expected, found, at) = (want.clone(), value.ty.clone(), value.span);
-                self.error(TypeError::Mismatch { expected, found, at });
+                self.mismatch(expected, found, at);
             }
             return None;
         };
@@ -152,7 +156,7 @@ impl<'a> Checker<'a> {
             };
             let Some(step) = coercion(&field.ty, &target.ty) else {
                 let (expected, found, at) = (target.ty.clone(), field.ty.clone(), value.span);
-                self.error(TypeError::Mismatch { expected, found, at });
+                self.mismatch(expected, found, at);
                 return None;
             };
             steps.push((field.name.clone(), step));
@@ -212,7 +216,7 @@ impl<'a> Checker<'a> {
                 is_map |= matches!(value.ty, Type::Map(_));
                 if !matches!(value.ty, Type::Map(_) | Type::Record(_) | Type::Error) {
                     let (expected, found) = (Type::map(Type::Never), value.ty.clone());
-                    self.error(TypeError::Mismatch { expected, found, at: value.span });
+                    self.mismatch(expected, found, value.span);
                     return self.broken(span);
                 }
                 spreads.push(value);
@@ -287,7 +291,7 @@ impl<'a> Checker<'a> {
                 Some(joined) => common = joined,
                 None => {
                     let (expected, found) = (Type::map(common.clone()), spread.ty.clone());
-                    self.error(TypeError::Mismatch { expected, found, at: spread.span });
+                    self.mismatch(expected, found, spread.span);
                     return self.broken(span);
                 }
             }
@@ -355,11 +359,13 @@ impl<'a> Checker<'a> {
         if self.local(name).is_some() {
             return None;
         }
-        let Named { what: Symbol::Import(module), span, .. } = *self.scope().values.get(name)? else {
+        let Named { what: Symbol::Import(module), span: declared, .. } = *self.scope().values.get(name)?
+        else {
             return None;
         };
+        self.mention(declared);
         if let Some(module) = module {
-            self.means(expr.span, || Meaning::Import(module, span));
+            self.means(expr.span, || Meaning::Import(module, declared));
         }
         Some(module)
     }
@@ -376,7 +382,8 @@ impl<'a> Checker<'a> {
         let (module, text, at) = (module_name.to_string(), name.text.to_string(), name.span);
         match values.get(&name.text) {
             Some(named) if named.public || matches!(named.what, Symbol::Broken) => {
-                let symbol = named.what;
+                let (symbol, declared) = (named.what, named.span);
+                self.mention(declared);
                 self.means_symbol(at, symbol);
                 Some(symbol)
             }

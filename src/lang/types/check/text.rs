@@ -87,13 +87,15 @@ impl<'a> Checker<'a> {
             }
         }
         for (name, start, end) in found {
-            let value = self.local(&name).is_some()
-                || matches!(
-                    self.scope().values.get(&*name).map(|it| it.what),
-                    Some(Symbol::Param(_) | Symbol::Let(_))
-                );
-            if value && !sets_variable(parts, &name) && !self.frame.env_names.iter().any(|it| **it == *name) {
+            let local = self.local(&name).map(|(_, local)| local.span);
+            let item = self.scope().values.get(&*name);
+            let item =
+                item.filter(|it| matches!(it.what, Symbol::Param(_) | Symbol::Let(_))).map(|it| it.span);
+            let Some(declared) = local.or(item) else { continue };
+            if !sets_variable(parts, &name) && !self.frame.env_names.iter().any(|it| **it == *name) {
                 let at = Span::new(at.file, at.start + start as u32, at.start + end as u32);
+                // It was meant to be used.
+                self.mention(declared);
                 self.error(TypeError::ShellVariable { name, at });
             }
         }

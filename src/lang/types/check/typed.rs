@@ -62,7 +62,7 @@ impl<'a> Checker<'a> {
                 Some(joined) => common = joined,
                 None => {
                     let expected = Type::list(common.clone());
-                    self.error(TypeError::Mismatch { expected, found: list.ty.clone(), at: list.span });
+                    self.mismatch(expected, list.ty.clone(), list.span);
                 }
             }
             spreads.push(list);
@@ -145,7 +145,7 @@ impl<'a> Checker<'a> {
             Type::List(element) => (over, Type::Int, (*element).clone()),
             Type::Map(value) => (over, Type::Str, (*value).clone()),
             Type::Record(record)
-                if !record.fields.is_empty() && super::super::report::outs_of(&over.ty).is_none() =>
+                if !record.fields.is_empty() && super::super::help::outs_of(&over.ty).is_none() =>
             {
                 let first = record.fields[0].ty.clone();
                 let joined = record.fields[1..].iter().try_fold(first, |ty, field| join(&ty, &field.ty));
@@ -159,6 +159,8 @@ impl<'a> Checker<'a> {
         };
         match &clause.second {
             Some(second) => {
+                self.hides(&clause.first);
+                self.hides(second);
                 let key = self.bind(&clause.first, key_type);
                 let value = self.bind(second, value_type);
                 hir::Clause { key: Some(key), value, over }
@@ -167,6 +169,7 @@ impl<'a> Checker<'a> {
                 if matches!(over.ty, Type::Map(_)) {
                     self.error(TypeError::MapNeedsTwoNames { at: over.span });
                 }
+                self.hides(&clause.first);
                 hir::Clause { key: None, value: self.bind(&clause.first, value_type), over }
             }
         }
@@ -184,7 +187,8 @@ impl<'a> Checker<'a> {
             // The loop does not see the accumulator: it is bound behind it.
             let clause = checker.clause(&fold.clause);
             let acc: LocalId = checker.bind(&fold.acc, ty.clone());
-            let body = checker.in_scope(|checker| checker.check(&fold.body, &ty));
+            let because = format!("it starts as {ty}");
+            let body = checker.in_scope(|checker| checker.check_because(&fold.body, &ty, init.span, because));
             let fold = hir::Fold { acc, init, clause, body };
             Expr { kind: ExprKind::Fold(Box::new(fold)), ty: ty.clone(), span }
         })
@@ -199,6 +203,7 @@ impl<'a> Checker<'a> {
         wanted: Option<&Type>,
         span: Span,
     ) -> Expr {
+        let cause = self.frame.cause.take();
         let scrutinee = self.infer(scrutinee);
         let found = scrutinee.ty.clone();
         if !matches!(found, Type::Enum(_) | Type::Option(_) | Type::Error) {
@@ -230,6 +235,7 @@ impl<'a> Checker<'a> {
                         Some(ArmPattern::Plain(pattern)) => pattern.clone(),
                         None => Pattern::Wildcard,
                     };
+                    checker.frame.cause = cause.clone().filter(|_| guide.is_some());
                     (pattern, checker.check_or_infer(&arm.body, guide.as_ref()))
                 });
                 if wanted.is_none() {
@@ -348,7 +354,9 @@ impl<'a> Checker<'a> {
         match &platforms.ty {
             Type::List(element) if matches!(**element, Type::Platform | Type::Never) => {
                 let platforms = self.coerce(platforms, &Type::list(Type::Platform));
+                let outer = std::mem::replace(&mut self.frame.platform_given, true);
                 let body = self.in_scope(|checker| checker.check(body, &Type::Image));
+                self.frame.platform_given = outer;
                 let kind = ExprKind::OnEach(Box::new(platforms), Box::new(body));
                 let index = Expr { kind, ty: Type::Index, span };
                 match wanted {
@@ -358,7 +366,9 @@ impl<'a> Checker<'a> {
             }
             _ => {
                 let platform = self.coerce(platforms, &Type::Platform);
+                let outer = std::mem::replace(&mut self.frame.platform_given, true);
                 let body = self.in_scope(|checker| checker.check_or_infer(body, wanted));
+                self.frame.platform_given = outer;
                 let ty = body.ty.clone();
                 Expr { kind: ExprKind::On(Box::new(platform), Box::new(body)), ty, span }
             }
