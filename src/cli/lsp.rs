@@ -84,8 +84,8 @@ fn serve(incoming: &Receiver<Incoming>) -> u8 {
         }
         let answers = match queue.pop_front() {
             None => continue,
-            // The editor is gone without a word.
-            Some(Incoming::End) => return server.exit_code().unwrap_or(1),
+            // An editor that is served should say so before it goes.
+            Some(Incoming::End) => return u8::from(server.is_running()),
             Some(Incoming::Garbage(why)) => {
                 if !send_json(&parse_error(&why)) {
                     return 1;

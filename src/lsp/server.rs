@@ -126,6 +126,11 @@ impl Server {
         }
     }
 
+    /// Whether an editor is being served: it said `initialize` and not yet `shutdown`.
+    pub fn is_running(&self) -> bool {
+        self.phase == Phase::Running
+    }
+
     // ---- notifications
 
     fn notification(&mut self, notification: Notification) -> Vec<Message> {

@@ -26,6 +26,7 @@ pub(super) struct Client {
     answers: Vec<Value>,
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "messages are made where they are sent")]
 impl Client {
     pub(super) fn start(folder: &Path) -> Client {
         let mut child = Command::new(env!("CARGO_BIN_EXE_bkl"))
