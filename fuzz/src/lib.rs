@@ -48,12 +48,13 @@ pub fn formatter(data: &[u8]) {
     assert_eq!(again, formatted);
 }
 
-/// Any text is checked, and every report can be drawn. Gives the messages.
+/// Any text is checked, and every report can be drawn. Gives the messages of the errors.
 pub fn checker(data: &[u8]) -> Vec<String> {
     let Ok(text) = std::str::from_utf8(data) else { return Vec::new() };
     let (sources, checked) = check(text);
     checked.reports.iter().for_each(|report| shown(report, &sources));
-    checked.reports.iter().map(|report| report.message.clone()).collect()
+    let errors = checked.reports.iter().filter(|report| report.severity == Severity::Error);
+    errors.map(|report| report.message.clone()).collect()
 }
 
 /// A program without errors is evaluated, within its budgets, and its tests are; what it makes is a valid graph.
