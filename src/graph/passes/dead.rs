@@ -7,9 +7,12 @@ use super::Rewritten;
 use super::rewrite::Rewriter;
 use crate::graph::ir::{Graph, Tree};
 
-pub(super) fn run(graph: &Graph, roots: &[Tree]) -> Rewritten {
+pub(super) fn run(graph: &Graph, roots: &[Tree]) -> Option<Rewritten> {
     let needed = graph.needed(roots);
     let n_dead = needed.iter().filter(|it| !**it).count();
+    if n_dead == 0 {
+        return None;
+    }
     let mut rewriter = Rewriter::new(graph);
     for (id, vertex) in graph.vertices() {
         if needed[id.0 as usize] {
@@ -18,5 +21,5 @@ pub(super) fn run(graph: &Graph, roots: &[Tree]) -> Rewritten {
             rewriter.inline();
         }
     }
-    Rewritten { roots: rewriter.trees(roots), graph: rewriter.graph, n_changes: n_dead }
+    Some(Rewritten { roots: rewriter.trees(roots), graph: rewriter.graph, n_changes: n_dead })
 }

@@ -5,7 +5,7 @@
 //! earlier, so that later passes see how often a result is really used. The digests are those of a graph marshalled for
 //! no particular platform: an op with a platform and one without stay two.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::Rewritten;
 use super::rewrite::{Rewired, Rewriter};
@@ -13,8 +13,12 @@ use crate::base::Digest;
 use crate::graph::ir::{Graph, Tree, VertexId};
 use crate::graph::llb::{MarshalOptions, digests};
 
-pub(super) fn run(graph: &Graph, roots: &[Tree]) -> Rewritten {
+pub(super) fn run(graph: &Graph, roots: &[Tree]) -> Option<Rewritten> {
     let digests = digests(graph, &MarshalOptions::default());
+    let mut distinct = HashSet::with_capacity(graph.len());
+    if graph.vertices().zip(&digests).all(|((_, vertex), digest)| distinct.insert((digest, vertex.sealed))) {
+        return None;
+    }
     // A sealed vertex keeps its bytes whatever a graph is marshalled for, so it only equals other sealed ones.
     let mut known: HashMap<(Digest, bool), VertexId> = HashMap::with_capacity(graph.len());
     let mut rewriter = Rewriter::new(graph);
@@ -37,5 +41,5 @@ pub(super) fn run(graph: &Graph, roots: &[Tree]) -> Rewritten {
             Rewired::Tree(tree) => rewriter.replace(tree),
         }
     }
-    Rewritten { roots: rewriter.trees(roots), graph: rewriter.graph, n_changes }
+    Some(Rewritten { roots: rewriter.trees(roots), graph: rewriter.graph, n_changes })
 }

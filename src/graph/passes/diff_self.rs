@@ -8,7 +8,10 @@ use super::Rewritten;
 use super::rewrite::{Rewriter, needs_inputs};
 use crate::graph::ir::{Graph, Op, Tree, Vertex};
 
-pub(super) fn run(graph: &Graph, roots: &[Tree]) -> Rewritten {
+pub(super) fn run(graph: &Graph, roots: &[Tree]) -> Option<Rewritten> {
+    if !graph.vertices().any(|(_, vertex)| is_self(vertex)) {
+        return None;
+    }
     let pinned = pinned(graph);
     let mut rewriter = Rewriter::new(graph);
     let mut n_changes = 0;
@@ -20,7 +23,7 @@ pub(super) fn run(graph: &Graph, roots: &[Tree]) -> Rewritten {
             rewriter.keep(vertex);
         }
     }
-    Rewritten { roots: rewriter.trees(roots), graph: rewriter.graph, n_changes }
+    Some(Rewritten { roots: rewriter.trees(roots), graph: rewriter.graph, n_changes })
 }
 
 fn is_self(vertex: &Vertex) -> bool {

@@ -37,7 +37,7 @@ const NO_PATH: &str = "/[.]/[.]";
 /// Every capability that is missing and has no substitute, once per op.
 pub fn downgrade(graph: &Graph, roots: &[Tree], daemon: &CapSet) -> Result<Rewritten, Vec<MissingCap>> {
     let needed = dead::run(graph, roots);
-    let (graph, roots) = (&needed.graph, &needed.roots);
+    let (graph, roots) = needed.as_ref().map_or((graph, roots), |it| (&it.graph, &it.roots));
     let mut missing = Vec::new();
     let mut rewriter = Rewriter::new(graph);
     let mut n_changes = 0;

@@ -11,11 +11,20 @@
 //! layer at all, and nothing is visible that was not visible before.
 
 use super::Rewritten;
-use super::rewrite::{Inputs, Rewired, Rewriter, Uses, map_action, swallow, uses};
-use crate::graph::ir::{FileActionOp, FileInput, FileOp, Graph, InputIdx, Op, Tree, Vertex};
+use super::rewrite::{Inputs, Rewired, Rewriter, Uses, map_action, uses};
+use crate::graph::ir::{
+    FileActionOp, FileInput, FileOp, Graph, InputIdx, Location, Op, Tree, Vertex, VertexId,
+};
 
-pub(super) fn run(graph: &Graph, roots: &[Tree]) -> Rewritten {
+pub(super) fn run(graph: &Graph, roots: &[Tree]) -> Option<Rewritten> {
     let uses = uses(graph, roots);
+    let goes = |id: VertexId, vertex: &Vertex| match uses[id.0 as usize] {
+        Uses::One(user) => goes_into(vertex, graph.vertex(user), id.0),
+        Uses::None | Uses::Many => false,
+    };
+    if !graph.vertices().any(|(id, vertex)| goes(id, vertex)) {
+        return None;
+    }
     let mut rewriter = Rewriter::new(graph);
     let mut n_changes = 0;
     // Ops that wait for the one they go into, over the new inputs.
@@ -28,7 +37,7 @@ pub(super) fn run(graph: &Graph, roots: &[Tree]) -> Rewritten {
         let now = match first {
             Some((input, first)) => {
                 n_changes += 1;
-                fused(&rewriter, &first, vertex, input)
+                fused(&rewriter, first, vertex, input)
             }
             None => match rewriter.rewired(vertex) {
                 Rewired::Vertex(vertex) => *vertex,
@@ -38,18 +47,14 @@ pub(super) fn run(graph: &Graph, roots: &[Tree]) -> Rewritten {
                 }
             },
         };
-        let goes = match uses[id.0 as usize] {
-            Uses::One(user) => goes_into(vertex, graph.vertex(user), id.0),
-            Uses::None | Uses::Many => false,
-        };
-        if goes {
+        if goes(id, vertex) {
             waiting[id.0 as usize] = Some(now);
             rewriter.inline();
         } else {
             rewriter.add(now);
         }
     }
-    Rewritten { roots: rewriter.trees(roots), graph: rewriter.graph, n_changes }
+    Some(Rewritten { roots: rewriter.trees(roots), graph: rewriter.graph, n_changes })
 }
 
 /// Whether `first` may become part of `second`, its only user.
@@ -84,45 +89,59 @@ fn base(vertex: &Vertex) -> Option<InputIdx> {
 }
 
 /// `second` with the actions of `first` before its own; `base` is the input that was `first`'s result.
-fn fused(rewriter: &Rewriter, first: &Vertex, second: &Vertex, base: InputIdx) -> Vertex {
-    let (Op::File(before), Op::File(after)) = (&first.op, &second.op) else {
+///
+/// `first` may itself be the end of a long chain: only what is added is looked at.
+fn fused(rewriter: &Rewriter, first: Vertex, second: &Vertex, base: InputIdx) -> Vertex {
+    let Vertex { op: Op::File(FileOp { mut actions }), inputs, mut metadata, mut locations, .. } = first
+    else {
         unreachable!("only file ops are fused");
     };
-    let mut inputs = Inputs::new(true);
-    for &edge in &first.inputs {
-        inputs.place(Some(edge));
+    let Op::File(after) = &second.op else { unreachable!("only file ops are fused") };
+    let n_before = actions.len();
+    let mut places = Inputs::new(true);
+    for edge in inputs {
+        places.place(Some(edge));
     }
     let table: Vec<FileInput> = (0..)
         .zip(&second.inputs)
         .map(|(input, &edge)| match input == base {
-            true => FileInput::Action(before.actions.len() as u32 - 1),
-            false => inputs.place(rewriter.edge(edge)).map_or(FileInput::Scratch, FileInput::Input),
+            true => FileInput::Action(n_before as u32 - 1),
+            false => places.place(rewriter.edge(edge)).map_or(FileInput::Scratch, FileInput::Input),
         })
         .collect();
-    let n_before = before.actions.len() as u32;
-    let mut actions = before.actions.clone();
-    actions.iter_mut().for_each(|action| action.output = None);
+    // Of the first only the last action has an output.
+    actions[n_before - 1].output = None;
     actions.extend(after.actions.iter().cloned().map(|mut action| {
         map_action(&mut action, &mut |input| match input {
             FileInput::Scratch => FileInput::Scratch,
             FileInput::Input(input) => table[input as usize],
-            FileInput::Action(action) => FileInput::Action(n_before + action),
+            FileInput::Action(action) => FileInput::Action(n_before as u32 + action),
         });
         action
     }));
-    let mut first = first.clone();
-    place(&mut first, before.actions.len(), 0);
-    let n_after = after.actions.len();
-    let mut vertex = Vertex { op: Op::File(FileOp { actions }), inputs: inputs.edges, ..second.clone() };
-    place(&mut vertex, n_after, before.actions.len());
-    swallow(&mut vertex, &first);
-    vertex
+    // Each location says which actions of the fused op it is about. Those of a first op that was fused say so already.
+    if locations.first().is_some_and(|location| location.actions.is_none()) {
+        place(&mut locations, n_before, 0);
+    }
+    let mut added = second.locations.clone();
+    place(&mut added, after.actions.len(), n_before);
+    locations.append(&mut added);
+    metadata.merge(&second.metadata);
+    Vertex {
+        op: Op::File(FileOp { actions }),
+        inputs: places.edges,
+        platform: second.platform.clone(),
+        constraints: second.constraints.clone(),
+        metadata,
+        locations,
+        sealed: second.sealed,
+    }
 }
 
 /// Writes down which actions of the fused op the locations of one of its parts are about: the part has `n_actions`, and
 /// `n_before` stand before them.
-fn place(part: &mut Vertex, n_actions: usize, n_before: usize) {
-    for location in &mut part.locations {
+fn place(locations: &mut [Location], n_actions: usize, n_before: usize) {
+    for location in locations {
         let own = location.actions.take().unwrap_or(0..n_actions);
         location.actions = Some(own.start + n_before..own.end + n_before);
     }

@@ -14,7 +14,10 @@ use super::Rewritten;
 use super::rewrite::{Rewriter, Uses, swallow, uses};
 use crate::graph::ir::{Edge, Graph, MergeOp, Op, Tree, Vertex, VertexId};
 
-pub(super) fn run(graph: &Graph, roots: &[Tree]) -> Rewritten {
+pub(super) fn run(graph: &Graph, roots: &[Tree]) -> Option<Rewritten> {
+    if !graph.vertices().any(|(_, vertex)| stacked(vertex).is_some()) {
+        return None;
+    }
     let uses = uses(graph, roots);
     let mut rewriter = Rewriter::new(graph);
     let mut n_changes = 0;
@@ -50,7 +53,7 @@ pub(super) fn run(graph: &Graph, roots: &[Tree]) -> Rewritten {
             rewriter.add(flat);
         }
     }
-    Rewritten { roots: rewriter.trees(roots), graph: rewriter.graph, n_changes }
+    Some(Rewritten { roots: rewriter.trees(roots), graph: rewriter.graph, n_changes })
 }
 
 /// Of equal edges the last.

@@ -22,7 +22,8 @@ pub struct Pass {
     pub name: &'static str,
     /// What it does, in one line.
     pub summary: &'static str,
-    run: fn(&Graph, &[Tree]) -> Rewritten,
+    /// `None`: there is nothing for it in the graph, which stays as it is.
+    run: fn(&Graph, &[Tree]) -> Option<Rewritten>,
 }
 
 /// A rewritten graph.
@@ -50,12 +51,17 @@ pub const PASSES: &[Pass] = &[
 impl Pass {
     /// Runs the pass and drops what it left without use.
     pub fn run(&self, graph: &Graph, roots: &[Tree]) -> Rewritten {
-        let rewritten = (self.run)(graph, roots);
-        if rewritten.n_changes == 0 {
-            return rewritten;
+        let unchanged = || Rewritten { graph: graph.clone(), roots: roots.to_vec(), n_changes: 0 };
+        self.rewrite(graph, roots).unwrap_or_else(unchanged)
+    }
+
+    /// [`Pass::run`] that copies no graph for nothing.
+    fn rewrite(&self, graph: &Graph, roots: &[Tree]) -> Option<Rewritten> {
+        let rewritten = (self.run)(graph, roots)?;
+        match dead::run(&rewritten.graph, &rewritten.roots) {
+            Some(swept) => Some(Rewritten { n_changes: rewritten.n_changes, ..swept }),
+            None => Some(rewritten),
         }
-        let swept = dead::run(&rewritten.graph, &rewritten.roots);
-        Rewritten { n_changes: rewritten.n_changes, ..swept }
     }
 }
 
@@ -83,12 +89,16 @@ pub fn optimize(graph: &Graph, roots: &[Tree]) -> (Graph, Vec<Tree>, PassReport)
             break;
         }
         let (graph, roots) = state.as_ref().map_or((graph, roots), |it| (&it.graph, it.roots.as_slice()));
-        let rewritten = pass.run(graph, roots);
-        n_quiet = if rewritten.n_changes == 0 { n_quiet + 1 } else { 0 };
-        counts[at].1 += rewritten.n_changes;
-        state = Some(rewritten);
+        let rewritten = pass.rewrite(graph, roots);
+        let n_changes = rewritten.as_ref().map_or(0, |it| it.n_changes);
+        n_quiet = if n_changes == 0 { n_quiet + 1 } else { 0 };
+        counts[at].1 += n_changes;
+        state = rewritten.or(state);
     }
-    let Rewritten { graph, roots, .. } = state.expect("there are passes");
+    let (graph, roots) = match state {
+        Some(Rewritten { graph, roots, .. }) => (graph, roots),
+        None => (graph.clone(), roots.to_vec()),
+    };
     let report = PassReport { counts, n_before, n_after: graph.len() };
     (graph, roots, report)
 }

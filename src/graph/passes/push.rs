@@ -31,9 +31,12 @@ use crate::graph::ir::{
     Edge, FileAction, FileActionOp, FileCopy, FileInput, Graph, Location, Op, Tree, Vertex, VertexId,
 };
 
-pub(super) fn run(graph: &Graph, roots: &[Tree]) -> Rewritten {
+pub(super) fn run(graph: &Graph, roots: &[Tree]) -> Option<Rewritten> {
     let selected: Vec<Option<Selected<'_>>> =
         graph.vertices().map(|(_, vertex)| Selected::of(vertex)).collect();
+    if selected.iter().all(Option::is_none) {
+        return None;
+    }
     let mut rewriter = Rewriter::new(graph);
     let mut n_changes = 0;
     for (_, vertex) in graph.vertices() {
@@ -45,7 +48,7 @@ pub(super) fn run(graph: &Graph, roots: &[Tree]) -> Rewritten {
             None => rewriter.keep(vertex),
         }
     }
-    Rewritten { roots: rewriter.trees(roots), graph: rewriter.graph, n_changes }
+    Some(Rewritten { roots: rewriter.trees(roots), graph: rewriter.graph, n_changes })
 }
 
 /// What a tree in between was made from.

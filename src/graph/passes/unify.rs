@@ -22,8 +22,11 @@ use crate::graph::ir::{
     FileActionOp, FileInput, Graph, Metadata, Op, SourceOp, Tree, Vertex, VertexId, attr,
 };
 
-pub(super) fn run(graph: &Graph, roots: &[Tree]) -> Rewritten {
+pub(super) fn run(graph: &Graph, roots: &[Tree]) -> Option<Rewritten> {
     let classes = classes(graph, roots);
+    if classes.sources.is_empty() {
+        return None;
+    }
     let mut rewriter = Rewriter::new(graph);
     let mut n_changes = 0;
     // Where the source of a class is, once its first member was met.
@@ -44,7 +47,7 @@ pub(super) fn run(graph: &Graph, roots: &[Tree]) -> Rewritten {
             }
         }
     }
-    Rewritten { roots: rewriter.trees(roots), graph: rewriter.graph, n_changes }
+    Some(Rewritten { roots: rewriter.trees(roots), graph: rewriter.graph, n_changes })
 }
 
 /// Sources that become one.
