@@ -199,6 +199,9 @@ fn limits_that_cannot_be_had_are_told() {
 
 /// What the kernel has for a limited command in a group of its own parent, read from outside while it runs.
 fn cgroup_limits_reach_the_kernel() {
+    if !seen::can_limit() {
+        return;
+    }
     let tree = Tree::new();
     let parent =
         format!("bkl-test-{}", tree.path().file_name().unwrap().to_str().unwrap().trim_start_matches('.'));

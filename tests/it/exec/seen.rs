@@ -130,13 +130,7 @@ pub(super) fn probe() -> &'static Path {
 }
 
 fn what_commands_see() {
-    // Where version 2 has to do without the controllers that version 1 holds.
-    let can_limit = {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let controllers = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
-        mounts.lines().any(|it| it.contains(" - cgroup ") && it.contains("memory"))
-            || ["memory", "cpu"].iter().all(|it| controllers.contains(it))
-    };
+    let can_limit = can_limit();
     let scenes = SCENES.iter().filter(|(name, _)| can_limit || *name != "limits");
     let found: BTreeMap<&str, String> = scenes.map(|(name, set)| (*name, see(*set))).collect();
     let default = &found["default"];
@@ -155,6 +149,16 @@ fn what_commands_see() {
         }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// Whether there are controllers to limit with: version 2 has none where version 1 holds them.
+pub(super) fn can_limit() -> bool {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let unified = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+    ["memory", "cpu", "cpuset", "pids"].iter().all(|controller| {
+        mounts.lines().any(|it| it.contains(" - cgroup ") && it.contains(controller))
+            || unified.split_whitespace().any(|it| it == *controller)
+    })
 }
 
 fn golden() -> PathBuf {
