@@ -9,15 +9,18 @@ mod failure;
 mod fmt;
 mod init;
 mod lock;
+mod log;
 mod lower;
 mod man;
 mod program;
 mod resolver;
 mod secret;
 mod session;
+mod steps;
 mod test;
 mod tracked;
 mod ui;
+mod why;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -62,6 +65,8 @@ pub fn main() -> ExitCode {
         args::Command::Lower(lower) => lower.format,
         args::Command::Test(test) => test.format,
         args::Command::Fmt(fmt) => fmt.format,
+        args::Command::Why(why) => why.format,
+        args::Command::Log(log) => log.format,
         args::Command::Explain(_)
         | args::Command::Doc(_)
         | args::Command::Init(_)
@@ -74,6 +79,8 @@ pub fn main() -> ExitCode {
         args::Command::Lower(args) => lower::run(args),
         args::Command::Test(args) => test::run(args),
         args::Command::Fmt(args) => fmt::run(args),
+        args::Command::Why(args) => why::run(args),
+        args::Command::Log(args) => log::run(args),
         args::Command::Explain(args) => explain::run(args),
         args::Command::Doc(args) => doc::run(args),
         args::Command::Init(args) => init::run(args),
@@ -106,6 +113,8 @@ fn results_on_stdout(command: &args::Command) -> bool {
         args::Command::Explain(_)
         | args::Command::Doc(_)
         | args::Command::Completions(_)
+        | args::Command::Why(_)
+        | args::Command::Log(_)
         | args::Command::Test(_) => true,
         args::Command::Check(_) | args::Command::Fmt(_) | args::Command::Init(_) | args::Command::Man(_) => {
             false

@@ -18,6 +18,7 @@ mod stdlib;
 mod tidy;
 mod vecprog;
 mod vectors;
+mod why;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -39,6 +40,7 @@ fn main() {
     trials.extend(stdlib::trials());
     trials.extend(tidy::trials());
     trials.extend(vectors::trials());
+    trials.extend(why::trials());
     libtest_mimic::run(&args, trials).exit();
 }
 

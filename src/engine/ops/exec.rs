@@ -450,8 +450,10 @@ struct Log<'a> {
 
 impl<'a> Log<'a> {
     fn start(run: &Run<'a>) -> Log<'a> {
-        let _ = run.store.forget_log(&run.vertex);
-        let file = LogFile::NotYet(run.store.clone(), run.vertex);
+        // A run that nobody named is one outside of a solve.
+        let name = run.ctx.run.unwrap_or(run.vertex);
+        let _ = run.store.forget_log(&name);
+        let file = LogFile::NotYet(run.store.clone(), name);
         Log { ctx: run.ctx, file: Mutex::new(file), tail: Mutex::default() }
     }
 

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use super::content_hash::HashTree;
 use super::exec::Runner;
 use super::solver::{self, CacheMap, ExecCtx, InputRule, Slot};
-use super::source::{Progress, Resolved, Source, SourceCtx, SourceError};
+use super::source::{Progress, Resolved, Source, SourceCtx, SourceError, StandsFor};
 use crate::base::{Digest, Platform};
 use crate::graph::ir::{Op, Vertex};
 use crate::graph::llb::key::{self, InputKeyRule, Selector};
@@ -86,6 +86,11 @@ impl GraphOp {
     /// Whether it brings a tree in from outside.
     pub fn is_source(&self) -> bool {
         matches!(self.vertex.op, Op::Source(_))
+    }
+
+    /// Of a source whose cache map was asked for: what it stands for.
+    pub fn stands_for(&self) -> StandsFor {
+        self.answer.get().map_or(StandsFor::Other, |answer| answer.stands_for())
     }
 
     fn source_ctx(&self, ctx: &ExecCtx) -> SourceCtx {
@@ -218,6 +223,12 @@ impl solver::Op for GraphOp {
         output: &'a Snapshot,
     ) -> BoxFuture<'a, Result<Digest, OpError>> {
         Box::pin(self.content(input, output))
+    }
+
+    fn content_without<'a>(&'a self, input: usize) -> Option<BoxFuture<'a, Result<Digest, OpError>>> {
+        let hashes = self.answers[input].get().and_then(|answer| answer.hashes())?;
+        let selectors = self.rules.get()?[input].content.clone()?;
+        Some(Box::pin(blocking(move || Ok(hashes.digest(&selectors)?))))
     }
 
     fn exec<'a>(
