@@ -178,6 +178,11 @@ pub(crate) struct Build {
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) no_cache_filter: Vec<String>,
 
+    /// Open a shell where a command failed, on this terminal, with its mounts, variables, user and directory; when the
+    /// shell is left, the build fails as it would have
+    #[arg(long)]
+    pub(crate) shell_on_failure: bool,
+
     /// Commands at once; the number of processors when not given
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<usize>,

@@ -15,6 +15,7 @@ use crate::cli::program::{self, Program};
 use crate::cli::resolver::Resolver;
 use crate::cli::secret::Secrets;
 use crate::cli::session::LocalSession;
+use crate::cli::shell;
 use crate::cli::steps;
 use crate::cli::ui::Ui;
 use crate::cli::{Failure, print_reports};
@@ -23,6 +24,7 @@ use crate::engine::event::EventSink;
 use crate::engine::export::{
     self, Dest, ExportImage, ExportItem, ExportKind, ExportedImage, ImageOptions, OutputSpec,
 };
+use crate::engine::ops::Inspector;
 use crate::engine::solver::Limits;
 use crate::engine::{CacheMode, Engine, FailedVertex, SolveError, SolveRequest, SolveStats};
 use crate::graph::ir::outputs::ImageOutput;
@@ -80,8 +82,15 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
         Ok(rerun) => rerun,
         Err(report) => return Err(report.into()),
     };
-    let build = Build { engine, session, graph: &graph, roots: &roots, rerun, program: program.history() };
-    let ui = Ui::start(args.progress);
+    let inspector = if args.shell_on_failure { Some(shell::inspector()?) } else { None };
+    // What is drawn live would be drawn over the shell.
+    let progress = match (args.progress, &inspector) {
+        (args::Progress::Auto | args::Progress::Tty, Some(_)) => args::Progress::Plain,
+        (progress, _) => progress,
+    };
+    let program = program.history();
+    let build = Build { engine, session, graph: &graph, roots: &roots, rerun, program, inspector };
+    let ui = Ui::start(progress);
     let cache = if args.no_cache { CacheMode::Ignore } else { CacheMode::Use };
     let solved = runtime.block_on(build.solve(cache, &ui));
     ui.finish();
@@ -155,6 +164,8 @@ pub(super) struct Build<'a> {
     pub(super) rerun: BTreeSet<VertexId>,
     /// Names the program in the history.
     pub(super) program: Digest,
+    /// Who may look at commands that failed.
+    pub(super) inspector: Option<Arc<dyn Inspector>>,
 }
 
 /// The trees of a build, one per root.
@@ -180,6 +191,7 @@ impl Build<'_> {
             cache,
             rerun: self.rerun.clone(),
             program: self.program,
+            inspector: self.inspector.clone(),
             events,
             cancel: cancel.clone(),
         }

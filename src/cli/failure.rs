@@ -193,7 +193,7 @@ fn mount_point(path: &Path) -> Option<PathBuf> {
 }
 
 /// The message with those of its causes that say something it does not.
-fn with_causes(error: &dyn std::error::Error) -> String {
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

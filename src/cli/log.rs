@@ -60,6 +60,7 @@ pub(super) fn run(args: &args::Log) -> Result<(), Failure> {
         roots: &roots,
         rerun: Default::default(),
         program: program.history(),
+        inspector: None,
     };
     let request = build.request(CacheMode::Use, event::silent(), &Cancel::new());
     let runs = match runtime.block_on(engine.runs_behind(&request, &commands)) {

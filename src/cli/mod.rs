@@ -16,6 +16,7 @@ mod program;
 mod resolver;
 mod secret;
 mod session;
+mod shell;
 mod steps;
 mod test;
 mod tracked;

@@ -32,7 +32,8 @@ pub(super) fn find(word: &str, outputs: &[Output], graph: &Graph, roots: &[Tree]
         return Ok(Named::Target(edges));
     }
     let steps: Vec<VertexId> = steps(graph).collect();
-    let given = |id: &VertexId| graph.vertex(*id).metadata.description.get(CUSTOM_NAME).is_some_and(|it| it == word);
+    let given =
+        |id: &VertexId| graph.vertex(*id).metadata.description.get(CUSTOM_NAME).is_some_and(|it| it == word);
     let digests = llb::digests(graph, &llb::MarshalOptions::default());
     let digits = word.strip_prefix("sha256:").unwrap_or(word);
     let exact = |id: &VertexId| {
@@ -108,7 +109,8 @@ fn target(word: &str, outputs: &[Output], roots: &[Tree]) -> Option<Vec<Edge>> {
             OutputKind::Index { images, .. } => images.len(),
         };
         let trees = roots.by_ref().take(n_trees);
-        let is_meant = output.name.strip_prefix(word).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        let is_meant =
+            output.name.strip_prefix(word).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
         if is_meant {
             edges.get_or_insert_with(Vec::new).extend(trees.copied().flatten());
         } else {
@@ -131,7 +133,8 @@ fn commands(graph: &Graph, id: VertexId) -> Vec<String> {
 
 fn unknown(word: &str, outputs: &[Output], graph: &Graph, steps: &[VertexId]) -> Report {
     let given = steps.iter().filter_map(|id| graph.vertex(*id).metadata.description.get(CUSTOM_NAME));
-    let names: Vec<&str> = outputs.iter().map(|it| it.name.as_str()).chain(given.map(String::as_str)).collect();
+    let names: Vec<&str> =
+        outputs.iter().map(|it| it.name.as_str()).chain(given.map(String::as_str)).collect();
     let report = Report::error("bkl::unknown_step", format!("no target and no step is called `{word}`"));
     report.help(match suggest::nearest(word, names.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),

@@ -115,7 +115,8 @@ fn run_checks(
         return Ok(reports);
     }
     let (session, rerun) = (session.clone(), BTreeSet::new());
-    let build = Build { engine, session, graph: &graph, roots: &roots, rerun, program: program.history() };
+    let (program, inspector) = (program.history(), None);
+    let build = Build { engine, session, graph: &graph, roots: &roots, rerun, program, inspector };
     let ui = Ui::start(args.progress);
     let solved = runtime.block_on(build.solve(CacheMode::Use, &ui));
     ui.finish();

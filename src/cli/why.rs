@@ -143,6 +143,7 @@ pub(super) fn run(args: &args::Why) -> Result<(), Failure> {
         roots: &edges,
         rerun,
         program: program.history(),
+        inspector: None,
     };
     let cache = if args.no_cache { CacheMode::Ignore } else { CacheMode::Use };
     let request = build.request(cache, event::silent(), &Cancel::new());

@@ -10,9 +10,10 @@ use crate::store::{Snapshot, StoreError};
 
 use super::cancel::Cancel;
 use super::event::EventSink;
-use super::ops::OpError;
+use super::ops::{Inspector, OpError};
 
 /// A build.
+#[derive(Clone)]
 pub struct SolveRequest<'a> {
     /// The graph; verified (`graph::verify`).
     pub graph: &'a Graph,
@@ -26,6 +27,8 @@ pub struct SolveRequest<'a> {
     pub rerun: BTreeSet<VertexId>,
     /// Whose runs these are ([`history::program`](super::history::program)).
     pub program: Digest,
+    /// Who may look at commands that failed.
+    pub inspector: Option<Arc<dyn Inspector>>,
     /// Takes what happens.
     pub events: EventSink,
     /// Stops the build.

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use futures_util::future::BoxFuture;
 
 use crate::base::{Digest, Platform};
-use crate::graph::ir::{Graph, Location, Op, VertexId};
+use crate::graph::ir::{Edge, Graph, Location, Op, VertexId};
 use crate::graph::llb::{self, MarshalOptions};
 use crate::store::{Snapshot, Store, StoreError};
 
@@ -20,10 +20,10 @@ use super::ops::{Build, GraphOp, OpError, StoreCache};
 use super::registry::RegistryOptions;
 use super::request::{CacheMode, FailedVertex, SolveError, SolveRequest, SolveResult, SolveStats};
 use super::solver::{Account, Failure, Limits, Node, Outcome, Plan, Scheduler};
-use super::source::{Source, StandsFor};
 use super::source::image::ImageSource;
 use super::source::local::LocalSource;
 use super::source::oci_layout::OciLayoutSource;
+use super::source::{Source, StandsFor};
 
 /// How an engine is set up.
 #[derive(Default)]
@@ -110,7 +110,19 @@ impl Engine {
     /// When a source cannot be looked at, or the history cannot be read.
     pub async fn why(&self, request: &SolveRequest<'_>) -> Result<Why, SolveError> {
         let (current, program) = (self.current(request).await?, request.program);
-        self.ask_history(move |store| history::why::why(store, &program, &current)).await
+        let mut made = Vec::new();
+        if !history::why::runs(&current) {
+            // A result that is there hides what is below it: everything is asked for.
+            let steps = current.iter().filter(|it| !it.manifest.is_source()).map(|it| it.vertex);
+            let edges = |vertex: VertexId| {
+                let n_outputs = request.graph.vertex(vertex).op.n_outputs() as u32;
+                (0..n_outputs).map(move |output| Edge { vertex, output })
+            };
+            let all = SolveRequest { roots: steps.flat_map(edges).collect(), ..request.clone() };
+            let all = self.current(&all).await?;
+            made = all.iter().filter(|it| !it.manifest.is_source()).filter_map(|it| it.run).collect();
+        }
+        self.ask_history(move |store| history::why::why(store, &program, &current, &made)).await
     }
 
     /// For each of `wanted`, which the roots are built from: the run that made its result, else its nearest earlier one.
@@ -176,6 +188,7 @@ impl Engine {
             runner: self.runner.clone(),
             sources: self.sources.clone(),
             machine: self.machine.clone(),
+            inspector: request.inspector.clone(),
         });
         let digests = llb::digests(graph, &MarshalOptions::default());
         let united = United::new(graph, &digests, rerun);
@@ -216,12 +229,7 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn error(
-        &self,
-        graph: &Graph,
-        failure: Failure<OpError>,
-        runs: &HashMap<usize, Digest>,
-    ) -> SolveError {
+    fn error(&self, graph: &Graph, failure: Failure<OpError>, runs: &HashMap<usize, Digest>) -> SolveError {
         match failure {
             Failure::Cancelled => SolveError::Cancelled,
             Failure::Op { vertex, error, others } => {
@@ -256,9 +264,7 @@ impl Prepared {
         for (node, account) in sources {
             let op = &self.plan.nodes[*node].op;
             let digest = self.digests[self.united.first[*node].0 as usize];
-            book.source(account, &digest, || {
-                self.manifest(request.graph, *node, account, op.stands_for())
-            });
+            book.source(account, &digest, || self.manifest(request.graph, *node, account, op.stands_for()));
         }
         for (node, account) in ran {
             if !self.plan.nodes[node].op.is_source() {

@@ -13,6 +13,7 @@ mod golden;
 mod images;
 mod passes;
 mod registry;
+mod shell;
 mod solver;
 mod stdlib;
 mod tidy;
@@ -36,6 +37,7 @@ fn main() {
     trials.extend(golden::trials());
     trials.extend(passes::trials());
     trials.extend(registry::trials());
+    trials.extend(shell::trials());
     trials.extend(solver::trials());
     trials.extend(stdlib::trials());
     trials.extend(tidy::trials());

@@ -112,6 +112,7 @@ impl Bench {
             session: self.session(),
             cache,
             rerun: Default::default(),
+            inspector: None,
             program: bkl::engine::history::program(Path::new("/test")),
             events: Arc::new(events),
             cancel: cancel.clone(),

@@ -131,7 +131,7 @@ fn clean(text: &str, root: &Path) -> String {
         (r"\b[0-9a-f]{12}\b", "[SHORT]"),
         (r"(?m)^\n", ""),
     ];
-    rules.iter().fold(text, |text, (pattern, by)| {
-        Regex::new(pattern).unwrap().replace_all(&text, *by).into_owned()
-    })
+    rules
+        .iter()
+        .fold(text, |text, (pattern, by)| Regex::new(pattern).unwrap().replace_all(&text, *by).into_owned())
 }

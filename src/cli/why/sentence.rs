@@ -48,9 +48,13 @@ fn own(subject: &Subject, change: &Change) -> String {
             Change::Removed(Some(kind)) => format!("a mount was removed: {kind} at `{dest}`"),
             change => with_change(&format!("what is mounted at `{dest}`"), change),
         },
-        Subject::MountSetting(dest, name) => with_change(&format!("the {name} of the mount at `{dest}`"), change),
-        Subject::Action(name) => with_change(&format!("the file action `{}`", super::steps::short(name)), change),
-        Subject::ActionSetting(name, argument) => {
+        Subject::MountSetting(dest, name) => {
+            with_change(&format!("the {name} of the mount at `{dest}`"), change)
+        }
+        Subject::Action(name, _) => {
+            with_change(&format!("the file action `{}`", super::steps::short(name)), change)
+        }
+        Subject::ActionSetting(name, _, argument) => {
             with_change(&format!("`{argument}` of `{}`", super::steps::short(name)), change)
         }
         Subject::Trees => with_change("the trees it puts together", change),
@@ -82,7 +86,9 @@ fn with_change(what: &str, change: &Change) -> String {
             format!("{what} changed: `{then}` → `{now}`")
         }
         Change::Became { aspect: "kind", then, now } => format!("{what} is a {now}, and was a {then}"),
-        Change::Became { aspect: "target", then, now } => format!("{what} points to `{now}`, and pointed to `{then}`"),
+        Change::Became { aspect: "target", then, now } => {
+            format!("{what} points to `{now}`, and pointed to `{then}`")
+        }
         Change::Became { aspect, then, now } => format!("the {aspect} of {what} changed: `{then}` → `{now}`"),
         Change::Content => format!("{what} changed"),
     }
@@ -102,27 +108,34 @@ fn input(role: &Role, cause: &Cause) -> String {
     };
     match cause {
         Cause::File { source, subject, change, patterns } => {
-            let patterns = patterns.as_ref().map(|(subject, change)| format!(", by its patterns: {}", own(subject, change)));
+            let patterns = patterns
+                .as_ref()
+                .map(|(subject, change)| format!(", by its patterns: {}", own(subject, change)));
             let Subject::File { path } = subject else { return own(subject, change) };
             let file = with_change(&format!("`{path}` of `{source}`"), change);
             format!("{file}{}", patterns.unwrap_or_default())
         }
         Cause::Image { then: (then, old), now: (now, new) } => {
-            let digest = |it: &Option<Digest>| it.map(|it| it.short()).unwrap_or_else(|| "unknown".to_owned());
+            let digest =
+                |it: &Option<Digest>| it.map(|it| it.short()).unwrap_or_else(|| "unknown".to_owned());
             if then == now {
                 format!("`{now}` is another image: {} → {}", digest(old), digest(new))
             } else {
                 format!("the image changed: `{then}` ({}) → `{now}` ({})", digest(old), digest(new))
             }
         }
-        Cause::Source(source, subject, change) => format!("`{source}` is another tree: {}", own(subject, change)),
+        Cause::Source(source, subject, change) => {
+            format!("`{source}` is another tree: {}", own(subject, change))
+        }
         Cause::Other { then, now } => {
             let (then, now) = (super::steps::short(then), super::steps::short(now));
             format!("{what} comes from another place: `{then}` → `{now}`")
         }
         Cause::Inserted(step) => format!("a new step stands before it: `{}`", super::steps::short(step)),
         Cause::Dropped(step) => format!("a step before it is gone: `{}`", super::steps::short(step)),
-        Cause::Again(reason) => format!("{what} is another tree: `{}` gave it", super::steps::short(&reason.name)),
+        Cause::Again(reason) => {
+            format!("{what} is another tree: `{}` gave it", super::steps::short(&reason.name))
+        }
         Cause::Forgotten(now) => {
             format!("{what} is another tree, `{}`; what it was is no longer known", super::steps::short(now))
         }
@@ -157,8 +170,8 @@ pub(super) fn facts(because: &Because) -> Value {
             Subject::Setting(name) => ("setting", json!(name)),
             Subject::Mount(dest) => ("mount", json!(dest)),
             Subject::MountSetting(dest, name) => ("mount_setting", json!([dest, name])),
-            Subject::Action(name) => ("action", json!(name)),
-            Subject::ActionSetting(name, argument) => ("action_argument", json!([name, argument])),
+            Subject::Action(name, _) => ("action", json!(name)),
+            Subject::ActionSetting(name, _, argument) => ("action_argument", json!([name, argument])),
             Subject::Trees => ("trees", Value::Null),
             Subject::Platform => ("platform", Value::Null),
             Subject::File { path } => ("file", json!(path)),
@@ -181,7 +194,8 @@ pub(super) fn facts(because: &Because) -> Value {
                 facts
             }
             Cause::Image { then, now } => {
-                let side = |(name, digest): &(String, Option<Digest>)| json!({ "name": name, "digest": digest });
+                let side =
+                    |(name, digest): &(String, Option<Digest>)| json!({ "name": name, "digest": digest });
                 json!({ "kind": "image", "then": side(then), "now": side(now) })
             }
             Cause::Source(source, it, how) => {

@@ -39,6 +39,8 @@ pub struct ExecSpec {
     pub limits: Limits,
     /// How much of a mount point that was made for a mount goes afterwards.
     pub stub_parents: StubParents,
+    /// The terminal that the command's streams are, instead of nothing and the log: it becomes the controlling one.
+    pub terminal: Option<OwnedFd>,
 }
 
 /// A line of /etc/hosts.

@@ -31,10 +31,10 @@ pub enum Subject {
     Mount(String),
     /// A setting of a mount, by where that is.
     MountSetting(String, &'static str),
-    /// A file action, by what it does.
-    Action(String),
-    /// An argument of a file action, by what it did.
-    ActionSetting(String, &'static str),
+    /// File actions, by what they do, and the place of the first among the actions of now.
+    Action(String, usize),
+    /// An argument of a file action, by what it did, and its place among the actions.
+    ActionSetting(String, usize, &'static str),
     /// The trees that are merged.
     Trees,
     /// What is built for.
@@ -130,7 +130,7 @@ fn presence(then: &Manifest, now: &Manifest) -> Option<(Subject, Change)> {
         let subject = match role {
             Role::Mount(dest) => Subject::Mount(dest.clone()),
             Role::Base => Subject::Setting("base"),
-            Role::Source(path) => Subject::Action(format!("copy {path}")),
+            Role::Source(path) => Subject::Action(format!("copy {path}"), 0),
             Role::Users => Subject::Setting("owner"),
             Role::Tree(_) | Role::Lower | Role::Upper | Role::Needed(_) => Subject::Trees,
         };
@@ -173,9 +173,7 @@ pub fn uses(op: &Op) -> Vec<(Role, Option<InputIdx>)> {
             }
             uses
         }
-        Op::Merge(op) => {
-            op.inputs.iter().enumerate().map(|(idx, &input)| (Role::Tree(idx), input)).collect()
-        }
+        Op::Merge(op) => op.inputs.iter().enumerate().map(|(idx, &input)| (Role::Tree(idx), input)).collect(),
         Op::Diff(op) => vec![(Role::Lower, op.lower), (Role::Upper, op.upper)],
         Op::Passthrough(_) | Op::Build(_) => Vec::new(),
     }
@@ -301,7 +299,14 @@ fn settings(then: &ExecOp, now: &ExecOp) -> Option<(Subject, Change)> {
     let (then, now) = (fields(then), fields(now));
     let differs = |(field, name): &(&str, &'static str)| {
         let (then, now) = (&then[*field], &now[*field]);
-        (then != now).then(|| (Subject::Setting(name), changed(text(then), text(now))))
+        // What goes without saying.
+        let shown = |value: &Value| match (*field, text(value)) {
+            ("user", text) if text.is_empty() => "root".to_owned(),
+            ("valid_exit_codes", text) if text == "none" => "0".to_owned(),
+            (_, text) if text.is_empty() => "none".to_owned(),
+            (_, text) => text,
+        };
+        (then != now).then(|| (Subject::Setting(name), changed(shown(then), shown(now))))
     };
     SETTINGS.iter().find_map(differs)
 }
@@ -328,14 +333,14 @@ fn mounts(then: &[Mount], now: &[Mount]) -> Option<(Subject, Change)> {
 
 /// What people call a mount.
 fn kind(mount: &Mount) -> &'static str {
-    match (&mount.kind, mount.output, mount.readonly) {
-        (MountKind::Bind, Some(_), false) => "out",
-        (MountKind::Bind, _, true) => "ro",
-        (MountKind::Bind, None, false) => "rw",
-        (MountKind::Cache { .. }, ..) => "cache",
-        (MountKind::Tmpfs { .. }, ..) => "tmpfs",
-        (MountKind::Secret(_), ..) => "secret",
-        (MountKind::Ssh(_), ..) => "ssh",
+    match (&mount.kind, mount.readonly) {
+        (MountKind::Bind, true) => "ro",
+        (MountKind::Bind, false) if mount.input.is_none() => "out",
+        (MountKind::Bind, false) => "rw",
+        (MountKind::Cache { .. }, _) => "cache",
+        (MountKind::Tmpfs { .. }, _) => "tmpfs",
+        (MountKind::Secret(_), _) => "secret",
+        (MountKind::Ssh(_), _) => "ssh",
     }
 }
 
@@ -355,14 +360,16 @@ fn mount(then: &Mount, now: &Mount) -> Option<(&'static str, Change)> {
         return Some(("cache", changed(name(then), name(now))));
     }
     let rest = |mount: &Mount| match &mount.kind {
-        MountKind::Tmpfs { .. } | MountKind::Secret(_) | MountKind::Ssh(_) => value(&mount.kind),
+        MountKind::Tmpfs { size } => value(&size.map(|size| format!("size {size}"))),
+        MountKind::Secret(secret) | MountKind::Ssh(secret) => value(secret),
         MountKind::Bind | MountKind::Cache { .. } => Value::Null,
     };
     if rest(then) != rest(now) {
         return Some(("options", changed(text(&rest(then)), text(&rest(now)))));
     }
-    (then.content_cache != now.content_cache)
-        .then(|| ("content_cache", changed(text(&value(&then.content_cache)), text(&value(&now.content_cache)))))
+    (then.content_cache != now.content_cache).then(|| {
+        ("content_cache", changed(text(&value(&then.content_cache)), text(&value(&now.content_cache))))
+    })
 }
 
 /// What of a cache is in the key of the command (`graph::llb::key`).
@@ -379,17 +386,17 @@ fn cache_key(mount: &Mount) -> Option<&str> {
 fn file(then: &FileOp, now: &FileOp) -> Option<(Subject, Change)> {
     let ops = |op: &FileOp| op.actions.iter().map(|it| it.op.clone()).collect::<Vec<FileActionOp>>();
     let (then, now) = (ops(then), ops(now));
-    let first = then.iter().zip(&now).position(|(then, now)| then != now);
-    let first = first.unwrap_or(then.len().min(now.len()));
-    let added = || (Subject::Action(now[first].name()), Change::Added(None));
-    let removed = || (Subject::Action(then[first].name()), Change::Removed(None));
-    match (then.get(first), now.get(first)) {
-        (None, None) => None,
-        (None, Some(_)) => Some(added()),
-        (Some(_), None) => Some(removed()),
-        (Some(_), Some(_)) if inserted(&then, &now, first) => Some(added()),
-        (Some(_), Some(_)) if inserted(&now, &then, first) => Some(removed()),
-        (Some(old), Some(new)) => Some(action(old, new)),
+    let first = then.iter().zip(&now).take_while(|(then, now)| then == now).count();
+    let (old, new) = (&then[first..], &now[first..]);
+    let n_last = old.iter().rev().zip(new.iter().rev()).take_while(|(then, now)| then == now).count();
+    let (old, new) = (&old[..old.len() - n_last], &new[..new.len() - n_last]);
+    let names = |all: &[FileActionOp]| all.iter().map(FileActionOp::name).collect::<Vec<_>>().join(", ");
+    match (old, new) {
+        ([], []) => None,
+        ([], new) => Some((Subject::Action(names(new), first), Change::Added(None))),
+        (old, []) => Some((Subject::Action(names(old), first), Change::Removed(None))),
+        ([old, ..], [new, ..]) if then.len() == now.len() => Some(action(old, new, first)),
+        (old, new) => Some((Subject::Action(names(old), first), changed(names(old), names(new)))),
     }
 }
 
@@ -413,12 +420,12 @@ const ARGUMENTS: &[(&str, &str)] = &[
     ("timestamp", "timestamp"),
 ];
 
-fn action(then: &FileActionOp, now: &FileActionOp) -> (Subject, Change) {
+fn action(then: &FileActionOp, now: &FileActionOp, at: usize) -> (Subject, Change) {
     let (old, new) = (object(serde_json::to_value(then)), object(serde_json::to_value(now)));
     // `{"copy": {…}}`: one key, the kind.
     let (old, new) = match (old.into_iter().next(), new.into_iter().next()) {
         (Some((a, Value::Object(old))), Some((b, Value::Object(new)))) if a == b => (old, new),
-        _ => return (Subject::Action(then.name()), changed(then.name(), now.name())),
+        _ => return (Subject::Action(then.name(), at), changed(then.name(), now.name())),
     };
     let is_mode = |key: &str| key == "mode";
     for (field, name) in ARGUMENTS {
@@ -428,13 +435,14 @@ fn action(then: &FileActionOp, now: &FileActionOp) -> (Subject, Change) {
             let shown = |value: &Value| match value.as_i64() {
                 Some(-1) if is_mode(field) => "as in the source".to_owned(),
                 Some(mode) if is_mode(field) => format!("{mode:04o}"),
+                _ if *field == "owner" => owner(value),
                 _ => text(value),
             };
-            let subject = Subject::ActionSetting(then.name(), name);
+            let subject = Subject::ActionSetting(then.name(), at, name);
             return (subject, changed(shown(&a), shown(&b)));
         }
     }
-    (Subject::Action(now.name()), Change::Content)
+    (Subject::Action(now.name(), at), Change::Content)
 }
 
 fn source(then: &SourceOp, now: &SourceOp) -> Option<(Subject, Change)> {
@@ -445,12 +453,19 @@ fn source(then: &SourceOp, now: &SourceOp) -> Option<(Subject, Change)> {
     keys.sort_unstable();
     keys.dedup();
     // Names of sessions and builds say nothing.
-    let counts = |key: &str| !matches!(key, "local.unique" | "local.session" | "oci.session" | "local.sharedkeyhint");
-    keys.into_iter().filter(|key| counts(key)).find_map(|key| match (then.attrs.get(key), now.attrs.get(key)) {
-        (None, Some(value)) => Some((Subject::Attribute(key.clone()), Change::Added(Some(value.clone())))),
-        (Some(value), None) => Some((Subject::Attribute(key.clone()), Change::Removed(Some(value.clone())))),
-        (Some(a), Some(b)) if a != b => Some((Subject::Attribute(key.clone()), changed(a, b))),
-        _ => None,
+    let counts =
+        |key: &str| !matches!(key, "local.unique" | "local.session" | "oci.session" | "local.sharedkeyhint");
+    keys.into_iter().filter(|key| counts(key)).find_map(|key| {
+        match (then.attrs.get(key), now.attrs.get(key)) {
+            (None, Some(value)) => {
+                Some((Subject::Attribute(key.clone()), Change::Added(Some(value.clone()))))
+            }
+            (Some(value), None) => {
+                Some((Subject::Attribute(key.clone()), Change::Removed(Some(value.clone()))))
+            }
+            (Some(a), Some(b)) if a != b => Some((Subject::Attribute(key.clone()), changed(a, b))),
+            _ => None,
+        }
     })
 }
 
@@ -466,6 +481,21 @@ fn object(value: serde_json::Result<Value>) -> Map<String, Value> {
     match value {
         Ok(Value::Object(object)) => object,
         _ => Map::new(),
+    }
+}
+
+/// `user:group` as people write it.
+fn owner(value: &Value) -> String {
+    let part = |key: &str| {
+        let part = &value[key];
+        let name = &part["name"]["name"];
+        if name.is_null() { part["id"].to_string() } else { text(name) }
+    };
+    match (&value["user"], &value["group"]) {
+        (Value::Null, Value::Null) => "none".to_owned(),
+        (_, Value::Null) => part("user"),
+        (Value::Null, _) => format!(":{}", part("group")),
+        _ => format!("{}:{}", part("user"), part("group")),
     }
 }
 

@@ -6,7 +6,7 @@ use super::files;
 use crate::base::{Digest, Platform};
 use crate::engine::solver::Account;
 use crate::engine::source::{KnownFile, StandsFor};
-use crate::graph::ir::{CUSTOM_NAME, Edge, Graph, Op, VertexId};
+use crate::graph::ir::{CUSTOM_NAME, Edge, Graph, Op, Vertex, VertexId};
 
 /// Bytes of a body from which on compressing it pays.
 const MIN_COMPRESSED: usize = 400;
@@ -22,6 +22,9 @@ pub struct Manifest {
     pub named: bool,
     /// Where it was written: `build.bkl:7:3`.
     pub places: Vec<String>,
+    /// For each of the places, which file actions were written there; none for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Option<std::ops::Range<usize>>>,
     /// What it did.
     pub op: Op,
     /// Its platform, in words; empty is the machine's.
@@ -99,6 +102,7 @@ impl Manifest {
             name: vertex.name(),
             named: vertex.metadata.description.contains_key(CUSTOM_NAME),
             places: vertex.locations.iter().filter_map(|it| it.place(graph)).collect(),
+            parts: parts(vertex),
             op: vertex.op.clone(),
             platform: vertex.platform.as_ref().map(Platform::to_string).unwrap_or_default(),
             vertex: digest_of(id),
@@ -109,6 +113,17 @@ impl Manifest {
             image,
             files,
         }
+    }
+
+    /// Where the file action `action` was written; without one, all of it.
+    pub fn places_of(&self, action: Option<usize>) -> Vec<String> {
+        let parts = self.parts.iter().cloned().chain(std::iter::repeat(None));
+        let is_meant = |part: &Option<std::ops::Range<usize>>| match (part, action) {
+            (Some(part), Some(action)) => part.contains(&action),
+            _ => true,
+        };
+        let places = self.places.iter().zip(parts).filter(|(_, part)| is_meant(part));
+        places.map(|(place, _)| place.clone()).collect()
     }
 
     /// Whether it brings a tree in from outside.
@@ -136,6 +151,13 @@ impl Manifest {
         let files = if files.is_empty() { None } else { Some(files::decode(files)?) };
         Some(Manifest { files, ..manifest })
     }
+}
+
+/// Which file actions were written at the places of `vertex`, where that is not the same for all.
+fn parts(vertex: &Vertex) -> Vec<Option<std::ops::Range<usize>>> {
+    let parts = vertex.locations.iter().filter(|it| !it.ranges.is_empty()).map(|it| it.actions.clone());
+    let parts: Vec<_> = parts.collect();
+    if parts.iter().all(Option::is_none) { Vec::new() } else { parts }
 }
 
 /// Compresses many small texts.

@@ -90,7 +90,8 @@ fn words(op: &Op) -> BTreeSet<String> {
             // `/bin/sh -c` says nothing.
             let shell = exec.args.iter().position(|arg| arg == "-c").map_or(0, |at| at + 1);
             for arg in &exec.args[shell.min(exec.args.len())..] {
-                words.extend(arg.split_whitespace().map(str::to_owned));
+                let has_letters = |word: &&str| word.contains(char::is_alphanumeric);
+                words.extend(arg.split_whitespace().filter(has_letters).map(str::to_owned));
             }
             words.extend(exec.mounts.iter().filter(|it| it.dest != "/").map(|it| format!("at {}", it.dest)));
         }
@@ -106,7 +107,9 @@ fn words(op: &Op) -> BTreeSet<String> {
                 }
             }
         }
-        Op::Source(source) => words.extend([source.locator().split('@').next().unwrap_or_default().to_owned()]),
+        Op::Source(source) => {
+            words.extend([source.locator().split('@').next().unwrap_or_default().to_owned()])
+        }
         Op::Merge(_) => words.extend(["merge".to_owned()]),
         Op::Diff(_) => words.extend(["diff".to_owned()]),
         Op::Passthrough(_) => words.extend(["passthrough".to_owned()]),

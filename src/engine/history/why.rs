@@ -1,13 +1,13 @@
 //! Why a step runs, or ran when it last did.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::time::SystemTime;
 
 use super::differ::{self, Change, Role, Subject, uses};
 use super::files;
 use super::manifest::{Forced, Input, Manifest};
 use super::nearest::{is_same_step, nearest};
-use crate::base::Digest;
+use crate::base::{Digest, ImageRef};
 use crate::engine::content_hash::Selector;
 use crate::engine::solver::Standing;
 use crate::graph::ir::{Edge, Op, Vertex, VertexId};
@@ -156,12 +156,23 @@ pub(crate) struct Asked<'a> {
     pool: Vec<Known>,
 }
 
-/// Answers for `current`, what is asked about with all that it is built from, inputs before users.
-pub(crate) fn why(store: &Store, program: &Digest, current: &[Current]) -> Result<Why, StoreError> {
+/// Whether anything would run.
+pub(crate) fn runs(current: &[Current]) -> bool {
+    current.iter().any(|it| matches!(it.standing, Standing::Ran | Standing::Waits))
+}
+
+/// Answers for `current`, what is asked about with all that it is built from, inputs before users. When nothing would
+/// run, `made` names the runs behind the results of all of it, in the same order.
+pub(crate) fn why(
+    store: &Store,
+    program: &Digest,
+    current: &[Current],
+    made: &[Digest],
+) -> Result<Why, StoreError> {
     let asked = Asked { store, current, pool: pool(store, program)? };
     let (certain, behind) = asked.would_run();
     if certain.is_empty() {
-        return Ok(asked.ran());
+        return Ok(asked.ran(made));
     }
     let reasons = certain.iter().map(|&idx| asked.reason_now(idx)).collect();
     let behind = behind.iter().map(|&idx| asked.current[idx].vertex).collect();
@@ -252,39 +263,31 @@ impl Asked<'_> {
         others.map(|other| other.manifest.digest).collect()
     }
 
-    /// The last build that ran something of what the roots are made of.
-    fn ran(&self) -> Why {
-        let mut made: BTreeMap<i64, Vec<Known>> = BTreeMap::new();
-        let mut seen = HashSet::new();
-        let mut todo: Vec<Digest> = self.current.iter().filter(|it| it.is_root).filter_map(Current::key).collect();
-        while let Some(key) = todo.pop() {
-            if !seen.insert(key) {
-                continue;
-            }
-            let Some(run) = self.by_key(&key) else { continue };
-            todo.extend(run.manifest.inputs.iter().filter_map(Input::key));
-            if !run.manifest.is_source() {
-                made.entry(run.batch).or_default().push(run);
-            }
+    /// The last build that ran something of what the roots are made of; `made` are the runs behind each of the steps.
+    fn ran(&self, made: &[Digest]) -> Why {
+        let mut by_batch: BTreeMap<i64, Vec<Known>> = BTreeMap::new();
+        for run in made.iter().filter_map(|key| self.by_key(key)) {
+            by_batch.entry(run.batch).or_default().push(run);
         }
-        let Some((batch, mut last)) = made.pop_last() else {
-            return Why { when: When::Unknown, reasons: Vec::new(), behind: Vec::new(), behind_then: Vec::new() };
+        let Some((batch, last)) = by_batch.pop_last() else {
+            return Why {
+                when: When::Unknown,
+                reasons: Vec::new(),
+                behind: Vec::new(),
+                behind_then: Vec::new(),
+            };
         };
         let ran: HashSet<Digest> = last.iter().map(|run| run.key).collect();
         let depends = |run: &Known| {
             let mut inputs = run.manifest.inputs.iter().filter_map(Input::key);
             inputs.any(|key| ran.contains(&key))
         };
-        // Known in the order of the graph; found in another one.
-        let order: HashMap<Digest, usize> = self.pool.iter().enumerate().map(|(idx, it)| (it.key, idx)).collect();
-        last.sort_by_key(|run| std::cmp::Reverse(order.get(&run.key).copied().unwrap_or_default()));
         let (behind, certain): (Vec<Known>, Vec<Known>) = last.into_iter().partition(depends);
         let earlier: Vec<&Known> = self.pool.iter().filter(|it| it.batch < batch).collect();
         let taken: HashSet<Digest> = self.current.iter().map(|it| it.manifest.digest).collect();
         let reasons = certain.iter().map(|run| {
-            let now = self.current.iter().find(|it| it.key() == Some(run.key));
-            let side =
-                Side { manifest: &run.manifest, run: Some(run.key), vertex: now.map(|it| it.vertex) };
+            let now = self.current.iter().find(|it| it.manifest.vertex == run.manifest.vertex);
+            let side = Side { manifest: &run.manifest, run: Some(run.key), vertex: now.map(|it| it.vertex) };
             let taken = taken.iter().copied().filter(|digest| *digest != run.manifest.digest).collect();
             let same = earlier.iter().find(|it| it.key == run.key).copied();
             self.reason(side, same, &earlier, &taken)
@@ -299,14 +302,14 @@ impl Asked<'_> {
     }
 
     /// Why `now` runs: `same` is an earlier run of the same name, `pool` are all runs before it.
-    fn reason(&self, now: Side<'_>, same: Option<&Known>, pool: &[&Known], taken: &HashSet<Digest>) -> Reason {
-        let told = |because: Because, then: Option<&Known>| Reason {
-            name: now.manifest.name.clone(),
-            places: now.manifest.places.clone(),
-            vertex: now.vertex,
-            because,
-            since: then.map(|it| it.at),
-        };
+    fn reason(
+        &self,
+        now: Side<'_>,
+        same: Option<&Known>,
+        pool: &[&Known],
+        taken: &HashSet<Digest>,
+    ) -> Reason {
+        let told = |because, then: Option<&Known>| told(now, because, then.map(|it| it.at));
         if let Some(forced) = now.manifest.forced {
             return told(Because::Forced(forced), same);
         }
@@ -350,7 +353,9 @@ impl Asked<'_> {
                 .collect(),
         };
         for (role, old, new) in by_use {
-            let (Some(old), Some(input)) = (then.inputs.get(old), now.manifest.inputs.get(new)) else { continue };
+            let (Some(old), Some(input)) = (then.inputs.get(old), now.manifest.inputs.get(new)) else {
+                continue;
+            };
             if old.is_same(input) {
                 continue;
             }
@@ -380,7 +385,15 @@ impl Asked<'_> {
             let cause = source_cause(&old.manifest, new.manifest, selectors);
             return cause.unwrap_or_else(|| Cause::Forgotten(words(new.manifest)));
         }
-        if is_same_step(new.manifest, &old.manifest) && depth < MAX_DEPTH {
+        // Whatever the new steps look like: what stands between is not the step that was there.
+        let is_unmoved = new.manifest.digest == old.manifest.digest;
+        if !is_unmoved && let Some(step) = self.step_above(new.manifest, then) {
+            return Cause::Inserted(step);
+        }
+        if !is_unmoved && let Some(step) = self.step_above(&old.manifest, now) {
+            return Cause::Dropped(step);
+        }
+        if (is_unmoved || is_same_step(new.manifest, &old.manifest)) && depth < MAX_DEPTH {
             let because = if new.run == Some(old.key) {
                 // One key, two results.
                 let again = self.input_difference(&old.manifest, new, depth + 1);
@@ -388,19 +401,7 @@ impl Asked<'_> {
             } else {
                 self.difference(&old.manifest, new, depth + 1)
             };
-            return Cause::Again(Box::new(Reason {
-                name: new.manifest.name.clone(),
-                places: new.manifest.places.clone(),
-                vertex: new.vertex,
-                because,
-                since: Some(old.at),
-            }));
-        }
-        if let Some(step) = self.step_above(new.manifest, then) {
-            return Cause::Inserted(step);
-        }
-        if let Some(step) = self.step_above(&old.manifest, now) {
-            return Cause::Dropped(step);
+            return Cause::Again(Box::new(told(new, because, Some(old.at))));
         }
         Cause::Other { then: words(&old.manifest), now: words(new.manifest) }
     }
@@ -430,7 +431,11 @@ impl Asked<'_> {
 impl Current {
     /// What its run is kept by.
     fn key(&self) -> Option<Digest> {
-        if self.manifest.is_source() { self.run.map(|run| source_key(&run, &self.manifest.vertex)) } else { self.run }
+        if self.manifest.is_source() {
+            self.run.map(|run| source_key(&run, &self.manifest.vertex))
+        } else {
+            self.run
+        }
     }
 }
 
@@ -451,6 +456,18 @@ impl Input {
             _ => self.made_by == other.made_by && self.output == other.output,
         }
     }
+}
+
+fn told(now: Side<'_>, because: Because, since: Option<SystemTime>) -> Reason {
+    let action = match &because {
+        // What is gone is written nowhere.
+        Because::Own(Subject::Action(..), Change::Removed(_)) => None,
+        Because::Own(Subject::Action(_, at) | Subject::ActionSetting(_, at, _), _) => Some(*at),
+        _ => None,
+    };
+    let places = now.manifest.places_of(action);
+    let places = if places.is_empty() { now.manifest.places.clone() } else { places };
+    Reason { name: now.manifest.name.clone(), places, vertex: now.vertex, because, since }
 }
 
 /// What the run of a source is kept by: equal trees may come from different places.
@@ -494,14 +511,21 @@ pub fn words(manifest: &Manifest) -> String {
     match source.scheme() {
         "local" => format!("local(\"{locator}\")"),
         "docker-image" => {
-            let reference = locator.parse::<crate::base::ImageRef>();
-            let name = reference.map(|it| crate::base::ImageRef { digest: None, ..it }.familiar());
-            name.map_or_else(|_| locator.to_owned(), |name| format!("image(\"{name}\")"))
+            format!("image(\"{}\")", familiar(locator))
         }
         "oci-layout" => {
-            let name = source.attrs.get(crate::graph::ir::attr::OCI_STORE);
-            format!("oci_layout(\"{}\")", name.map_or(locator, String::as_str))
+            let dir = source.attrs.get(crate::graph::ir::attr::OCI_STORE);
+            let dir = dir.map_or_else(String::new, |dir| format!("\"{dir}\", "));
+            format!("oci_layout({dir}\"{}\")", familiar(locator))
         }
         _ => source.identifier.clone(),
+    }
+}
+
+/// A reference as people write it, without its digest.
+fn familiar(locator: &str) -> String {
+    match locator.parse::<ImageRef>() {
+        Ok(reference) => ImageRef { digest: None, ..reference }.familiar(),
+        Err(_) => locator.to_owned(),
     }
 }

@@ -4,6 +4,7 @@ mod cache;
 mod error;
 mod exec;
 mod file;
+mod inspect;
 
 use std::sync::{Arc, OnceLock};
 
@@ -24,6 +25,7 @@ pub use error::OpError;
 pub use exec::ExecError;
 pub(crate) use file::root;
 pub use file::{FailedAction, FileError};
+pub use inspect::{FailedCommand, Inspector};
 
 /// What the ops of one build share.
 pub struct Build {
@@ -37,6 +39,8 @@ pub struct Build {
     pub sources: Vec<Arc<dyn Source>>,
     /// The machine's own platform.
     pub machine: Platform,
+    /// Who may look at commands that failed.
+    pub inspector: Option<Arc<dyn Inspector>>,
 }
 
 /// What a source's identifier stands for, once that is known; shared with the ops that read it.
@@ -156,6 +160,7 @@ impl GraphOp {
                     vertex: self.digest,
                     description: self.vertex.name(),
                     ctx,
+                    inspector: self.build.inspector.as_ref(),
                 };
                 Ok(run.run(inputs).await?)
             }

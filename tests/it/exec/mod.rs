@@ -104,6 +104,7 @@ fn spec(tree: &Tree, args: &[&str]) -> ExecSpec {
         ulimits: Vec::new(),
         limits: Limits::default(),
         stub_parents: StubParents::Keep,
+        terminal: None,
     }
 }
 

@@ -14,7 +14,11 @@ fn values_show_what_differs() {
     let around = ("x".repeat(24), "y".repeat(24));
     let (then, now) = (format!("{before}-O2{after}"), format!("{before}-O3{after}"));
     let shown = |value: &str| format!("…{}{value}{}…", &around.0[1..], around.1);
-    check(&then, &now, (&format!("…{}-O2{}…", around.0, &around.1), &format!("…{}-O3{}…", around.0, &around.1)));
+    check(
+        &then,
+        &now,
+        (&format!("…{}-O2{}…", around.0, &around.1), &format!("…{}-O3{}…", around.0, &around.1)),
+    );
     let _ = shown;
     // One is the beginning of the other.
     check(&before, &format!("{before}z"), (&format!("…{}", around.0), &format!("…{}z", around.0)));

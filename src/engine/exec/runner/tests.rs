@@ -37,6 +37,7 @@ fn a_helper_that_is_none_is_a_bug_that_is_told() {
         ulimits: Vec::new(),
         limits: crate::engine::exec::Limits::default(),
         stub_parents: crate::engine::exec::StubParents::Keep,
+        terminal: None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let sink = |_: Stream, _: &[u8]| {};
