@@ -78,10 +78,7 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
         return Err(Failure::new(checked.sources, reports));
     }
     let _sync = SyncLater(engine);
-    let rerun = match steps::named(&args.no_cache_filter, &outputs, &graph, &roots) {
-        Ok(rerun) => rerun,
-        Err(report) => return Err(report.into()),
-    };
+    let rerun = steps::named(&args.no_cache_filter, &outputs, &graph, &roots)?;
     let inspector = if args.shell_on_failure { Some(shell::inspector()?) } else { None };
     // What is drawn live would be drawn over the shell.
     let progress = match (args.progress, &inspector) {

@@ -99,10 +99,13 @@ pub fn first_difference(then: &Manifest, now: &Manifest) -> Option<(Subject, Cha
         (Op::File(then), Op::File(now)) => file(then, now),
         (Op::Source(then), Op::Source(now)) => source(then, now),
         (Op::Merge(then), Op::Merge(now)) => (then.inputs.len() != now.inputs.len())
-            .then(|| (Subject::Trees, changed(then.inputs.len(), now.inputs.len()))),
+            .then(|| (Subject::Trees, changed(then.inputs.len().to_string(), now.inputs.len().to_string()))),
         (Op::Diff(_), Op::Diff(_)) => None,
-        (Op::Passthrough(then), Op::Passthrough(now)) => (then.outputs.len() != now.outputs.len())
-            .then(|| (Subject::Trees, changed(then.outputs.len(), now.outputs.len()))),
+        (Op::Passthrough(then), Op::Passthrough(now)) => {
+            (then.outputs.len() != now.outputs.len()).then(|| {
+                (Subject::Trees, changed(then.outputs.len().to_string(), now.outputs.len().to_string()))
+            })
+        }
         (Op::Build(then), Op::Build(now)) => {
             (then != now).then_some((Subject::Setting("definition"), Change::Content))
         }
@@ -125,10 +128,10 @@ fn matters_to(op: &Op) -> bool {
 
 /// An input that is scratch in one of them.
 fn presence(then: &Manifest, now: &Manifest) -> Option<(Subject, Change)> {
-    let uses = uses(&then.op).into_iter().zip(uses(&now.op));
-    let differ = |((role, then), (_, now)): &((Role, Option<InputIdx>), (Role, Option<InputIdx>))| {
+    let mut uses = uses(&then.op).into_iter().zip(uses(&now.op));
+    uses.find_map(|((role, then), (_, now))| {
         let subject = match role {
-            Role::Mount(dest) => Subject::Mount(dest.clone()),
+            Role::Mount(dest) => Subject::Mount(dest),
             Role::Base => Subject::Setting("base"),
             Role::Source(path) => Subject::Action(format!("copy {path}"), 0),
             Role::Users => Subject::Setting("owner"),
@@ -139,8 +142,7 @@ fn presence(then: &Manifest, now: &Manifest) -> Option<(Subject, Change)> {
             (Some(_), None) => Some((subject, changed("a tree with files", "scratch"))),
             _ => None,
         }
-    };
-    uses.filter_map(|pair| differ(&pair)).next()
+    })
 }
 
 /// How the op uses its inputs, use by use; `None` is scratch. Of equal definitions, the uses correspond.
@@ -469,8 +471,8 @@ fn source(then: &SourceOp, now: &SourceOp) -> Option<(Subject, Change)> {
     })
 }
 
-fn changed(then: impl ToString, now: impl ToString) -> Change {
-    Change::Changed { then: then.to_string(), now: now.to_string() }
+fn changed(then: impl Into<String>, now: impl Into<String>) -> Change {
+    Change::Changed { then: then.into(), now: now.into() }
 }
 
 fn value<T: serde::Serialize>(it: &T) -> Value {

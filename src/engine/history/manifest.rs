@@ -139,7 +139,7 @@ impl Manifest {
         if let Some(files) = &self.files {
             bytes.extend_from_slice(&files::encode(files));
         }
-        packer.pack(bytes)
+        packer.pack(&bytes)
     }
 
     /// `None` for what another version wrote, and for what is damaged.
@@ -168,17 +168,17 @@ pub struct Packer {
 
 impl Packer {
     /// A byte that says how, then the bytes.
-    fn pack(&mut self, bytes: Vec<u8>) -> Vec<u8> {
+    fn pack(&mut self, bytes: &[u8]) -> Vec<u8> {
         if MIN_COMPRESSED <= bytes.len() {
             if self.compressor.is_none() {
                 self.compressor = zstd::bulk::Compressor::new(1).ok();
             }
-            if let Some(packed) = self.compressor.as_mut().and_then(|it| it.compress(&bytes).ok()) {
+            if let Some(packed) = self.compressor.as_mut().and_then(|it| it.compress(bytes).ok()) {
                 let length = (bytes.len() as u32).to_le_bytes();
                 return [b"z".as_slice(), &length, &packed].concat();
             }
         }
-        [b"p".as_slice(), &bytes].concat()
+        [b"p".as_slice(), bytes].concat()
     }
 }
 

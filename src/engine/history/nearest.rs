@@ -108,7 +108,7 @@ fn words(op: &Op) -> BTreeSet<String> {
             }
         }
         Op::Source(source) => {
-            words.extend([source.locator().split('@').next().unwrap_or_default().to_owned()])
+            words.extend([source.locator().split('@').next().unwrap_or_default().to_owned()]);
         }
         Op::Merge(_) => words.extend(["merge".to_owned()]),
         Op::Diff(_) => words.extend(["diff".to_owned()]),

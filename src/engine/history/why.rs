@@ -184,7 +184,7 @@ pub(crate) fn why(
 /// # Errors
 /// When the history cannot be read.
 pub fn known(store: &Store, program: Option<&Digest>) -> Result<Vec<Known>, StoreError> {
-    Ok(store.runs(program, POOL)?.into_iter().filter_map(kept).collect())
+    Ok(store.runs(program, POOL)?.iter().filter_map(kept).collect())
 }
 
 /// For each of `wanted`, the run that made its result, else its nearest earlier run.
@@ -220,7 +220,7 @@ fn pool(store: &Store, program: &Digest) -> Result<Vec<Known>, StoreError> {
     if own.is_empty() { known(store, None) } else { Ok(own) }
 }
 
-fn kept(run: crate::store::Run) -> Option<Known> {
+fn kept(run: &crate::store::Run) -> Option<Known> {
     let manifest = Manifest::decode(&run.body)?;
     Some(Known { batch: run.batch, at: run.at, key: run.key, manifest })
 }
@@ -424,7 +424,7 @@ impl Asked<'_> {
     }
 
     fn by_key(&self, key: &Digest) -> Option<Known> {
-        self.store.run(key).ok().flatten().and_then(kept)
+        self.store.run(key).ok().flatten().as_ref().and_then(kept)
     }
 }
 
@@ -495,11 +495,10 @@ fn source_cause(then: &Manifest, now: &Manifest, selectors: Option<&[Selector]>)
         let (subject, change) = files::first_difference(before, after, selectors)?;
         return Some(Cause::File { source: words(now), subject, change, patterns: own });
     }
-    if then.image.is_some() || now.image.is_some() {
-        if then.image != now.image || old.identifier != new.identifier {
-            let side = |it: &Manifest| (words(it), it.image);
-            return Some(Cause::Image { then: side(then), now: side(now) });
-        }
+    let is_image = then.image.is_some() || now.image.is_some();
+    if is_image && (then.image != now.image || old.identifier != new.identifier) {
+        let side = |it: &Manifest| (words(it), it.image);
+        return Some(Cause::Image { then: side(then), now: side(now) });
     }
     own.map(|(subject, change)| Cause::Source(words(now), subject, change))
 }

@@ -22,6 +22,7 @@ fn manifest(text: &str) -> Manifest {
     manifest
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "cases read better")]
 fn check(then: &str, now: &str, expected: Option<(Subject, Change)>) {
     let base = "%0 = source identifier=\"local://src\"\n";
     let of = |op: &str| manifest(&format!("{base}%1 = {op}"));
@@ -133,5 +134,5 @@ fn file_actions() {
 #[test]
 fn other_ops() {
     check(&exec("args=[\"a\"]", ""), "merge [%0, %0]", Some((Subject::Kind, changed("a", "merge 2 trees"))));
-    check("merge [%0, %0]", "merge [%0, %0, %0]", Some((Subject::Trees, changed(2, 3))));
+    check("merge [%0, %0]", "merge [%0, %0, %0]", Some((Subject::Trees, changed("2", "3"))));
 }
