@@ -133,6 +133,13 @@ fn file_actions() {
 
 #[test]
 fn other_ops() {
+    let run = |platform: &str| exec(&format!("args=[\"a\"]{platform}"), "");
+    let arm = run(" platform=\"linux/arm64\"");
+    check(
+        &run(" platform=\"linux/amd64\""),
+        &arm,
+        Some((Subject::Platform, changed("linux/amd64", "linux/arm64"))),
+    );
     check(&exec("args=[\"a\"]", ""), "merge [%0, %0]", Some((Subject::Kind, changed("a", "merge 2 trees"))));
     check("merge [%0, %0]", "merge [%0, %0, %0]", Some((Subject::Trees, changed("2", "3"))));
 }
