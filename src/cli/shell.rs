@@ -17,13 +17,13 @@ use crate::base::Report;
 use crate::cli::print_reports;
 use crate::cli::{args, failure, steps};
 use crate::engine::exec::{ExitStatus, RunError};
-use crate::engine::ops::{FailedCommand, Inspector};
+use crate::engine::ops::{FailedCommand, Inspector, Terminal};
 
 /// How often the size of the terminal is looked at.
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
 
 /// Opens a shell for the first command that fails.
-struct Terminal {
+struct Opener {
     /// One is enough: the others failed because of, or beside, the first.
     is_used: AtomicBool,
     session: Mutex<Option<Passing>>,
@@ -48,11 +48,11 @@ pub(super) fn inspector() -> Result<Arc<dyn Inspector>, Report> {
         )
         .help("leave it away where nobody types"));
     }
-    Ok(Arc::new(Terminal { is_used: AtomicBool::new(false), session: Mutex::new(None) }))
+    Ok(Arc::new(Opener { is_used: AtomicBool::new(false), session: Mutex::new(None) }))
 }
 
-impl Inspector for Terminal {
-    fn begin(&self, failed: &FailedCommand) -> Option<OwnedFd> {
+impl Inspector for Opener {
+    fn begin(&self, failed: &FailedCommand) -> Option<Terminal> {
         if self.is_used.swap(true, Ordering::Relaxed) {
             return None;
         }
@@ -69,7 +69,7 @@ impl Inspector for Terminal {
         let passing =
             Passing::start(terminal, master).map_err(|error| told("set the terminal up", &error)).ok()?;
         *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some(passing);
-        Some(slave)
+        Some(Terminal { end: slave, kind: std::env::var("TERM").ok() })
     }
 
     fn end(&self, failed: &FailedCommand, result: &Result<ExitStatus, RunError>) {

@@ -41,10 +41,10 @@ fn looks_where_it_failed() {
         "let src = local(\"src\")
          target app = base.run(\"echo half > /out/part; echo x >> /here; cat nothing\", workdir: \"/work\", env: { WORD: \"mild\" },
            user: \"nobody\", network: .none, mounts: [ro(src, \"/src\"), cache(\"/c\")], outs: { bin: out(\"/out\") })",
-        "echo \"in $PWD $WORD $(id -u)\"; cat /src/file; ls /out; tty > /dev/null && echo terminal; exit 5\n",
+        "echo \"in $PWD $WORD $(id -u) $TERM\"; cat /src/file; ls /out; tty > /dev/null && echo terminal; exit 5\n",
     );
     for expected in
-        ["`/bin/sh` is started where it failed", "in /work mild 65534", "from the host", "exit code 1"]
+        ["`/bin/sh` is started where it failed", "in /work mild 65534 vt100", "from the host", "exit code 1"]
     {
         assert!(said.contains(expected), "`{expected}` is missing in:\n{said}");
     }
@@ -74,6 +74,7 @@ fn on_terminal(program: &str, typed: &str) -> String {
         .current_dir(temp.path())
         .env("BKL_STORE", temp.path().join("store"))
         .env("NO_COLOR", "1")
+        .env("TERM", "vt100")
         .stdin(Stdio::from(fs::File::open(temp.path().join("typed")).unwrap()))
         .output()
         .expect("python3 is installed");

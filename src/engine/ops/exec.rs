@@ -191,7 +191,8 @@ impl Run<'_> {
         let Some(terminal) = inspector.begin(&failed) else { return };
         let spec = self.mount_again(places, outputs, scratch).map(|spec| ExecSpec {
             args: vec![failed.shell.clone()],
-            terminal: Some(terminal),
+            env: terminal.kind.map(|kind| format!("TERM={kind}")).into_iter().chain(spec.env).collect(),
+            terminal: Some(terminal.end),
             ..spec
         });
         let result = match spec {

@@ -24,10 +24,19 @@ pub struct FailedCommand {
     pub shell: String,
 }
 
+/// What a shell is run on.
+#[derive(Debug)]
+pub struct Terminal {
+    /// The end that programs use.
+    pub end: OwnedFd,
+    /// What kind it is: `TERM`.
+    pub kind: Option<String>,
+}
+
 /// Who may look at commands that failed. Called where it may block.
 pub trait Inspector: Send + Sync {
-    /// A terminal to run the shell on: the end that programs use. `None` leaves the command alone.
-    fn begin(&self, failed: &FailedCommand) -> Option<OwnedFd>;
+    /// A terminal to run the shell on. `None` leaves the command alone.
+    fn begin(&self, failed: &FailedCommand) -> Option<Terminal>;
 
     /// The shell has ended, or could not be run.
     fn end(&self, failed: &FailedCommand, result: &Result<ExitStatus, RunError>);

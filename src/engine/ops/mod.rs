@@ -25,7 +25,7 @@ pub use error::OpError;
 pub use exec::ExecError;
 pub(crate) use file::root;
 pub use file::{FailedAction, FileError};
-pub use inspect::{FailedCommand, Inspector};
+pub use inspect::{FailedCommand, Inspector, Terminal};
 
 /// What the ops of one build share.
 pub struct Build {
