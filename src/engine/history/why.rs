@@ -334,9 +334,33 @@ impl Asked<'_> {
             };
         }
         match own {
+            Some((Subject::Mount(dest), Change::Added(Some(kind)))) => {
+                let kind = self.mounted(now.manifest, &dest, &kind);
+                Because::Own(Subject::Mount(dest), Change::Added(Some(kind)))
+            }
+            Some((Subject::Mount(dest), Change::Removed(Some(kind)))) => {
+                let kind = self.mounted(then, &dest, &kind);
+                Because::Own(Subject::Mount(dest), Change::Removed(Some(kind)))
+            }
             Some((subject, change)) => Because::Own(subject, change),
             None => self.input_difference(then, now, depth).unwrap_or(Because::Unknown),
         }
+    }
+
+    /// The kind of a mount with what is behind it, if that is known.
+    fn mounted(&self, manifest: &Manifest, dest: &str, kind: &str) -> String {
+        let at = |(role, input): (Role, Option<u32>)| match role {
+            Role::Mount(at) if at == dest => input,
+            _ => None,
+        };
+        let input = uses(&manifest.op).into_iter().find_map(at);
+        let key = input.and_then(|input| manifest.inputs.get(input as usize)?.key());
+        let current = self.current.iter().find(|it| key.is_some() && it.key() == key);
+        let tree = match current {
+            Some(current) => Some(words(&current.manifest)),
+            None => key.and_then(|key| Some(words(&self.by_key(&key)?.manifest))),
+        };
+        tree.map_or_else(|| kind.to_owned(), |tree| format!("{kind} of `{tree}`"))
     }
 
     /// The first input that is another one; the steps do the same.
@@ -450,6 +474,10 @@ impl Input {
 
     /// Whether it is the same for who reads it.
     fn is_same(&self, other: &Input) -> bool {
+        // A tree that was brought in again is the same, whatever it is called in the store.
+        if self.source.is_some() && other.source.is_some() && self.made_by == other.made_by {
+            return true;
+        }
         match (self, other) {
             (Input { content: Some(a), .. }, Input { content: Some(b), .. }) => a == b,
             (Input { result: Some(a), .. }, Input { result: Some(b), .. }) => a == b,
