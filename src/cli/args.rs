@@ -39,6 +39,10 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Print the reference of a module: its types, functions, parameters and targets with their docs
     Doc(Doc),
+    /// Say why a step runs: the first thing that is not as it was when it last ran
+    Why(Why),
+    /// Show the whole output of a step, also of one whose result is cached; without a step, list what is kept
+    Log(Log),
     /// Write a first build.bkl, for what the folder holds (Go, Rust, Node, Python), and a .bklignore
     Init(Init),
     /// Serve an editor: the Language Server Protocol on stdin and stdout
@@ -188,6 +192,15 @@ pub(crate) struct Build {
     /// Run every step, even when its result is cached
     #[arg(long)]
     pub(crate) no_cache: bool,
+
+    /// Run these even when their results are cached: a target is all of its steps, else a step by its name or command
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) no_cache_filter: Vec<String>,
+
+    /// Open a shell where a command failed, on this terminal, with its mounts, variables, user and directory; when the
+    /// shell is left, the build fails as it would have
+    #[arg(long)]
+    pub(crate) shell_on_failure: bool,
 
     /// Commands at once; the number of processors when not given
     #[arg(long, value_name = "N")]
@@ -410,6 +423,56 @@ pub(crate) struct Update {
     pub(crate) prune: bool,
 
     /// How errors and what has changed are printed
+    #[arg(long, value_enum, default_value = "human")]
+    pub(crate) format: Format,
+}
+
+/// `bkl why`
+#[derive(Debug, Args)]
+pub(crate) struct Why {
+    /// A target, or a step by its name, its command, a part of that, or its digest; and the program (default
+    /// build.bkl): `bkl why app`, `bkl why compile ci.bkl`. Without a target or step: what `bkl build` builds
+    #[arg(value_name = "TARGET | STEP | PROGRAM")]
+    pub(crate) words: Vec<String>,
+
+    /// The program, when its name is no .bkl file
+    #[arg(short = 'f', long = "file", value_name = "PROGRAM")]
+    pub(crate) file: Option<PathBuf>,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub(crate) inputs: Inputs,
+
+    /// As if the build was given it
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+
+    /// As if the build was given it
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) no_cache_filter: Vec<String>,
+
+    /// How the answer and errors are printed
+    #[arg(long, value_enum, default_value = "human")]
+    pub(crate) format: Format,
+}
+
+/// `bkl log`
+#[derive(Debug, Args)]
+pub(crate) struct Log {
+    /// A target, or a step by its name, its command, a part of that, or its digest, or a run by the digest that the
+    /// list shows; and the program (default build.bkl). Without a target or step: the list
+    #[arg(value_name = "TARGET | STEP | PROGRAM")]
+    pub(crate) words: Vec<String>,
+
+    /// The program, when its name is no .bkl file
+    #[arg(short = 'f', long = "file", value_name = "PROGRAM")]
+    pub(crate) file: Option<PathBuf>,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub(crate) inputs: Inputs,
+
+    /// How the list and errors are printed
     #[arg(long, value_enum, default_value = "human")]
     pub(crate) format: Format,
 }

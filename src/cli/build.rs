@@ -1,28 +1,33 @@
 //! `bkl build`: evaluates, solves, exports.
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::base::{Report, SourceMap};
+use crate::base::{Digest, Report, SourceMap};
 use crate::cli::args::{self, Format};
 use crate::cli::emulation::Machine;
 use crate::cli::failure::{self, Context};
 use crate::cli::program::{self, Program};
 use crate::cli::resolver::Resolver;
 use crate::cli::session::{Given, LocalSession};
+use crate::cli::shell;
+use crate::cli::steps;
 use crate::cli::ui::Ui;
 use crate::cli::{Failure, print_reports};
 use crate::engine::cancel::Cancel;
+use crate::engine::event::EventSink;
 use crate::engine::export::{
     self, Dest, ExportImage, ExportItem, ExportKind, ExportedImage, ImageOptions, OutputSpec,
 };
+use crate::engine::ops::Inspector;
 use crate::engine::solver::Limits;
-use crate::engine::{CacheMode, Engine, SolveError, SolveRequest, SolveStats};
+use crate::engine::{CacheMode, Engine, FailedVertex, SolveError, SolveRequest, SolveStats};
 use crate::graph::ir::outputs::ImageOutput;
-use crate::graph::ir::{Edge, Graph, Output, OutputKind, Tree};
+use crate::graph::ir::{Graph, Output, OutputKind, Tree, VertexId};
 use crate::graph::passes;
 use crate::lang::eval::list_targets;
 use crate::session::Session;
@@ -73,8 +78,16 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
         return Err(Failure::new(checked.sources, reports));
     }
     let _sync = SyncLater(engine);
-    let build = Build { engine, session, graph: &graph, roots: &roots };
-    let ui = Ui::start(args.progress);
+    let rerun = steps::named(&args.no_cache_filter, &outputs, &graph, &roots)?;
+    let inspector = if args.shell_on_failure { Some(shell::inspector()?) } else { None };
+    // What is drawn live would be drawn over the shell.
+    let progress = match (args.progress, &inspector) {
+        (args::Progress::Auto | args::Progress::Tty, Some(_)) => args::Progress::Plain,
+        (progress, _) => progress,
+    };
+    let program = program.history();
+    let build = Build { engine, session, graph: &graph, roots: &roots, rerun, program, inspector };
+    let ui = Ui::start(progress);
     let cache = if args.no_cache { CacheMode::Ignore } else { CacheMode::Use };
     let solved = runtime.block_on(build.solve(cache, &ui));
     ui.finish();
@@ -84,7 +97,7 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
             return Err(Failure { sources: SourceMap::default(), reports: vec![stopped()], code });
         }
         Err(Stopped::Error(error)) => {
-            let log_path = |failed: &crate::engine::FailedVertex| engine.store().log_path(&failed.digest);
+            let log_path = |failed: &FailedVertex| Some(engine.store().log_path(&failed.run?));
             let store_root = engine.store().root();
             let context =
                 Context { sources: &checked.sources, graph: &graph, store_root, log_path: &log_path };
@@ -144,6 +157,12 @@ pub(super) struct Build<'a> {
     pub(super) session: Arc<dyn Session>,
     pub(super) graph: &'a Graph,
     pub(super) roots: &'a [Tree],
+    /// Steps that run although there is a result.
+    pub(super) rerun: BTreeSet<VertexId>,
+    /// Names the program in the history.
+    pub(super) program: Digest,
+    /// Who may look at commands that failed.
+    pub(super) inspector: Option<Arc<dyn Inspector>>,
 }
 
 /// The trees of a build, one per root.
@@ -160,19 +179,26 @@ pub(super) enum Stopped {
 }
 
 impl Build<'_> {
+    /// What the engine is asked.
+    pub(super) fn request(&self, cache: CacheMode, events: EventSink, cancel: &Cancel) -> SolveRequest<'_> {
+        SolveRequest {
+            graph: self.graph,
+            roots: self.roots.iter().copied().flatten().collect(),
+            session: self.session.clone(),
+            cache,
+            rerun: self.rerun.clone(),
+            program: self.program,
+            inspector: self.inspector.clone(),
+            events,
+            cancel: cancel.clone(),
+        }
+    }
+
     /// Solves, until a signal says stop: then everything that runs is stopped and waited for.
     pub(super) async fn solve(&self, cache: CacheMode, ui: &Ui) -> Result<SolvedTrees, Stopped> {
         use tokio::signal::unix::{SignalKind, signal};
         let cancel = Cancel::new();
-        let edges: Vec<Edge> = self.roots.iter().copied().flatten().collect();
-        let request = SolveRequest {
-            graph: self.graph,
-            roots: edges,
-            session: self.session.clone(),
-            cache,
-            events: ui.sink(),
-            cancel: cancel.clone(),
-        };
+        let request = self.request(cache, ui.sink(), &cancel);
         let solving = self.engine.solve(request);
         tokio::pin!(solving);
         let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));

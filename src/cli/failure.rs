@@ -27,14 +27,15 @@ pub(super) struct Context<'a> {
     pub(super) graph: &'a Graph,
     /// Root of the store.
     pub(super) store_root: &'a Path,
-    /// Where whole logs are kept, for a vertex.
-    pub(super) log_path: &'a dyn Fn(&FailedVertex) -> PathBuf,
+    /// Where the whole log of what failed is kept.
+    pub(super) log_path: &'a dyn Fn(&FailedVertex) -> Option<PathBuf>,
 }
 
 /// One report per failed vertex, the first failure first. A cancelled build has nothing to report.
 pub(super) fn reports(error: &SolveError, context: &Context<'_>) -> Vec<Report> {
     match error {
         SolveError::Cancelled => Vec::new(),
+        SolveError::Store(error) => vec![store(error, context.store_root)],
         SolveError::Vertex { failed, others } => {
             std::iter::once(&**failed).chain(others).map(|failed| report(failed, context)).collect()
         }
@@ -69,8 +70,7 @@ fn explain(failed: &FailedVertex, context: &Context<'_>) -> (Report, &'static st
                 details.extend(last.iter().map(|line| format!("  │ {line}\n")));
             }
             // Not in the help: a path must stay on one line to be copied.
-            let log = (context.log_path)(failed);
-            if log.exists() {
+            if let Some(log) = (context.log_path)(failed).filter(|log| log.exists()) {
                 details += &format!("  the whole output: {}\n", log.display());
             }
             // A step that wrote nothing has no log either.
@@ -220,7 +220,7 @@ fn mount_point(path: &Path) -> Option<PathBuf> {
 }
 
 /// The message with those of its causes that say something it does not.
-fn with_causes(error: &dyn std::error::Error) -> String {
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -10,6 +10,7 @@ mod fmt;
 mod graph;
 mod init;
 mod lock;
+mod log;
 mod lower;
 mod lowered;
 mod lsp;
@@ -19,11 +20,14 @@ mod replace;
 mod resolver;
 mod secret;
 mod session;
+mod shell;
 mod ssh;
+mod steps;
 mod test;
 mod tracked;
 mod ui;
 mod update;
+mod why;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -70,6 +74,8 @@ pub fn main() -> ExitCode {
         args::Command::Update(update) => update.format,
         args::Command::Test(test) => test.format,
         args::Command::Fmt(fmt) => fmt.format,
+        args::Command::Why(why) => why.format,
+        args::Command::Log(log) => log.format,
         args::Command::Explain(_)
         | args::Command::Doc(_)
         | args::Command::Graph(_)
@@ -86,6 +92,8 @@ pub fn main() -> ExitCode {
         args::Command::Update(args) => update::update(args),
         args::Command::Test(args) => test::run(args),
         args::Command::Fmt(args) => fmt::run(args),
+        args::Command::Why(args) => why::run(args),
+        args::Command::Log(args) => log::run(args),
         args::Command::Explain(args) => explain::run(args),
         args::Command::Doc(args) => doc::run(args),
         args::Command::Graph(args) => graph::run(args),
@@ -124,6 +132,8 @@ fn results_on_stdout(command: &args::Command) -> bool {
         | args::Command::Lsp(_)
         | args::Command::Lock(_)
         | args::Command::Update(_)
+        | args::Command::Why(_)
+        | args::Command::Log(_)
         | args::Command::Test(_) => true,
         args::Command::Check(_) | args::Command::Fmt(_) | args::Command::Init(_) | args::Command::Man(_) => {
             false

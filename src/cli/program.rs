@@ -7,11 +7,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::base::ignore::ignore_patterns as ignore_patterns_of;
-use crate::base::{Platform, Report, SourceMap, Span};
+use crate::base::{Digest, Platform, Report, SourceMap, Span};
 use crate::cli::args;
 use crate::cli::lock::Lock;
 use crate::cli::replace::Replacements;
 use crate::cli::resolver::{Pinning, Resolver};
+use crate::engine::history;
 use crate::lang::eval::{self, Evaluated, Inputs, Need, Outcome, Params, PlatformChoice, Request};
 use crate::lang::resolve::{Entry, ModuleSource, ModuleText};
 use crate::lang::{self, hir};
@@ -84,6 +85,11 @@ impl Program {
             shown => format!("{}/", shown.trim_end_matches('/')),
         };
         Ok(Program { root, entry, targets, shown })
+    }
+
+    /// Names the program in the store's history.
+    pub(crate) fn history(&self) -> Digest {
+        history::program(&self.root.join(&self.entry))
     }
 
     /// Loads and checks the program with everything it imports.

@@ -1,6 +1,6 @@
 //! `bkl test`: evaluates the tests of a program, runs the checks that they assert, and tries the examples in its docs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -68,7 +68,7 @@ pub(super) fn run(args: &args::Test) -> Result<(), Failure> {
             Err(reports) => (reports, 0),
             Ok(tested) if !tested.errors.is_empty() => (reports(&tested.errors), 0),
             Ok(tested) if args.no_run => (Vec::new(), tested.checks.len()),
-            Ok(tested) => (run_checks(args, &resolver, &session, &runtime, &sources, &tested)?, 0),
+            Ok(tested) => (run_checks(args, &program, &resolver, &session, &runtime, &sources, &tested)?, 0),
         };
         tally.add(&test.name, n_left, failed);
     }
@@ -218,6 +218,7 @@ fn select<'p>(
 /// Builds the checks of a test; gives what is to be said about those that fail. Only a signal ends the verb.
 fn run_checks(
     args: &args::Test,
+    program: &Program,
     resolver: &Resolver,
     session: &Arc<dyn Session>,
     runtime: &tokio::runtime::Runtime,
@@ -234,7 +235,9 @@ fn run_checks(
     if let Err(reports) = Machine::this().refuse(&graph, &roots, sources) {
         return Ok(reports);
     }
-    let build = Build { engine, session: session.clone(), graph: &graph, roots: &roots };
+    let (session, rerun) = (session.clone(), BTreeSet::new());
+    let (program, inspector) = (program.history(), None);
+    let build = Build { engine, session, graph: &graph, roots: &roots, rerun, program, inspector };
     let ui = Ui::start(args.progress);
     let solved = runtime.block_on(build.solve(CacheMode::Use, &ui));
     ui.finish();
@@ -244,7 +247,7 @@ fn run_checks(
             Err(Failure { sources: SourceMap::default(), reports: vec![stopped()], code })
         }
         Err(Stopped::Error(error)) => {
-            let log_path = |failed: &FailedVertex| engine.store().log_path(&failed.digest);
+            let log_path = |failed: &FailedVertex| Some(engine.store().log_path(&failed.run?));
             let store_root = engine.store().root();
             let context = Context { sources, graph: &graph, log_path: &log_path, store_root };
             let mut reports = failure::reports(&error, &context);

@@ -8,6 +8,7 @@
 //! - [`exec`]: running one command.
 //! - [`registry`]: talking to registries.
 //! - [`export`]: results to files and images.
+//! - [`history`]: what ran before, and why something has to run again.
 //! - [`event`], [`cancel`]: what is told, and the switch that stops everything.
 
 pub mod cancel;
@@ -16,6 +17,7 @@ pub mod event;
 pub mod exec;
 
 pub mod export;
+pub mod history;
 pub mod ops;
 pub mod registry;
 pub mod request;

@@ -1,17 +1,19 @@
 //! What an engine is asked and what it answers.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::base::Digest;
 use crate::graph::ir::{Edge, Graph, Location, VertexId};
 use crate::session::Session;
-use crate::store::Snapshot;
+use crate::store::{Snapshot, StoreError};
 
 use super::cancel::Cancel;
 use super::event::EventSink;
-use super::ops::OpError;
+use super::ops::{Inspector, OpError};
 
 /// A build.
+#[derive(Clone)]
 pub struct SolveRequest<'a> {
     /// The graph; verified (`graph::verify`).
     pub graph: &'a Graph,
@@ -21,6 +23,12 @@ pub struct SolveRequest<'a> {
     pub session: Arc<dyn Session>,
     /// Whether results that exist may be used.
     pub cache: CacheMode,
+    /// Steps that run although there is a result, as those that say so themselves.
+    pub rerun: BTreeSet<VertexId>,
+    /// Whose runs these are ([`history::program`](super::history::program)).
+    pub program: Digest,
+    /// Who may look at commands that failed.
+    pub inspector: Option<Arc<dyn Inspector>>,
     /// Takes what happens.
     pub events: EventSink,
     /// Stops the build.
@@ -71,6 +79,9 @@ pub enum SolveError {
         /// What failed as well before everything had stopped.
         others: Vec<FailedVertex>,
     },
+    /// The store could not be read.
+    #[error(transparent)]
+    Store(Box<StoreError>),
     /// The request's switch was turned on.
     #[error("cancelled")]
     Cancelled,
@@ -86,6 +97,8 @@ pub struct FailedVertex {
     pub digest: Digest,
     /// For people.
     pub name: String,
+    /// Names the run that failed, if it began; its log is kept by this name.
+    pub run: Option<Digest>,
     /// Where it was written, of all occurrences in the graph, in order.
     pub locations: Vec<Location>,
     /// Why.

@@ -16,7 +16,7 @@ pub(super) const DAMAGED_MARK: &str = "db.damaged";
 /// How long other processes' transactions are waited for.
 const BUSY: Duration = Duration::from_secs(30);
 /// Version of [`SCHEMA`]; an older store is brought up to it by [`UPGRADES`], a newer one is refused.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// `boot` names the boot whose page cache may still hold the bytes; NULL once they are synced.
 const SCHEMA: &str = "
@@ -35,11 +35,23 @@ CREATE TABLE blobs(digest BLOB PRIMARY KEY, size INTEGER NOT NULL, boot TEXT) WI
 CREATE INDEX blobs_unsynced ON blobs(boot) WHERE boot IS NOT NULL;
 CREATE TABLE records(key BLOB PRIMARY KEY, outputs BLOB NOT NULL, meta BLOB NOT NULL, created INTEGER NOT NULL);
 CREATE TABLE small(place INTEGER NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, PRIMARY KEY(place, key));
+CREATE TABLE runs(
+  id INTEGER PRIMARY KEY AUTOINCREMENT, batch INTEGER NOT NULL, grp BLOB NOT NULL, line BLOB NOT NULL,
+  key BLOB NOT NULL, at INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE INDEX runs_by_line ON runs(line, id);
+CREATE INDEX runs_by_key ON runs(key, id);
 ";
 
 /// What leads from version 1 to 2, from 2 to 3, ….
-const UPGRADES: [&str; VERSION as usize - 1] = ["ALTER TABLE layers ADD COLUMN outline INTEGER;
-      CREATE INDEX layers_by_outline ON layers(outline, parent) WHERE outline IS NOT NULL;"];
+const UPGRADES: [&str; VERSION as usize - 1] = [
+    "ALTER TABLE layers ADD COLUMN outline INTEGER;
+     CREATE INDEX layers_by_outline ON layers(outline, parent) WHERE outline IS NOT NULL;",
+    "CREATE TABLE runs(
+       id INTEGER PRIMARY KEY AUTOINCREMENT, batch INTEGER NOT NULL, grp BLOB NOT NULL, line BLOB NOT NULL,
+       key BLOB NOT NULL, at INTEGER NOT NULL, body BLOB NOT NULL);
+     CREATE INDEX runs_by_line ON runs(line, id);
+     CREATE INDEX runs_by_key ON runs(key, id);",
+];
 
 /// The open database; calls from several threads take turns.
 pub(super) struct Database {

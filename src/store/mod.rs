@@ -27,6 +27,7 @@ mod id;
 pub mod layer;
 mod lease;
 mod records;
+mod runs;
 mod snapshot;
 mod sweep;
 mod tree;
@@ -46,6 +47,7 @@ pub use id::{LayerId, LayerIdError, Snapshot};
 pub use layer::{ArchiveError, Compression, Limits, UnpackedLayer};
 pub use lease::Lease;
 pub use records::{Record, Table};
+pub use runs::{NewRun, Run};
 pub use snapshot::{ActiveLayer, BlobDescriptor, LayerInfo, LayerMeta, MountPlan, Upper, Usage};
 pub use work::{Mirror, WorkDir};
 
@@ -148,20 +150,20 @@ impl Store {
         ContentStore { inner: self.inner.clone() }
     }
 
-    /// Where the whole log of a step goes: `logs/<hex>`.
-    pub fn log_path(&self, vertex: &Digest) -> PathBuf {
-        self.inner.root.join("logs").join(vertex.hex())
+    /// Where the whole log of a run goes: `logs/<hex>`. It is there while the run is in the history.
+    pub fn log_path(&self, run: &Digest) -> PathBuf {
+        self.inner.root.join("logs").join(run.hex())
     }
 
-    /// Starts the log of a step anew.
-    pub fn log_writer(&self, vertex: &Digest) -> Result<File> {
-        let path = self.log_path(vertex);
+    /// Starts the log of a run anew.
+    pub fn log_writer(&self, run: &Digest) -> Result<File> {
+        let path = self.log_path(run);
         File::create(&path).at("create", path)
     }
 
-    /// Removes the log of an earlier run of a step: this one may write nothing.
-    pub fn forget_log(&self, vertex: &Digest) -> Result<()> {
-        content::remove_file(&self.log_path(vertex))
+    /// Removes the log of a run: when it is run again, it may write nothing.
+    pub fn forget_log(&self, run: &Digest) -> Result<()> {
+        content::remove_file(&self.log_path(run))
     }
 }
 

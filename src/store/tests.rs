@@ -2,6 +2,7 @@
 
 mod archives;
 mod faults;
+mod history;
 mod hostile;
 mod shared;
 mod trees;
@@ -144,15 +145,15 @@ fn records_and_values_are_kept() {
 #[test]
 fn a_store_of_an_older_version_is_upgraded() {
     let (dir, store) = store();
-    let undo =
-        "DROP INDEX layers_by_outline; ALTER TABLE layers DROP COLUMN outline; PRAGMA user_version = 1;";
+    let undo = "DROP INDEX layers_by_outline; ALTER TABLE layers DROP COLUMN outline; DROP TABLE runs;
+        PRAGMA user_version = 1;";
     store.inner.database.with("test", |it| it.execute_batch(undo)).unwrap();
     drop(store);
     let store = open(dir.path());
-    let found = "SELECT count(*) FROM sqlite_master WHERE name = 'layers_by_outline'";
+    let found = "SELECT count(*) FROM sqlite_master WHERE name IN ('layers_by_outline', 'runs_by_key')";
     let count: i64 =
         store.inner.database.with("test", |it| it.query_row(found, [], |row| row.get(0))).unwrap();
-    assert_eq!(count, 1);
+    assert_eq!(count, 2);
 }
 
 #[test]

@@ -253,6 +253,8 @@ fn said_to_work(words: &[&str], folder: &Path) -> Result<(), String> {
         "init" => return accepted(words, tempfile::tempdir().unwrap().path()),
         // The program that is shown has no tests, and its images are where no test goes.
         "test" | "lock" | "update" => return accepted(&["check"], folder),
+        // They need what was built, and so the network.
+        "why" | "log" => return accepted(&["check"], folder),
         _ => return accepted(words, folder),
     }
     // Flags with a value of their own are not targets.

@@ -161,6 +161,9 @@ impl Bench {
             roots: roots.iter().copied().flatten().collect(),
             session: Arc::new(Dirs([dir("ctx"), dir("busybox"), dir("layout")].into())),
             cache: CacheMode::Use,
+            rerun: Default::default(),
+            inspector: None,
+            program: bkl::engine::history::program(Path::new("/test")),
             events: Arc::new(|_| {}),
             cancel: Cancel::new(),
         };

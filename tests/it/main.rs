@@ -18,12 +18,14 @@ mod numbers;
 mod passes;
 mod programs;
 mod registry;
+mod shell;
 mod solver;
 mod sources;
 mod stdlib;
 mod tidy;
 mod vecprog;
 mod vectors;
+mod why;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -45,11 +47,13 @@ fn main() {
     trials.extend(passes::trials());
     trials.extend(programs::trials());
     trials.extend(registry::trials());
+    trials.extend(shell::trials());
     trials.extend(solver::trials());
     trials.extend(sources::trials());
     trials.extend(stdlib::trials());
     trials.extend(tidy::trials());
     trials.extend(vectors::trials());
+    trials.extend(why::trials());
     libtest_mimic::run(&args, trials).exit();
 }
 

@@ -111,6 +111,9 @@ impl Bench {
             roots: vec![root],
             session: self.session(),
             cache,
+            rerun: Default::default(),
+            inspector: None,
+            program: bkl::engine::history::program(Path::new("/test")),
             events: Arc::new(events),
             cancel: cancel.clone(),
         };
@@ -359,7 +362,7 @@ fn a_failing_step_stops_the_others() {
         panic!("{text}")
     };
     assert_eq!(tail, "line 1\nline 2\nline 3\nlast");
-    let log = fs::read_to_string(engine.store().log_path(&failed.digest)).unwrap();
+    let log = fs::read_to_string(engine.store().log_path(&failed.run.expect("it began"))).unwrap();
     assert_eq!(log, "line 1\nline 2\nline 3\nlast\n");
     let seen = seen.lock().unwrap();
     let starts = seen.iter().filter(|it| matches!(it, Event::Started { .. })).count();

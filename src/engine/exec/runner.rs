@@ -74,6 +74,11 @@ impl HelperRunner {
         };
         let (stdout, stdout_in) = output_pipe()?;
         let (stderr, stderr_in) = output_pipe()?;
+        let on_terminal = |pipe: OwnedFd| match &spec.terminal {
+            Some(terminal) => terminal.try_clone().map_err(io_error("duplicate", "the terminal")),
+            None => Ok(pipe),
+        };
+        let (stdout_in, stderr_in) = (on_terminal(stdout_in)?, on_terminal(stderr_in)?);
         let (request, fds) = request(spec, stdout_in, stderr_in)?;
         let sent = wire::send(helper.socket().as_fd(), &request, &fds);
         drop((request, fds));

@@ -42,6 +42,8 @@ pub struct ExecSpec {
     pub cgroup_parent: String,
     /// How much of a mount point that was made for a mount goes afterwards.
     pub stub_parents: StubParents,
+    /// The terminal that the command's streams are, instead of nothing and the log: it becomes the controlling one.
+    pub terminal: Option<OwnedFd>,
 }
 
 /// A line of /etc/hosts.

@@ -10,7 +10,7 @@ use crate::base::Digest;
 use crate::engine::solver::{CacheStore, Record};
 use crate::store::{self, Lease, Snapshot, Store};
 
-/// The records of a store. A record's own bytes are the content key of the edge that made it.
+/// The records of a store. A record's own bytes are the content key of the edge that made it, then the name of the run.
 pub struct StoreCache {
     store: Arc<Store>,
 }
@@ -39,8 +39,11 @@ impl CacheStore for StoreCache {
     fn get(&self, key: &Digest) -> Option<Record<Snapshot>> {
         let mut record = self.store.get_record(key).ok()??;
         let output = record.outputs.pop().filter(|_| record.outputs.is_empty())?;
-        let key = Digest::from_bytes(record.meta.try_into().ok()?);
-        self.store.check(&output).then_some(Record { key, output })
+        let (key, made_by) = record.meta.split_at_checked(32)?;
+        let key = Digest::from_bytes(key.try_into().ok()?);
+        // Records of older versions name no run.
+        let made_by = made_by.try_into().map_or(key, Digest::from_bytes);
+        self.store.check(&output).then_some(Record { key, output, made_by })
     }
 
     fn adopt(&self, output: Snapshot) -> BoxFuture<'_, Snapshot> {
@@ -53,7 +56,7 @@ impl CacheStore for StoreCache {
     fn put(&self, keys: &[Digest], record: &Record<Snapshot>) {
         let kept = store::Record {
             outputs: vec![record.output.clone()],
-            meta: record.key.as_bytes().to_vec(),
+            meta: [*record.key.as_bytes(), *record.made_by.as_bytes()].concat(),
             created_at: SystemTime::now(),
         };
         let kept: Vec<_> = keys.iter().map(|key| (*key, kept.clone())).collect();

@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex};
 
 use super::OpError;
 use super::agent::AgentSocket;
+use super::inspect::{FailedCommand, Inspector, shell_of};
 use crate::base::Digest;
 use crate::engine::event::Stream;
 use crate::engine::exec::{
-    Access, ExecMount, ExecSpec, HostLine, Limits, MountSource, Network, RunError, Runner, StubParents,
-    Ulimit,
+    Access, ExecMount, ExecSpec, ExitStatus, HostLine, Limits, MountSource, Network, RunError, Runner,
+    StubParents, Ulimit,
 };
 use crate::engine::solver::ExecCtx;
 use crate::graph::ir::{
@@ -94,6 +95,7 @@ pub(super) struct Run<'a> {
     /// What is said about the layers that it makes.
     pub(super) description: String,
     pub(super) ctx: &'a ExecCtx,
+    pub(super) inspector: Option<&'a Arc<dyn Inspector>>,
 }
 
 /// What a mount leaves behind.
@@ -104,6 +106,20 @@ enum Leaves {
     Layer(ActiveLayer),
 }
 
+/// Where a mount of the op is, once made.
+enum Place {
+    /// What is left as this output.
+    Output(u32),
+    /// In the list of what is thrown away.
+    Scratch(usize),
+    /// A tree that is only read.
+    View(Snapshot),
+    /// A directory of the host.
+    Dir(std::path::PathBuf),
+    /// In memory; nothing, when it is optional and not given.
+    Memory,
+}
+
 /// The mounts of a command, made. The mounts themselves go with the specification.
 struct Mounted {
     root: Option<(std::os::fd::OwnedFd, Access)>,
@@ -111,7 +127,9 @@ struct Mounted {
     /// By output index.
     outputs: Vec<(u32, Leaves)>,
     /// What is thrown away afterwards.
-    _scratch: Vec<ActiveLayer>,
+    scratch: Vec<ActiveLayer>,
+    /// Where each of the op's mounts is, so that it can be made again.
+    places: Vec<Place>,
     _caches: Vec<CacheDir>,
 }
 
@@ -125,7 +143,7 @@ impl Run<'_> {
             let (store, op, ctx) = (self.store.clone(), op.clone(), self.ctx.clone());
             super::blocking(move || Ok(mount(&store, &op, &inputs, secrets, &ctx)?)).await?
         };
-        let Mounted { root, mounts, outputs, _scratch, _caches } = mounted;
+        let Mounted { root, mounts, outputs, scratch, places, _caches } = mounted;
         let (root, root_access) = root.ok_or_else(|| bad("it has no root"))?;
         let spec = self.spec(root, root_access, mounts)?;
         let log = Log::start(self);
@@ -144,13 +162,93 @@ impl Run<'_> {
         if !is_success {
             // Looked at before what the command wrote is removed.
             let reason = status.reason.or_else(|| self.disk_full());
-            let failed =
-                ExecError::Exit { args: op.args.clone(), code: status.code, reason, tail: log.tail() };
-            drop((outputs, _scratch, _caches, _agents));
+            let (code, tail) = (status.code, log.tail());
+            if let Some(inspector) = self.inspector {
+                let status = ExitStatus { code, reason: reason.clone(), warnings: Vec::new() };
+                self.inspect(inspector, status, &places, &outputs, &scratch).await;
+            }
+            let failed = ExecError::Exit { args: op.args.clone(), code, reason, tail };
+            drop((outputs, scratch, _caches, _agents));
             return Err(failed.into());
         }
         let meta = LayerMeta { description: self.description.clone(), ..LayerMeta::default() };
         super::blocking(move || Ok(commit(outputs, &meta)?)).await
+    }
+
+    /// Lets the inspector look around where the command failed: the same trees as it left them, mounted anew.
+    async fn inspect(
+        &self,
+        inspector: &Arc<dyn Inspector>,
+        status: ExitStatus,
+        places: &[Place],
+        outputs: &[(u32, Leaves)],
+        scratch: &[ActiveLayer],
+    ) {
+        let failed = FailedCommand {
+            vertex: self.vertex,
+            name: self.description.clone(),
+            args: self.op.args.clone(),
+            status,
+            cwd: self.op.cwd.clone(),
+            user: self.op.user.clone(),
+            shell: shell_of(&self.op.args),
+        };
+        let Some(terminal) = inspector.begin(&failed) else { return };
+        let spec = self.mount_again(places, outputs, scratch).map(|(spec, agents)| {
+            let spec = ExecSpec {
+                args: vec![failed.shell.clone()],
+                env: terminal.kind.map(|kind| format!("TERM={kind}")).into_iter().chain(spec.env).collect(),
+                terminal: Some(terminal.end),
+                ..spec
+            };
+            (spec, agents)
+        });
+        let result = match spec {
+            Ok((spec, _agents)) => self.runner.run(spec, &|_: Stream, _: &[u8]| {}, &self.ctx.cancel).await,
+            Err(error) => Err(RunError::Step { what: error.to_string() }),
+        };
+        inspector.end(&failed, &result);
+    }
+
+    /// What the command was run as, on the same trees; the sockets are there as long as they are kept.
+    fn mount_again(
+        &self,
+        places: &[Place],
+        outputs: &[(u32, Leaves)],
+        scratch: &[ActiveLayer],
+    ) -> Result<(ExecSpec, Vec<AgentSocket>), ExecError> {
+        let (secrets, agents) = self.secrets()?;
+        let (mut root, mut mounts) = (None, Vec::new());
+        for ((mount, place), secret) in self.op.mounts.iter().zip(places).zip(secrets) {
+            let access = if mount.readonly { Access::ReadOnly } else { Access::ReadWrite };
+            let fd = match place {
+                Place::Output(output) => match outputs.iter().find(|(idx, _)| idx == output) {
+                    Some((_, Leaves::Layer(layer))) => Some(layer.mount()?),
+                    Some((_, Leaves::Tree(tree))) => Some(self.store.view(tree)?),
+                    None => None,
+                },
+                Place::Scratch(idx) => Some(scratch[*idx].mount()?),
+                Place::View(tree) => Some(self.store.view(tree)?),
+                Place::Dir(_) | Place::Memory => None,
+            };
+            let selector = mount.selector.clone();
+            let source = match (fd, place, &mount.kind) {
+                (Some(fd), _, _) if mount.dest == "/" => {
+                    root = Some((fd, access));
+                    continue;
+                }
+                (Some(fd), ..) => MountSource::Tree { fd, selector },
+                (None, Place::Dir(path), _) => MountSource::Dir { path: path.clone(), selector },
+                (None, _, MountKind::Tmpfs { size }) => tmpfs(*size),
+                (None, ..) => match secret {
+                    Some(source) => source,
+                    None => continue,
+                },
+            };
+            mounts.push(ExecMount { dest: mount.dest.clone(), source, access });
+        }
+        let (root, access) = root.ok_or_else(|| bad("it has no root"))?;
+        Ok((self.spec(root, access, mounts)?, agents))
     }
 
     fn check_supported(&self) -> Result<(), ExecError> {
@@ -200,6 +298,7 @@ impl Run<'_> {
             } else {
                 StubParents::Keep
             },
+            terminal: None,
         })
     }
 
@@ -285,7 +384,8 @@ fn mount(
         root: None,
         mounts: Vec::new(),
         outputs: Vec::new(),
-        _scratch: Vec::new(),
+        scratch: Vec::new(),
+        places: Vec::new(),
         _caches: Vec::new(),
     };
     // Where a cache is mounted twice it is one directory.
@@ -299,7 +399,8 @@ fn mount(
         let is_root = mount.dest == "/";
         let source = match &mount.kind {
             MountKind::Bind => {
-                let fd = bind(store, mount, input, &mut mounted)?;
+                let (fd, place) = bind(store, mount, input, &mut mounted)?;
+                mounted.places.push(place);
                 if is_root {
                     mounted.root = Some((fd, access));
                     continue;
@@ -312,16 +413,21 @@ fn mount(
                 if let (Some(output), Some(input)) = (mount.output, input) {
                     mounted.outputs.push((output, Leaves::Tree(input.clone())));
                 }
+                mounted.places.push(Place::Dir(path.clone()));
                 MountSource::Dir { path, selector: mount.selector.clone() }
             }
             MountKind::Tmpfs { size } => {
-                MountSource::Tmpfs { size: size.and_then(|it| u64::try_from(it).ok()).filter(|it| 0 < *it) }
+                mounted.places.push(Place::Memory);
+                tmpfs(*size)
             }
-            MountKind::Secret(_) | MountKind::Ssh(_) => match secret {
-                Some(source) => source,
-                // Optional, and not given.
-                None => continue,
-            },
+            MountKind::Secret(_) | MountKind::Ssh(_) => {
+                mounted.places.push(Place::Memory);
+                match secret {
+                    Some(source) => source,
+                    // Optional, and not given.
+                    None => continue,
+                }
+            }
         };
         mounted.mounts.push(ExecMount { dest: mount.dest.clone(), source, access });
     }
@@ -339,23 +445,29 @@ fn bind(
     mount: &Mount,
     input: Option<&Snapshot>,
     mounted: &mut Mounted,
-) -> Result<std::os::fd::OwnedFd, ExecError> {
+) -> Result<(std::os::fd::OwnedFd, Place), ExecError> {
     let is_root = mount.dest == "/";
     match (mount.output, input) {
         (output, Some(tree)) if mount.readonly && !is_root => {
             if let Some(output) = output {
                 mounted.outputs.push((output, Leaves::Tree(tree.clone())));
             }
-            Ok(store.view(tree)?)
+            Ok((store.view(tree)?, Place::View(tree.clone())))
         }
         (output, _) => {
             let layer = store.stage(&input.cloned().unwrap_or_default())?;
             let fd = layer.mount()?;
-            match output {
-                Some(output) => mounted.outputs.push((output, Leaves::Layer(layer))),
-                None => mounted._scratch.push(layer),
-            }
-            Ok(fd)
+            let place = match output {
+                Some(output) => {
+                    mounted.outputs.push((output, Leaves::Layer(layer)));
+                    Place::Output(output)
+                }
+                None => {
+                    mounted.scratch.push(layer);
+                    Place::Scratch(mounted.scratch.len() - 1)
+                }
+            };
+            Ok((fd, place))
         }
     }
 }
@@ -405,6 +517,10 @@ fn commit(outputs: Vec<(u32, Leaves)>, meta: &LayerMeta) -> Result<Vec<Snapshot>
             }
         })
         .collect()
+}
+
+fn tmpfs(size: Option<i64>) -> MountSource {
+    MountSource::Tmpfs { size: size.and_then(|it| u64::try_from(it).ok()).filter(|it| 0 < *it) }
 }
 
 fn limits(resources: &LinuxResources) -> Limits {
@@ -457,8 +573,10 @@ struct Log<'a> {
 
 impl<'a> Log<'a> {
     fn start(run: &Run<'a>) -> Log<'a> {
-        let _ = run.store.forget_log(&run.vertex);
-        let file = LogFile::NotYet(run.store.clone(), run.vertex);
+        // A run that nobody named is one outside of a solve.
+        let name = run.ctx.run.unwrap_or(run.vertex);
+        let _ = run.store.forget_log(&name);
+        let file = LogFile::NotYet(run.store.clone(), name);
         Log { ctx: run.ctx, file: Mutex::new(file), tail: Mutex::default() }
     }
 

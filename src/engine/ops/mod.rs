@@ -5,6 +5,7 @@ mod cache;
 mod error;
 mod exec;
 mod file;
+mod inspect;
 
 use std::sync::{Arc, OnceLock};
 
@@ -13,7 +14,7 @@ use futures_util::future::BoxFuture;
 use super::content_hash::HashTree;
 use super::exec::Runner;
 use super::solver::{self, CacheMap, ExecCtx, InputRule, Slot};
-use super::source::{Progress, Resolved, Source, SourceCtx, SourceError};
+use super::source::{Progress, Resolved, Source, SourceCtx, SourceError, StandsFor};
 use crate::base::{Digest, Platform};
 use crate::graph::ir::{Op, Vertex};
 use crate::graph::llb::key::{self, InputKeyRule, Selector};
@@ -25,6 +26,7 @@ pub use error::OpError;
 pub use exec::ExecError;
 pub(crate) use file::root;
 pub use file::{FailedAction, FileError};
+pub use inspect::{FailedCommand, Inspector, Terminal};
 
 /// What the ops of one build share.
 pub struct Build {
@@ -38,6 +40,8 @@ pub struct Build {
     pub sources: Vec<Arc<dyn Source>>,
     /// The machine's own platform.
     pub machine: Platform,
+    /// Who may look at commands that failed.
+    pub inspector: Option<Arc<dyn Inspector>>,
 }
 
 /// What a source's identifier stands for, once that is known; shared with the ops that read it.
@@ -87,6 +91,11 @@ impl GraphOp {
     /// Whether it brings a tree in from outside.
     pub fn is_source(&self) -> bool {
         matches!(self.vertex.op, Op::Source(_))
+    }
+
+    /// Of a source whose cache map was asked for: what it stands for.
+    pub fn stands_for(&self) -> StandsFor {
+        self.answer.get().map_or(StandsFor::Other, |answer| answer.stands_for())
     }
 
     fn source_ctx(&self, ctx: &ExecCtx) -> SourceCtx {
@@ -152,6 +161,7 @@ impl GraphOp {
                     vertex: self.digest,
                     description: self.vertex.name(),
                     ctx,
+                    inspector: self.build.inspector.as_ref(),
                 };
                 Ok(run.run(inputs).await?)
             }
@@ -219,6 +229,12 @@ impl solver::Op for GraphOp {
         output: &'a Snapshot,
     ) -> BoxFuture<'a, Result<Digest, OpError>> {
         Box::pin(self.content(input, output))
+    }
+
+    fn content_without<'a>(&'a self, input: usize) -> Option<BoxFuture<'a, Result<Digest, OpError>>> {
+        let hashes = self.answers[input].get().and_then(|answer| answer.hashes())?;
+        let selectors = self.rules.get()?[input].content.clone()?;
+        Some(Box::pin(blocking(move || Ok(hashes.digest(&selectors)?))))
     }
 
     fn exec<'a>(

@@ -23,11 +23,13 @@ use crate::engine::event::{Event, EventSink, Stream, Unit};
 pub struct ExecCtx {
     /// Turned on when nobody wants the result any more.
     pub cancel: Cancel,
-    audience: Audience,
+    /// Names this run, where the op is run.
+    pub run: Option<Digest>,
+    pub(super) audience: Audience,
 }
 
 /// Those who are told about an execution.
-type Audience = Arc<Mutex<Vec<Listener>>>;
+pub(super) type Audience = Arc<Mutex<Vec<Listener>>>;
 
 /// One build's view of an execution: its vertex may be another than the one that is executed.
 pub(super) struct Listener {
@@ -41,12 +43,12 @@ pub(super) struct Listener {
 impl ExecCtx {
     /// A context that tells `listener`.
     pub(super) fn new(cancel: Cancel, listener: Listener) -> ExecCtx {
-        ExecCtx { cancel, audience: Arc::new(Mutex::new(vec![listener])) }
+        ExecCtx { cancel, run: None, audience: Arc::new(Mutex::new(vec![listener])) }
     }
 
     /// A context for an op that is used outside a solve: nobody is told anything.
     pub fn detached(cancel: Cancel) -> ExecCtx {
-        ExecCtx { cancel, audience: Audience::default() }
+        ExecCtx { cancel, run: None, audience: Audience::default() }
     }
 
     /// Output of the op's command.

@@ -18,6 +18,7 @@
 //!
 //! **Once.** Equal content keys are one execution: inside a process by [`flight`], between processes by a lease.
 
+mod account;
 mod flight;
 mod key;
 mod run;
@@ -31,6 +32,7 @@ use tokio::sync::Semaphore;
 
 use crate::base::Digest;
 
+pub use account::{Account, Input, Standing};
 pub use flight::ExecCtx;
 
 /// A result of an op: cheap to clone.
@@ -78,6 +80,11 @@ pub trait Op: Send + Sync + 'static {
         ctx: &'a ExecCtx,
         inputs: Vec<Self::Output>,
     ) -> BoxFuture<'a, Result<Vec<Self::Output>, Self::Error>>;
+
+    /// As [`Op::content_key`], where that is known before the input is there; `None` where it is not.
+    fn content_without<'a>(&'a self, _input: usize) -> Option<BoxFuture<'a, Result<Digest, Self::Error>>> {
+        None
+    }
 
     /// What its execution is limited by.
     fn slot(&self) -> Slot;
@@ -133,6 +140,8 @@ pub struct Record<R> {
     pub key: Digest,
     /// The result.
     pub output: R,
+    /// Content key of the vertex whose run made it, which names that run.
+    pub made_by: Digest,
 }
 
 /// Where results are kept. Keys are edges' keys: a vertex' key with an output index.
@@ -200,6 +209,17 @@ pub struct Solved<R> {
     pub executed: Vec<usize>,
     /// Number of vertices that the roots are built from, with the roots themselves.
     pub n_reachable: usize,
+}
+
+/// What became of a [`Plan`], with an account of what ran on the way.
+#[derive(Debug)]
+pub struct Outcome<R, E> {
+    /// The results, or why there are none.
+    pub result: Result<Solved<R>, Failure<E>>,
+    /// Of each vertex that ran, whether to an end or not, by its index.
+    pub ran: Vec<(usize, Account)>,
+    /// Of each vertex without inputs that ran or that one of these works on.
+    pub sources: Vec<(usize, Account)>,
 }
 
 /// Why a plan was not solved.

@@ -18,7 +18,8 @@ use super::key::{self, Part};
 use super::steps::Step;
 use super::vertex::{Stage, Vertex};
 use super::{
-    CacheMap, CacheStore, Failure, InputRule, Limits, Op, OpError, Output, Plan, Scheduler, Slot, Solved,
+    Account, CacheMap, CacheStore, Failure, InputRule, Limits, Op, OpError, Outcome, Output, Plan, Scheduler,
+    Slot, Solved,
 };
 use crate::base::Digest;
 use crate::engine::cancel::Cancel;
@@ -30,10 +31,20 @@ pub(super) enum Answer<O: Op> {
     Landed { vertex: usize, landing: Landing<O>, started: bool },
 }
 
+/// What a solve is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To have the results.
+    Build,
+    /// To know what would have to be run for them; nothing is.
+    Survey,
+}
+
 /// A solve under way.
 pub(super) struct Run<'a, O: Op, C> {
     pub(super) scheduler: &'a Arc<Scheduler<O>>,
     pub(super) plan: &'a Plan<O>,
+    pub(super) purpose: Purpose,
     pub(super) cache: Arc<C>,
     pub(super) events: EventSink,
     /// On when this solve is over, for whatever reason.
@@ -69,24 +80,51 @@ impl<O: Op> Scheduler<O> {
         cache: Arc<C>,
         events: EventSink,
         cancel: &Cancel,
-    ) -> Result<Solved<O::Output>, Failure<O::Error>> {
-        let mut run = Run {
-            scheduler: self,
-            plan,
-            cache,
-            events,
-            stop: cancel.child(),
-            vertices: Vec::new(),
-            steps: VecDeque::new(),
-            answers: FuturesUnordered::new(),
-            executed: Vec::new(),
-            failures: Vec::new(),
-            cancelled: false,
+    ) -> Outcome<O::Output, O::Error> {
+        let mut run = Run::new(self, plan, Purpose::Build, cache, events, cancel);
+        let n_reachable = match run.define().await {
+            Ok(n_reachable) => n_reachable,
+            Err(failure) => return Outcome { result: Err(failure), ran: Vec::new(), sources: Vec::new() },
         };
-        let n_reachable = run.define().await?;
         run.drive().await;
         run.wind_down().await;
-        run.finish(n_reachable)
+        let ended = run.executed.iter().copied();
+        let mut ran: Vec<usize> = ended.chain(run.failures.iter().map(|(vertex, _)| *vertex)).collect();
+        // What failed before it could run has no account.
+        ran.retain(|&vertex| run.at(vertex).content.is_some());
+        ran.sort_unstable();
+        ran.dedup();
+        let inputs = |&vertex: &usize| plan.nodes[vertex].inputs.iter().map(|&(input, _)| input);
+        let mut sources: Vec<usize> = ran.iter().flat_map(inputs).chain(ran.iter().copied()).collect();
+        sources.retain(|&vertex| plan.nodes[vertex].inputs.is_empty());
+        sources.sort_unstable();
+        sources.dedup();
+        let account = |vertex: usize| (vertex, run.account(vertex));
+        let sources = sources.into_iter().map(account).collect();
+        let ran = ran.into_iter().map(account).collect();
+        Outcome { result: run.finish(n_reachable), ran, sources }
+    }
+
+    /// Finds out what [`Scheduler::solve`] would do now, as far as can be told without running or fetching anything: an
+    /// account of each vertex, `None` where no root needs it.
+    pub async fn survey<C: CacheStore<Output = O::Output>>(
+        self: &Arc<Self>,
+        plan: &Plan<O>,
+        cache: Arc<C>,
+        cancel: &Cancel,
+    ) -> Result<Vec<Option<Account>>, Failure<O::Error>> {
+        let mut run = Run::new(self, plan, Purpose::Survey, cache, Arc::new(|_| {}), cancel);
+        run.define().await?;
+        run.drive().await;
+        run.wind_down().await;
+        if !run.failures.is_empty() || run.cancelled {
+            return Err(run.failure());
+        }
+        let accounts = (0..plan.nodes.len()).map(|vertex| {
+            let is_needed = run.vertices[vertex].is_some();
+            is_needed.then(|| run.account(vertex))
+        });
+        Ok(accounts.collect())
     }
 
     pub(super) fn slot(&self, slot: Slot) -> Option<Arc<Semaphore>> {
@@ -100,6 +138,30 @@ impl<O: Op> Scheduler<O> {
 }
 
 impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
+    fn new(
+        scheduler: &'a Arc<Scheduler<O>>,
+        plan: &'a Plan<O>,
+        purpose: Purpose,
+        cache: Arc<C>,
+        events: EventSink,
+        cancel: &Cancel,
+    ) -> Run<'a, O, C> {
+        Run {
+            scheduler,
+            plan,
+            purpose,
+            cache,
+            events,
+            stop: cancel.child(),
+            vertices: Vec::new(),
+            steps: VecDeque::new(),
+            answers: FuturesUnordered::new(),
+            executed: Vec::new(),
+            failures: Vec::new(),
+            cancelled: false,
+        }
+    }
+
     /// Asks every vertex that a root needs for its cache map and computes the definition keys; gives their number.
     async fn define(&mut self) -> Result<usize, Failure<O::Error>> {
         let n_nodes = self.plan.nodes.len();
@@ -178,6 +240,7 @@ impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
             content: None,
             keys: vec![None; n_outputs],
             results: vec![None; n_outputs],
+            made_by: vec![None; n_outputs],
             wanted: vec![false; n_outputs],
             wants_result: false,
             doomed: false,
@@ -213,7 +276,12 @@ impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
                 }
                 answer = self.answers.next() => answer,
             };
-            self.take(answer.expect("a solve without results waits for something"));
+            match (answer, self.purpose) {
+                (Some(answer), _) => self.take(answer),
+                // What is left waits for what would run.
+                (None, Purpose::Survey) => return,
+                (None, Purpose::Build) => unreachable!("a solve without results waits for something"),
+            }
         }
     }
 
@@ -281,6 +349,7 @@ impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
                 keys.used = key::rerun(&keys.used, &result.identity());
             }
             state.keys[output].get_or_insert(keys);
+            state.made_by[output].get_or_insert(content.plain);
             state.results[output].get_or_insert(result);
             self.key_there(vertex, output);
             self.result_there(vertex, output);

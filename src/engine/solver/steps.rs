@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 
 use super::flight::{ExecCtx, Landing};
 use super::key::{self, Part};
-use super::run::{Answer, Run};
+use super::run::{Answer, Purpose, Run};
 use super::vertex::{EdgeKeys, Stage, distinct};
 use super::{CacheStore, InputRule, Op, OpError as _, Output as _, Record};
 use crate::base::Digest;
@@ -81,7 +81,7 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
                     let key = key::edge(&state.def, output);
                     if let Some(record) = self.cache.get(&key) {
                         let keys = EdgeKeys { used: record.key, plain: record.key };
-                        return self.found(vertex, output, keys, record.output);
+                        return self.found(vertex, output, keys, record);
                     }
                 }
                 self.begin_keying(vertex);
@@ -103,6 +103,9 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
         }
         for (idx, &(input, output)) in inputs.iter().enumerate() {
             let by_content = matches!(self.at(vertex).map.inputs[idx], InputRule::Content { .. });
+            if by_content && self.purpose == Purpose::Survey && self.ask_content_early(vertex, idx) {
+                continue;
+            }
             // The key of an op that ran again names its new result.
             if by_content || self.plan.nodes[input].op.ignore_cache() {
                 self.at_mut(input).result_waiters.push((vertex, idx));
@@ -186,19 +189,20 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
             && let Some(record) = self.cache.get(&content.used)
         {
             let def = key::edge(&state.def, output);
-            let record = Record { key: content.plain, output: record.output };
+            let record = Record { key: content.plain, ..record };
             self.cache.put(&distinct([def, content.plain], content.used), &record);
-            self.found(vertex, output, content, record.output);
+            self.found(vertex, output, content, record);
         } else {
             self.doom(vertex);
         }
     }
 
     /// The result of an edge was in the cache.
-    fn found(&mut self, vertex: usize, output: usize, keys: EdgeKeys, result: O::Output) {
+    fn found(&mut self, vertex: usize, output: usize, keys: EdgeKeys, record: Record<O::Output>) {
         let state = self.at_mut(vertex);
         state.keys[output] = Some(keys);
-        state.results[output] = Some(result);
+        state.results[output] = Some(record.output);
+        state.made_by[output] = Some(record.made_by);
         self.tell_cached(vertex);
         self.key_there(vertex, output);
         self.result_there(vertex, output);
@@ -257,8 +261,12 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
         if !node.op.ignore_cache() && self.look_up_exact(vertex, &exact) {
             return;
         }
+        let purpose = self.purpose;
         let state = self.at_mut(vertex);
         state.stage = Stage::Running;
+        if purpose == Purpose::Survey {
+            return;
+        }
         let content = state.content.expect("a vertex that runs has a content key");
         let names = Names { def: state.def, content, exact };
         let inputs: Vec<O::Output> = node
@@ -301,12 +309,19 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
             }
             let Some(record) = self.cache.get(&key::edge(exact, output)) else { return false };
             let keys = content.of(output);
-            let record = Record { key: keys.plain, output: record.output };
+            let record = Record { key: keys.plain, ..record };
             let mut all = distinct([key::edge(&state.def, output), keys.plain], keys.used);
             all.push(keys.used);
             self.cache.put(&all, &record);
-            self.found(vertex, output, keys, record.output);
+            self.found(vertex, output, keys, record);
         }
+        true
+    }
+
+    /// Asks for what an input contributes before it is there; whether that can be known.
+    fn ask_content_early(&mut self, vertex: usize, input: usize) -> bool {
+        let Some(asking) = self.plan.nodes[vertex].op.content_without(input) else { return false };
+        self.answers.push(Box::pin(async move { Answer::Content { vertex, input, digest: asking.await } }));
         true
     }
 
@@ -369,13 +384,15 @@ async fn execute<O: Op, C: CacheStore<Output = O::Output>>(
         },
     };
     ctx.started();
+    let ctx = ExecCtx { run: Some(names.content.plain), ..ctx };
     let landing = match op.exec(&ctx, inputs).await {
         Ok(outputs) => {
             let mut kept = Vec::with_capacity(outputs.len());
             for (output, result) in outputs.into_iter().enumerate() {
                 let keys = names.content.of(output);
                 let result = cache.adopt(result).await;
-                let record = Record { key: keys.plain, output: result.clone() };
+                let made_by = names.content.plain;
+                let record = Record { key: keys.plain, output: result.clone(), made_by };
                 let mut all = distinct([key::edge(&names.def, output), keys.plain], keys.used);
                 all.extend([keys.used, key::edge(&names.exact, output)]);
                 cache.put(&all, &record);

@@ -500,3 +500,68 @@ fn vertices_that_no_root_needs_are_not_touched() {
         assert_eq!(ran, names(&["base", "step"]));
     });
 }
+
+#[test]
+fn a_survey_runs_nothing_and_says_what_would() {
+    check(async {
+        let bench = Bench::new();
+        let survey = async |plan: &Plan<Fake>| {
+            let accounts = bench.scheduler.survey(plan, bench.cache.clone(), &Cancel::new()).await.unwrap();
+            assert_eq!(bench.world.take_ran(), names(&[]), "nothing is run");
+            let named = accounts.iter().zip(&plan.nodes);
+            named
+                .filter_map(|(it, node)| Some((node.op.name(), it.as_ref()?.standing)))
+                .collect::<Vec<(String, Standing)>>()
+        };
+        let say =
+            |all: [(&str, Standing); 5]| all.map(|(name, standing)| (name.to_owned(), standing)).to_vec();
+        use Standing::{Found, Ran, Unneeded, Waits};
+        let cold = say([("base", Ran), ("src", Ran), ("apt", Waits), ("copy", Waits), ("make", Waits)]);
+        assert_eq!(survey(&program(&bench, "a")).await, cold);
+        let (_, before) = bench.ran(&program(&bench, "a")).await;
+        let warm = say([
+            ("base", Unneeded),
+            ("src", Unneeded),
+            ("apt", Unneeded),
+            ("copy", Unneeded),
+            ("make", Found),
+        ]);
+        assert_eq!(survey(&program(&bench, "a")).await, warm);
+        // The fakes' sources do not know their content before they are there.
+        let changed = survey(&program(&bench, "b")).await;
+        assert_eq!(changed[1], ("src".to_owned(), Ran));
+        assert_eq!(changed[4], ("make".to_owned(), Waits));
+        let (_, after) = bench.ran(&program(&bench, "a")).await;
+        assert_eq!(before, after, "a survey changes nothing");
+    });
+}
+
+#[test]
+fn results_name_the_run_that_made_them() {
+    check(async {
+        let bench = Bench::comparing();
+        let ran = async |plan: &Plan<Fake>| {
+            let outcome =
+                bench.scheduler.solve(plan, bench.cache.clone(), Arc::new(|_| {}), &Cancel::new()).await;
+            outcome.result.unwrap();
+            outcome
+                .ran
+                .into_iter()
+                .map(|(vertex, account)| (plan.nodes[vertex].op.name(), account))
+                .collect::<Vec<_>>()
+        };
+        let first = ran(&program(&bench, "a#1")).await;
+        let run = |all: &[(String, Account)], name: &str| all.iter().find(|it| it.0 == name).unwrap().1.run;
+        // The same content: only the source is brought in, and nobody is another's run.
+        let second = ran(&program(&bench, "a#2")).await;
+        assert_eq!(second.iter().map(|it| it.0.as_str()).collect::<Vec<_>>(), ["src"]);
+        // Another step on what was found.
+        let mut plan = bench.plan();
+        let base = plan.source("base", "debian");
+        let apt = plan.step("apt", &[base]);
+        let other = plan.step("other", &[apt]);
+        let third = ran(&plan.root(other)).await;
+        assert_eq!(third[0].1.inputs[0].made_by, run(&first, "apt"));
+        assert!(third[0].1.inputs[0].result.is_some());
+    });
+}

@@ -46,6 +46,8 @@ pub(super) struct Vertex<R> {
     pub(super) keys: Vec<Option<EdgeKeys>>,
     /// By output.
     pub(super) results: Vec<Option<R>>,
+    /// By output: the run that made the result.
+    pub(super) made_by: Vec<Option<Digest>>,
     /// By output: whether a look-up by content key was made, or will be once there is one.
     pub(super) wanted: Vec<bool>,
     pub(super) wants_result: bool,

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
 
-use super::{Progress, Resolved, Source, SourceCtx, SourceError};
+use super::{Progress, Resolved, Source, SourceCtx, SourceError, StandsFor};
 use crate::base::{Digest, ImageRef, Platform};
 use crate::engine::event::Unit;
 use crate::engine::registry::{
@@ -118,6 +118,10 @@ impl Resolved for PulledImage {
         self.image
             .chain_id()
             .unwrap_or_else(|| manifest_key(&self.image.root_digest, &self.platform, self.layer_limit))
+    }
+
+    fn stands_for(&self) -> StandsFor {
+        StandsFor::Image(self.image.root_digest)
     }
 
     fn fetch<'a>(&'a self, ctx: &'a SourceCtx) -> BoxFuture<'a, Result<crate::store::Snapshot, SourceError>> {

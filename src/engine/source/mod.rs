@@ -20,6 +20,7 @@ use crate::session::Session;
 use crate::store::{Snapshot, Store};
 
 use super::cancel::Cancel;
+use super::content_hash::FileKind;
 use super::event::Unit;
 
 /// Brings trees of some schemes in.
@@ -44,10 +45,43 @@ pub trait Resolved: Send + Sync {
     /// Brings the tree into the store. Called at most once at a time for a key, in all processes.
     fn fetch<'a>(&'a self, ctx: &'a SourceCtx) -> BoxFuture<'a, Result<Snapshot, SourceError>>;
 
+    /// What it stands for, for people who ask why a step runs.
+    fn stands_for(&self) -> StandsFor {
+        StandsFor::Other
+    }
+
     /// Content hashes of the tree, when they are known without looking at the fetched tree.
     fn hashes(&self) -> Option<Arc<super::content_hash::HashTree>> {
         None
     }
+}
+
+/// What a source stands for at a moment, as far as it can be told apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StandsFor {
+    /// Files: every directory before what it holds, names sorted.
+    Files(Vec<KnownFile>),
+    /// An image with this root manifest or index.
+    Image(Digest),
+    /// Nothing that could be said in words.
+    Other,
+}
+
+/// A file of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownFile {
+    /// Relative, components separated by `/`.
+    pub path: Vec<u8>,
+    /// What it is.
+    pub kind: FileKind,
+    /// Permission bits.
+    pub mode: u32,
+    /// Bytes of a regular file.
+    pub size: u64,
+    /// Of a symbolic link.
+    pub target: Vec<u8>,
+    /// Beginning of the digest of its record: attributes and content.
+    pub digest: [u8; 8],
 }
 
 /// What a source may use.

@@ -157,6 +157,15 @@ pub struct Location {
     pub actions: Option<std::ops::Range<usize>>,
 }
 
+impl Location {
+    /// Where it begins, for people: `build.bkl:7:3`; columns from 1.
+    pub fn place(&self, graph: &Graph) -> Option<String> {
+        let info = graph.sources.get(self.source as usize)?;
+        let (line, character) = self.ranges.first()?.start;
+        Some(format!("{}:{line}:{}", info.filename, character + 1))
+    }
+}
+
 /// A stretch of a source text; lines from 1, characters from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {

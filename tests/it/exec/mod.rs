@@ -131,6 +131,7 @@ fn spec(tree: &Tree, args: &[&str]) -> ExecSpec {
         limits: Limits::default(),
         cgroup_parent: String::new(),
         stub_parents: StubParents::Keep,
+        terminal: None,
     }
 }
 

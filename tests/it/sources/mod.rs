@@ -107,6 +107,9 @@ impl Bench {
             roots: vec![root],
             session: Arc::new(self.given.clone()),
             cache: CacheMode::Use,
+            rerun: Default::default(),
+            inspector: None,
+            program: bkl::engine::history::program(Path::new("/test")),
             events: Arc::new(|_| {}),
             cancel: Cancel::new(),
         };

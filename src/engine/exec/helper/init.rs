@@ -124,6 +124,7 @@ impl Executor for Payload {
 impl Inner {
     fn exec(&self) -> Result<Infallible, Complaint> {
         reset_signals();
+        take_terminal();
         for (resource, limit) in &self.limits {
             set_limit(*resource, *limit);
         }
@@ -411,6 +412,21 @@ fn set_limit(resource: u32, mut limit: libc::rlimit) {
             limit.rlim_max = limit.rlim_max.min(now.rlim_max);
             limit.rlim_cur = limit.rlim_cur.min(limit.rlim_max);
             libc::setrlimit(resource as _, &raw const limit);
+        }
+    }
+}
+
+/// A command whose output is a terminal reads from it, too, and is interrupted from it. Errors show by themselves: no
+/// job control, no input.
+fn take_terminal() {
+    // SAFETY: calls on numbers of descriptors; a terminal's size, asked only to know whether it is one, outlives the
+    // call.
+    unsafe {
+        let mut size: libc::winsize = std::mem::zeroed();
+        if libc::ioctl(1, libc::TIOCGWINSZ, &raw mut size) == 0 {
+            libc::setsid();
+            libc::ioctl(1, libc::TIOCSCTTY, 0);
+            libc::dup2(1, 0);
         }
     }
 }

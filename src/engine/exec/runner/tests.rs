@@ -40,6 +40,7 @@ fn a_helper_that_is_none_is_a_bug_that_is_told() {
         limits: crate::engine::exec::Limits::default(),
         cgroup_parent: String::new(),
         stub_parents: crate::engine::exec::StubParents::Keep,
+        terminal: None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let sink = |_: Stream, _: &[u8]| {};

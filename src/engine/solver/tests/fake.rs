@@ -292,7 +292,7 @@ impl Bench {
         plan: &Plan<Fake>,
         cancel: &Cancel,
     ) -> Result<Solved<Tree>, Failure<FakeError>> {
-        self.scheduler.solve(plan, self.cache.clone(), Arc::new(|_: Event| {}), cancel).await
+        self.scheduler.solve(plan, self.cache.clone(), Arc::new(|_: Event| {}), cancel).await.result
     }
 
     /// Solves and gives the names of the ops that ran, sorted, with the first root's content.

@@ -16,7 +16,7 @@ use std::sync::{Arc, OnceLock};
 
 use futures_util::future::BoxFuture;
 
-use super::{Resolved, Source, SourceCtx, SourceError};
+use super::{Resolved, Source, SourceCtx, SourceError, StandsFor};
 use crate::base::glob::Patterns;
 use crate::base::{Digest, Platform};
 use crate::engine::content_hash::HashTree;
@@ -69,6 +69,10 @@ impl Resolved for LocalTree {
     fn fetch<'a>(&'a self, ctx: &'a SourceCtx) -> BoxFuture<'a, Result<Snapshot, SourceError>> {
         let (ctx, dir, id, scan) = (ctx.clone(), self.dir.clone(), self.id, self.scan.clone());
         Box::pin(async move { blocking(move || layer::materialise(&ctx, &dir, &id, &scan)).await })
+    }
+
+    fn stands_for(&self) -> StandsFor {
+        StandsFor::Files(self.scan.known_files())
     }
 
     fn hashes(&self) -> Option<Arc<HashTree>> {

@@ -21,6 +21,7 @@ use crate::base::glob::{Kind, Matched, Patterns};
 use crate::engine::cancel::Cancel;
 use crate::engine::content_hash::{FileKind, HashTree, Header, Node, xattrs};
 use crate::engine::ops::root::list;
+use crate::engine::source::KnownFile;
 
 /// A file whose change time is younger than this when it is read may change again without it showing: its digest is
 /// not remembered.
@@ -307,6 +308,23 @@ impl Scan {
             }
             read_entry(root, dir, entry)
         })
+    }
+
+    /// The files as they are told apart in words. All entries must have been read.
+    pub(super) fn known_files(&self) -> Vec<KnownFile> {
+        let known = |entry: &Entry| {
+            let digest = entry.digest.expect("all entries were read");
+            let (start, _) = digest.as_bytes().split_first_chunk().expect("a digest has 32 bytes");
+            KnownFile {
+                path: entry.path.clone(),
+                kind: entry.kind,
+                mode: entry.mode,
+                size: entry.size,
+                target: entry.target.clone(),
+                digest: *start,
+            }
+        };
+        self.entries.iter().map(known).collect()
     }
 
     /// The tree for content digests. All entries must have been read.

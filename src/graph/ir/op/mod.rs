@@ -15,7 +15,8 @@ pub use source::*;
 pub type InputIdx = u32;
 
 /// What a vertex does.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Op {
     /// Brings a tree in from outside.
     Source(SourceOp),

@@ -1,0 +1,195 @@
+//! What a run was made of, as it is kept in the store.
+
+use serde::{Deserialize, Serialize};
+
+use super::files;
+use crate::base::{Digest, Platform};
+use crate::engine::solver::Account;
+use crate::engine::source::{KnownFile, StandsFor};
+use crate::graph::ir::{CUSTOM_NAME, Edge, Graph, Op, Vertex, VertexId};
+
+/// Bytes of a body from which on compressing it pays.
+const MIN_COMPRESSED: usize = 400;
+/// Nobody's manifest is longer; what claims to be is damaged.
+const MAX_BYTES: usize = 1 << 30;
+
+/// A run of a vertex: what it did, and with what.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// For people: custom name, command or identifier.
+    pub name: String,
+    /// Whether the name was given in the program.
+    pub named: bool,
+    /// Where it was written: `build.bkl:7:3`.
+    pub places: Vec<String>,
+    /// For each of the places, which file actions were written there; none for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Option<std::ops::Range<usize>>>,
+    /// What it did.
+    pub op: Op,
+    /// Its platform, in words; empty is the machine's.
+    pub platform: String,
+    /// Digest of the marshalled vertex.
+    pub vertex: Digest,
+    /// Of a source, what it stood for; of others, what they do, apart from their inputs.
+    pub digest: Digest,
+    /// In the op's order.
+    pub inputs: Vec<Input>,
+    /// Why results that existed were not used.
+    pub forced: Option<Forced>,
+    /// Whether it failed.
+    pub failed: bool,
+    /// Of an image: its root manifest or index.
+    pub image: Option<Digest>,
+    /// Of a directory: its files.
+    #[serde(skip)]
+    pub files: Option<Vec<KnownFile>>,
+}
+
+/// An input of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Input {
+    /// Which output of its op.
+    pub output: u32,
+    /// Digest of what was read of it, where that is what counted.
+    pub content: Option<Digest>,
+    /// Names its result.
+    pub result: Option<Digest>,
+    /// Names the run that made it; of a source, the tree.
+    pub made_by: Option<Digest>,
+    /// Of a source: digest of its marshalled vertex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Digest>,
+}
+
+/// Why a step runs although its result exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Forced {
+    /// The program says so: `cache: false`.
+    Program,
+    /// The build was asked not to use any result.
+    NoCache,
+    /// The build was asked not to use the results of some steps.
+    Filter,
+}
+
+impl Manifest {
+    /// The manifest of the vertex `id` of `graph`, whose digests are `digests`, by what a solve knows of it.
+    pub fn new(
+        graph: &Graph,
+        id: VertexId,
+        digests: &[Digest],
+        account: &Account,
+        forced: Option<Forced>,
+        stands_for: StandsFor,
+    ) -> Manifest {
+        let vertex = graph.vertex(id);
+        let digest_of = |id: VertexId| digests[id.0 as usize];
+        let input = |(edge, input): (&Edge, &crate::engine::solver::Input)| Input {
+            output: edge.output,
+            content: input.content,
+            result: input.result,
+            made_by: input.made_by,
+            source: matches!(graph.vertex(edge.vertex).op, Op::Source(_)).then(|| digest_of(edge.vertex)),
+        };
+        let (image, files) = match stands_for {
+            StandsFor::Image(image) => (Some(image), None),
+            StandsFor::Files(files) => (None, Some(files)),
+            StandsFor::Other => (None, None),
+        };
+        Manifest {
+            name: vertex.name(),
+            named: vertex.metadata.description.contains_key(CUSTOM_NAME),
+            places: vertex.locations.iter().filter_map(|it| it.place(graph)).collect(),
+            parts: parts(vertex),
+            op: vertex.op.clone(),
+            platform: vertex.platform.as_ref().map(Platform::to_string).unwrap_or_default(),
+            vertex: digest_of(id),
+            digest: account.digest,
+            inputs: vertex.inputs.iter().zip(&account.inputs).map(input).collect(),
+            forced,
+            failed: false,
+            image,
+            files,
+        }
+    }
+
+    /// Where the file action `action` was written; without one, all of it.
+    pub fn places_of(&self, action: Option<usize>) -> Vec<String> {
+        let parts = self.parts.iter().cloned().chain(std::iter::repeat(None));
+        let is_meant = |part: &Option<std::ops::Range<usize>>| match (part, action) {
+            (Some(part), Some(action)) => part.contains(&action),
+            _ => true,
+        };
+        let places = self.places.iter().zip(parts).filter(|(_, part)| is_meant(part));
+        places.map(|(place, _)| place.clone()).collect()
+    }
+
+    /// Whether it brings a tree in from outside.
+    pub fn is_source(&self) -> bool {
+        matches!(self.op, Op::Source(_))
+    }
+
+    /// The bytes to keep.
+    pub fn encode(&self, packer: &mut Packer) -> Vec<u8> {
+        let text = serde_json::to_vec(self).expect("ops have text keys only");
+        let mut bytes = (text.len() as u32).to_le_bytes().to_vec();
+        bytes.extend_from_slice(&text);
+        if let Some(files) = &self.files {
+            bytes.extend_from_slice(&files::encode(files));
+        }
+        packer.pack(&bytes)
+    }
+
+    /// `None` for what another version wrote, and for what is damaged.
+    pub fn decode(bytes: &[u8]) -> Option<Manifest> {
+        let bytes = unpack(bytes)?;
+        let (length, rest) = bytes.split_first_chunk::<4>()?;
+        let (text, files) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        let manifest: Manifest = serde_json::from_slice(text).ok()?;
+        let files = if files.is_empty() { None } else { Some(files::decode(files)?) };
+        Some(Manifest { files, ..manifest })
+    }
+}
+
+/// Which file actions were written at the places of `vertex`, where that is not the same for all.
+fn parts(vertex: &Vertex) -> Vec<Option<std::ops::Range<usize>>> {
+    let parts = vertex.locations.iter().filter(|it| !it.ranges.is_empty()).map(|it| it.actions.clone());
+    let parts: Vec<_> = parts.collect();
+    if parts.iter().all(Option::is_none) { Vec::new() } else { parts }
+}
+
+/// Compresses many small texts.
+#[derive(Default)]
+pub struct Packer {
+    compressor: Option<zstd::bulk::Compressor<'static>>,
+}
+
+impl Packer {
+    /// A byte that says how, then the bytes.
+    fn pack(&mut self, bytes: &[u8]) -> Vec<u8> {
+        if MIN_COMPRESSED <= bytes.len() {
+            if self.compressor.is_none() {
+                self.compressor = zstd::bulk::Compressor::new(1).ok();
+            }
+            if let Some(packed) = self.compressor.as_mut().and_then(|it| it.compress(bytes).ok()) {
+                let length = (bytes.len() as u32).to_le_bytes();
+                return [b"z".as_slice(), &length, &packed].concat();
+            }
+        }
+        [b"p".as_slice(), bytes].concat()
+    }
+}
+
+fn unpack(bytes: &[u8]) -> Option<Vec<u8>> {
+    match bytes.split_first()? {
+        (b'p', bytes) => Some(bytes.to_vec()),
+        (b'z', bytes) => {
+            let (length, packed) = bytes.split_first_chunk::<4>()?;
+            let length = u32::from_le_bytes(*length) as usize;
+            zstd::bulk::decompress(packed, length.min(MAX_BYTES)).ok()
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,51 @@
+//! Keeps the runs of a build.
+
+use super::manifest::{Manifest, Packer};
+use super::why::source_key;
+use crate::base::Digest;
+use crate::engine::solver::Account;
+use crate::store::{NewRun, Store};
+
+/// What of a build is to be kept; nothing is written before [`Book::keep`].
+pub(crate) struct Book<'a> {
+    store: &'a Store,
+    program: Digest,
+    packer: Packer,
+    runs: Vec<NewRun>,
+}
+
+impl Book<'_> {
+    /// Nothing yet.
+    pub(crate) fn new(store: &Store, program: Digest) -> Book<'_> {
+        Book { store, program, packer: Packer::default(), runs: Vec::new() }
+    }
+
+    /// A step ran.
+    pub(crate) fn ran(&mut self, account: &Account, manifest: &Manifest) {
+        if let Some(key) = account.run {
+            self.add(key, manifest, false);
+        }
+    }
+
+    /// A step used the source with this digest; `manifest` is only asked for when that state of it is not known.
+    pub(crate) fn source(&mut self, account: &Account, digest: &Digest, manifest: impl FnOnce() -> Manifest) {
+        let Some(run) = account.run else { return };
+        let key = source_key(&run, digest);
+        if !matches!(self.store.run(&key), Ok(Some(_))) {
+            self.add(key, &manifest(), true);
+        }
+    }
+
+    fn add(&mut self, key: Digest, manifest: &Manifest, once: bool) {
+        let line = Digest::of(format!("bkl.line.v1:{}:{}", self.program, manifest.name));
+        let body = manifest.encode(&mut self.packer);
+        self.runs.push(NewRun { group: self.program, line, key, once, body });
+    }
+
+    /// Writes it. A failure costs nothing but answers to later questions.
+    pub(crate) fn keep(self) {
+        if !self.runs.is_empty() {
+            let _ = self.store.put_runs(&self.runs);
+        }
+    }
+}
