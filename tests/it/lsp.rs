@@ -178,7 +178,7 @@ impl Session {
                 let params = command.splitn(3, ' ').nth(2).map_or(Value::Null, |json| self.json(json));
                 let answer = match verb {
                     "request" => self.client.request(first, params),
-                    _ => self.client.cancelled_request(first, params),
+                    _ => self.client.cancelled_request(first, &params),
                 };
                 show::plain(&answer)
             }

@@ -65,8 +65,19 @@ impl Client {
         self.answer(id)
     }
 
-    /// A request that is taken back in the same breath.
-    pub(super) fn cancelled_request(&mut self, method: &str, params: Value) -> Value {
+    /// A request that is taken back in the same breath. The server may be faster; then it is asked again.
+    pub(super) fn cancelled_request(&mut self, method: &str, params: &Value) -> Value {
+        let mut answer = Value::Null;
+        for _ in 0..50 {
+            answer = self.request_with_cancel(method, params.clone());
+            if answer.get("error").is_some() {
+                break;
+            }
+        }
+        answer
+    }
+
+    fn request_with_cancel(&mut self, method: &str, params: Value) -> Value {
         let (id, mut bytes) = self.framed_request(method, params);
         let cancel = json!({ "jsonrpc": "2.0", "method": "$/cancelRequest", "params": { "id": id } });
         bytes.extend(framed(&cancel));
