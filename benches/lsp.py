@@ -13,7 +13,7 @@ QUIET_MS = 50.0
 
 def program(lines):
     """A program as people write them: records, functions, images, commands over several lines, targets."""
-    out = ['import go from "std/go"', "enum Mode { debug, release }",
+    out = ["enum Mode { debug, release }",
            "type Service = { name: str, port: port = 8080, mode: Mode = .debug, env: {str: str} = {} }",
            'param version: str = "1.0.0"', 'let base = image("debian:bookworm")', ""]
     n = 0

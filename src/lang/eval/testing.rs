@@ -43,7 +43,8 @@ pub fn evaluate_test(program: &Program, sources: &SourceMap, inputs: &Inputs, te
         if let Err(Stop::Error(error)) = evaluator.test(test, &mut tested) {
             tested.errors.push(error);
         }
-        if tested.errors.is_empty() && !evaluator.needs.is_empty() {
+        // Claims that wait for an answer are looked at, too, before anything is said.
+        if !evaluator.needs.is_empty() {
             return TestOutcome::Needs(evaluator.needs);
         }
         tested.graph = evaluator.graph;

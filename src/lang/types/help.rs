@@ -85,6 +85,11 @@ pub(super) fn mismatch_help(expected: &Type, found: &Type) -> Option<String> {
         (Type::Record(expected), Type::Record(found)) => return record_help(expected, found),
         (Type::Map(_), Type::Option(inner)) if **inner == Type::Never => "`{}` clears it".to_owned(),
         (Type::List(_), Type::Option(inner)) if **inner == Type::Never => "`[]` clears it".to_owned(),
+        (Type::Enum(decl), Type::Option(inner))
+            if **inner == Type::Never && decl.variants.iter().any(|it| &**it == "none") =>
+        {
+            "a variant has a dot: write `.none`".to_owned()
+        }
         (expected, Type::Option(inner)) if **inner == Type::Never => {
             format!("only an optional value can be none: {expected}?")
         }

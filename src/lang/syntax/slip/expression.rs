@@ -202,6 +202,11 @@ fn elements(place: &Place<'_>) -> Option<Slip> {
     }
     if found == "." && place.before().ends_with('.') {
         let start = place.item + place.before().len() - 1;
+        let dots = place.text[..start + 1].trim_end_matches('.').len();
+        if place.text[dots..].starts_with("...") {
+            let slip = Slip::new("arguments cannot be spread", "not in a call");
+            return Some(slip.help("give each by its name: `user: c.user`").at(dots, dots + 3));
+        }
         return Some(
             Slip::new("`...` spreads a list or a record", "write three dots").at(start, place.at + 1),
         );

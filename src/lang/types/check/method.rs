@@ -7,7 +7,7 @@ use super::super::hir::{self, Expr, ExprKind};
 use super::super::signatures::Signature;
 use super::super::ty::Type;
 use super::guess::{method_meant, with_argument};
-use super::{Checker, near};
+use super::{Checker, Symbol, near};
 use crate::base::Span;
 use crate::lang::syntax::ast;
 
@@ -61,13 +61,19 @@ impl<'a> Checker<'a> {
             self.prelude.members(receiver).filter(|it| it.params.is_some()).collect();
         let of_image = matches!(receiver, Type::Image | Type::Fs);
         let with = with_argument(&name.text).filter(|_| of_image);
-        let near =
-            near(&name.text, members.iter().map(|it| &*it.name)).filter(|_| with.is_none()).or_else(|| {
-                let meant = method_meant(&name.text)?;
-                members.iter().find(|it| *it.name == *meant).map(|_| meant.to_owned())
-            });
+        // What an image has is not a slip for what a tree has.
+        let of_images = *receiver == Type::Fs && self.prelude.member(&Type::Image, &name.text).is_some();
+        let function = self.scope().values.get(&name.text).is_some_and(|it| matches!(it.what, Symbol::Fn(_)));
+        let typo = near(&name.text, members.iter().map(|it| &*it.name))
+            .filter(|_| with.is_none() && !of_images && !function);
+        let synonym = || {
+            let meant = method_meant(&name.text).filter(|_| with.is_none() && !function)?;
+            members.iter().find(|it| *it.name == *meant).map(|_| meant.to_owned())
+        };
+        let near = typo.clone().or_else(synonym);
         let help = match (&near, receiver) {
             _ if with.is_some() => Some(format!("write `.with({})`", with.unwrap_or_default())),
+            _ if function => Some(format!("a function of yours is piped: write `x |> {}(…)`", name.text)),
             (Some(near), _) => Some(format!("did you mean `.{near}`?")),
             (None, Type::Record(_)) => outs_of(receiver).map(|trees| {
                 format!("this command has `outs`, so it gives a record; pick one of its trees first: {trees}")
@@ -89,7 +95,7 @@ impl<'a> Checker<'a> {
             (None, Type::List(_)) if matches!(&*name.text, "reduce" | "fold" | "sum") => {
                 Some("write `fold total = 0 for x in xs { total + x }`".to_owned())
             }
-            (None, Type::Fs) if self.prelude.member(&Type::Image, &name.text).is_some() => {
+            (None, Type::Fs) if of_images => {
                 Some("images have it; `.image()` makes an image of a tree".to_owned())
             }
             (None, Type::Index) if self.prelude.member(&Type::Image, &name.text).is_some() => {
@@ -104,7 +110,8 @@ impl<'a> Checker<'a> {
                 (1..=6).contains(&names.len()).then(|| format!("it has {}", names.join(", ")))
             }
         };
-        let meant = near.as_deref().and_then(|near| self.prelude.member(receiver, near));
+        // A word of another language has other arguments, too: those are not looked at.
+        let meant = typo.as_deref().and_then(|near| self.prelude.member(receiver, near));
         let (receiver, name, at) = (receiver.clone(), name.text.to_string(), name.span);
         self.error(TypeError::UnknownMethod { receiver, name, near, help, at });
         meant
