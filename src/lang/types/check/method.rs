@@ -11,6 +11,14 @@ use super::{Checker, Symbol, near};
 use crate::base::Span;
 use crate::lang::syntax::ast;
 
+/// The method that a name that is none was probably meant to be.
+enum Meant<'a> {
+    /// By a slip of the finger.
+    Typo(&'a Signature),
+    /// By a word of another language, with that language's arguments.
+    Word(&'a Signature),
+}
+
 impl<'a> Checker<'a> {
     /// `base.name(…)`
     pub(super) fn method(
@@ -28,7 +36,18 @@ impl<'a> Checker<'a> {
             Some(signature) => signature,
             None => match self.unknown_method(&receiver.ty, name) {
                 // Goes on with what was probably meant: one typo must not hide the next mistake.
-                Some(meant) => meant,
+                Some(Meant::Typo(meant)) => meant,
+                Some(Meant::Word(meant)) => {
+                    let ty = match &meant.result {
+                        Type::SelfType => receiver.ty.clone(),
+                        result if result.is_scalar() || matches!(result, Type::Image | Type::Fs) => {
+                            result.clone()
+                        }
+                        _ => Type::Error,
+                    };
+                    let nothing = self.call_of_nothing(call, span);
+                    return Expr { ty, ..nothing };
+                }
                 None if receiver.ty == Type::Image && with_argument(&name.text).is_some() => {
                     let nothing = self.call_of_nothing(call, span);
                     return Expr { ty: Type::Image, ..nothing };
@@ -47,8 +66,8 @@ impl<'a> Checker<'a> {
         self.call_builtin(signature, Some(receiver), call, name.span, span, None)
     }
 
-    /// Reports the method; gives the one of a near name.
-    fn unknown_method(&mut self, receiver: &Type, name: &ast::Ident) -> Option<&'a Signature> {
+    /// Reports the method; gives the one that was probably meant.
+    fn unknown_method(&mut self, receiver: &Type, name: &ast::Ident) -> Option<Meant<'a>> {
         if let Type::Record(record) = receiver
             && outs_of(receiver).is_none()
             && record.field(&name.text).is_some()
@@ -110,8 +129,8 @@ impl<'a> Checker<'a> {
                 (1..=6).contains(&names.len()).then(|| format!("it has {}", names.join(", ")))
             }
         };
-        // A word of another language has other arguments, too: those are not looked at.
-        let meant = typo.as_deref().and_then(|near| self.prelude.member(receiver, near));
+        let meant = near.as_deref().and_then(|near| self.prelude.member(receiver, near));
+        let meant = meant.map(|it| if typo.is_some() { Meant::Typo(it) } else { Meant::Word(it) });
         let (receiver, name, at) = (receiver.clone(), name.text.to_string(), name.span);
         self.error(TypeError::UnknownMethod { receiver, name, near, help, at });
         meant
