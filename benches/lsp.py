@@ -138,12 +138,12 @@ def measure(bkl, folder, text):
 
     def hover(i):
         change(line, 5, 6, ".")
-        found = server.request("textDocument/hover", {"textDocument": document, "position": {"line": 4, "character": 6}})
+        found = server.request("textDocument/hover", {"textDocument": document, "position": {"line": 3, "character": 6}})
         assert "image" in found["contents"]["value"]
 
     timed("change and hover", hover)
     ask = lambda method, **more: lambda i: server.request(
-        "textDocument/" + method, {"textDocument": document, "position": {"line": 4, "character": 6}, **more})
+        "textDocument/" + method, {"textDocument": document, "position": {"line": 3, "character": 6}, **more})
     timed("hover again", ask("hover"))
     timed("references", ask("references", context={"includeDeclaration": True}))
     timed("rename", ask("rename", newName="start"))
