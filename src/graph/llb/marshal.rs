@@ -3,6 +3,7 @@
 //! Vertices are encoded in arena order, each once, because an op's bytes hold the digests of its inputs; the
 //! definition lists them in the order in which the client walks the graph.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
 use crate::base::{Digest, Platform};
@@ -53,43 +54,48 @@ pub fn marshal(graph: &Graph, root: Tree, options: &MarshalOptions) -> pb::Defin
         .collect();
 
     // One entry per digest: equal ops of different statements are one op to whom everything said about each applies.
-    let mut facts: Vec<Facts> = Vec::new();
-    let mut known: HashMap<Digest, usize> = HashMap::new();
+    let mut facts: Vec<Facts<'_>> = Vec::with_capacity(walked.len());
+    let mut known: HashMap<Digest, usize> = HashMap::with_capacity(walked.len());
     let mut infos = Infos::new(graph);
-    let mut def = Vec::new();
+    let mut def = Vec::with_capacity(walked.len() + 1);
     for id in walked {
         let vertex = graph.vertex(id);
         let op =
             ops[id.0 as usize].take().expect("the walk lists a vertex once, and all of them are encoded");
         let fact = *known.entry(op.digest).or_insert_with(|| {
             def.push(op.bytes);
-            facts.push(Facts { digest: op.digest, metadata: Metadata::default(), locations: Vec::new() });
+            facts.push(Facts { digest: op.digest, metadata: None, locations: Vec::new() });
             facts.len() - 1
         });
         let facts = &mut facts[fact];
-        if !vertex.sealed {
-            facts.metadata.merge(&options.metadata);
+        let plain = vertex.sealed || options.metadata == Metadata::default();
+        match &mut facts.metadata {
+            None if plain && op.cap.is_none() => facts.metadata = Some(Cow::Borrowed(&vertex.metadata)),
+            metadata => {
+                let metadata = metadata.get_or_insert_default().to_mut();
+                if !plain {
+                    metadata.merge(&options.metadata);
+                }
+                metadata.merge(&vertex.metadata);
+                metadata.caps.extend(op.cap.map(str::to_owned));
+            }
         }
-        facts.metadata.merge(&vertex.metadata);
-        facts.metadata.caps.extend(op.cap.map(str::to_owned));
         facts.locations.extend(vertex.locations.iter().map(|it| infos.locate(it)));
     }
 
     let terminal = encoder.terminal(root);
     let caps = terminal_caps(&facts);
     facts.sort_by_key(|facts| facts.digest);
+    let mut metadata: Vec<pb::MetadataEntry> = Vec::with_capacity(facts.len() + 1);
+    metadata.extend(facts.iter().map(|facts| pb::MetadataEntry {
+        key: Some(facts.digest.to_string()),
+        value: facts.metadata.as_deref().map(encode::metadata),
+    }));
     let locations = facts
-        .iter()
+        .into_iter()
         .map(|facts| pb::LocationsEntry {
             key: Some(facts.digest.to_string()),
-            value: Some(pb::Locations { locations: facts.locations.clone() }),
-        })
-        .collect();
-    let mut metadata: Vec<pb::MetadataEntry> = facts
-        .iter()
-        .map(|facts| pb::MetadataEntry {
-            key: Some(facts.digest.to_string()),
-            value: Some(encode::metadata(&facts.metadata)),
+            value: Some(pb::Locations { locations: facts.locations }),
         })
         .collect();
     let key = Digest::of(&terminal).to_string();
@@ -131,15 +137,17 @@ pub fn name_requirements(graph: &mut Graph) {
 }
 
 /// What is known about the ops of one digest.
-struct Facts {
+struct Facts<'g> {
     digest: Digest,
-    metadata: Metadata,
+    /// Borrowed as long as it is one statement's.
+    metadata: Option<Cow<'g, Metadata>>,
     locations: Vec<pb::Location>,
 }
 
 /// The capabilities that the terminal op asks for.
-fn terminal_caps(facts: &[Facts]) -> BTreeSet<String> {
-    let uses = |test: fn(&Metadata) -> bool| facts.iter().any(|facts| test(&facts.metadata));
+fn terminal_caps(facts: &[Facts<'_>]) -> BTreeSet<String> {
+    let uses =
+        |test: fn(&Metadata) -> bool| facts.iter().filter_map(|facts| facts.metadata.as_deref()).any(test);
     let caps = [
         ("constraints", true),
         ("platform", true),
