@@ -11,11 +11,13 @@ use crate::base::{Digest, Report, SourceMap};
 use crate::cli::args::{self, Format};
 use crate::cli::emulation::Machine;
 use crate::cli::failure::{self, Context};
+use crate::cli::inside;
 use crate::cli::program::{self, Program};
 use crate::cli::resolver::Resolver;
 use crate::cli::session::{Given, LocalSession};
 use crate::cli::shell;
 use crate::cli::steps;
+use crate::cli::tracked;
 use crate::cli::ui::Ui;
 use crate::cli::{Failure, print_reports};
 use crate::engine::cancel::Cancel;
@@ -75,6 +77,9 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
     let engine = resolver.engine()?;
     let (graph, roots, _) = passes::optimize(&ready.evaluated.graph, &trees(&outputs));
     if let Err(reports) = Machine::this().refuse(&graph, &roots, &checked.sources) {
+        return Err(Failure::new(checked.sources, reports));
+    }
+    if let Err(reports) = inside::refuse(&graph, &roots, &program.root, &checked.sources) {
         return Err(Failure::new(checked.sources, reports));
     }
     let _sync = SyncLater(engine);
@@ -323,6 +328,9 @@ impl ExportPlan {
                 )
                 .label(output.span, "declared here")
                 .help("write elsewhere with `-o DIR`"));
+            }
+            if let Some(report) = tracked::leads_out(&program.root, dest) {
+                return Err(report.label(output.span, "declared here").help("write elsewhere with `-o DIR`"));
             }
             folders.push(Some(program.root.join(dest)));
         }

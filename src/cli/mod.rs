@@ -9,6 +9,7 @@ mod failure;
 mod fmt;
 mod graph;
 mod init;
+mod inside;
 mod lock;
 mod log;
 mod lower;

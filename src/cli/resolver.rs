@@ -1,7 +1,7 @@
 //! Answers what evaluation needs to know: of images from the lock, the store, a layout on disk, a registry; of branches,
 //! tags and URLs from the lock, else from where they lead; of files from the program's folder.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use futures_util::future::join_all;
@@ -120,6 +120,10 @@ impl Resolver {
         let root = || self.session.local_dir(".").unwrap_or_default();
         match request {
             Request::Read { path } => Some(tracked::read(&root(), path).map(Answer::Text)),
+            // A layout that stands in for an image may lie anywhere: its place is not the program's.
+            Request::OciLayout { dir, .. } if Path::new(dir).is_relative() => {
+                tracked::leads_out(&root(), dir).map(Err)
+            }
             Request::Files { dir, pattern, except } => {
                 Some(tracked::files(&root(), dir, pattern, except).map(Answer::Paths))
             }

@@ -10,6 +10,7 @@ use crate::cli::args;
 use crate::cli::build::{Build, Stopped, SyncLater, runtime, stopped};
 use crate::cli::emulation::Machine;
 use crate::cli::failure::{self, Context};
+use crate::cli::inside;
 use crate::cli::program::{Checked, Driver, Program, Round, io_reason, reports};
 use crate::cli::resolver::Resolver;
 use crate::cli::session::{Given, LocalSession};
@@ -232,6 +233,9 @@ fn run_checks(
     let _sync = SyncLater(engine);
     let roots: Vec<Tree> = tested.checks.iter().map(|(edge, _)| Some(*edge)).collect();
     let (graph, roots, _) = passes::optimize(&tested.graph, &roots);
+    if let Err(reports) = inside::refuse(&graph, &roots, &program.root, sources) {
+        return Ok(reports);
+    }
     if let Err(reports) = Machine::this().refuse(&graph, &roots, sources) {
         return Ok(reports);
     }

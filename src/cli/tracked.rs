@@ -96,6 +96,22 @@ impl Walk<'_> {
     }
 }
 
+/// The report of a path below `root` that a link leads out of it; also when what it leads to is not there.
+pub(super) fn leads_out(root: &Path, path: &str) -> Option<Report> {
+    let mut rest = Path::new(path);
+    loop {
+        match open(root, rest.to_str()?, OFlags::PATH) {
+            Err(Errno::XDEV) => return Some(refused(path, Errno::XDEV)),
+            // The last part is still to be made: what is above it counts.
+            Err(Errno::NOENT) => match rest.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => rest = parent,
+                _ => return None,
+            },
+            _ => return None,
+        }
+    }
+}
+
 /// Opens what lies below `root`; links may not lead out of it.
 fn open(root: &Path, path: &str, flags: OFlags) -> Result<File, Errno> {
     let root = rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;

@@ -19,11 +19,18 @@ impl Budget {
             Budget::Values => 1_000_000,
             Budget::Bytes => 256 << 20,
             Budget::Depth => 20_000,
+            Budget::Ops => 200_000,
         }
     }
 }
 
 impl Spent {
+    /// One more step inside of the current expression.
+    pub(super) fn step(&mut self) -> Result<(), Budget> {
+        self.steps += 1;
+        if self.steps > Budget::Steps.limit() { Err(Budget::Steps) } else { Ok(()) }
+    }
+
     /// One more expression, inside the current one; [`Spent::leave`] ends it.
     pub(super) fn enter(&mut self) -> Result<(), Budget> {
         self.steps += 1;

@@ -165,6 +165,12 @@ pub enum Cause {
     /// The result is for another platform than `--platform` says.
     #[error("`{target}` is built for {have}, and `--platform` asks for {want}")]
     PlatformConflict { target: String, have: String, want: String },
+    /// An image that is not for the platform it is taken for.
+    #[error("`{image}` is for {have}, and {want} is wanted")]
+    WrongPlatform { image: String, have: String, want: String },
+    /// A list of platforms that makes no index.
+    #[error("an index has one image per platform, {}", match twice { Some(it) => format!("and `{it}` stands twice"), None => "and there is none".to_owned() })]
+    BadPlatforms { twice: Option<String> },
     /// Files for several platforms at once.
     #[error("`{target}` differs between {}, and is not an image", platform_list(.platforms))]
     SeveralPlatforms { target: String, platforms: Vec<Platform> },
@@ -188,6 +194,9 @@ pub enum Budget {
     /// Expressions inside each other.
     #[error("expressions inside each other")]
     Depth,
+    /// Ops of the build graph.
+    #[error("steps to build")]
+    Ops,
 }
 
 /// How many calls are shown under an error.
@@ -233,6 +242,8 @@ impl Cause {
             Cause::NoTargets => "bkl::no_targets",
             Cause::BadFolder { .. } => "bkl::bad_folder",
             Cause::PlatformConflict { .. } => "bkl::platform_conflict",
+            Cause::WrongPlatform { .. } => "bkl::wrong_platform",
+            Cause::BadPlatforms { .. } => "bkl::bad_platforms",
             Cause::SeveralPlatforms { .. } => "bkl::several_platforms",
             Cause::TooLarge { .. } => "bkl::too_large",
         }
@@ -278,6 +289,8 @@ impl Cause {
             Cause::MissingParam { .. } => "needed here".to_owned(),
             Cause::BadFolder { .. } => "each element of this target goes into a folder of its own".to_owned(),
             Cause::PlatformConflict { .. } | Cause::SeveralPlatforms { .. } => "this target".to_owned(),
+            Cause::WrongPlatform { .. } => "its config says so".to_owned(),
+            Cause::BadPlatforms { .. } => "these platforms".to_owned(),
             Cause::TooLarge { .. } => "reached here".to_owned(),
             Cause::UnknownParam { .. }
             | Cause::ParamWithoutValue { .. }
@@ -334,6 +347,9 @@ impl Cause {
             Cause::UnknownTarget { near: Some(near), .. } => format!("did you mean `{near}`?"),
             Cause::UnknownTarget { have, .. } if !have.is_empty() => format!("it has: {}", list(have)),
             Cause::NoTargets => "declare one: `target app = …`".to_owned(),
+            Cause::WrongPlatform { have, .. } => format!(
+                "take an image that is built for it, or say `platform: \"{have}\"` if that one is meant"
+            ),
             Cause::PlatformConflict { .. } => {
                 "leave `--platform` away, or the `on` in the program".to_owned()
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::error::{Cause, Frame};
 use super::interp::{Env, Eval, Evaluator, Gather, Key, Stop, as_list, as_map, as_platform, as_text, field};
 use super::value::{Index, Map, Value};
-use crate::base::Span;
+use crate::base::{Platform, Span};
 use crate::lang::hir::{
     Arm, BinaryOp, Call, Comprehension, Expr, ExprKind, ListItem, LocalId, MapItem, Pattern, RecordItem,
 };
@@ -100,7 +100,9 @@ impl Evaluator<'_> {
                 self.on(platform, |it| it.expr(body, env))
             }
             ExprKind::OnEach(platforms, body) => {
+                let list = platforms.span;
                 let platforms = self.expr(platforms, env)?;
+                self.check_platforms(as_list(&platforms), list)?;
                 let mut images = Vec::new();
                 let mut gather = Gather::default();
                 for platform in as_list(&platforms) {
@@ -211,6 +213,17 @@ impl Evaluator<'_> {
         }
         gather.finish()?;
         self.complete(ty, given, expr.span)
+    }
+
+    /// Refuses platforms that make no index.
+    fn check_platforms(&self, platforms: &[Value], span: Span) -> Eval<()> {
+        let platforms: Vec<Platform> = platforms.iter().map(|it| as_platform(it).normalize()).collect();
+        let twice = platforms.iter().enumerate().find(|(at, it)| platforms[..*at].contains(it));
+        match twice {
+            Some((_, twice)) => self.error(span, Cause::BadPlatforms { twice: Some(twice.to_string()) }),
+            None if platforms.is_empty() => self.error(span, Cause::BadPlatforms { twice: None }),
+            None => Ok(()),
+        }
     }
 
     /// A record of type `ty` from these fields, with the defaults of its declaration.

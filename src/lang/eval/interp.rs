@@ -46,6 +46,9 @@ pub(super) enum Key {
     Call(FunctionId, Vec<Value>),
 }
 
+/// Results of calls that are remembered.
+const MAX_MEMO: usize = 100_000;
+
 /// One evaluation of a program.
 pub(super) struct Evaluator<'a> {
     pub(super) program: &'a hir::Program,
@@ -207,6 +210,10 @@ impl<'a> Evaluator<'a> {
             key.1 = None;
         }
         self.uses_platform |= outer;
+        // A call that is not remembered is only made again.
+        if MAX_MEMO <= self.memo.len() && matches!(key.0, Key::Call(..)) {
+            return result;
+        }
         match &result {
             Ok(value) => drop(self.memo.insert(key, Some(value.clone()))),
             Err(Stop::Need) => drop(self.memo.insert(key, None)),

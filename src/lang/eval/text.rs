@@ -203,6 +203,32 @@ impl Evaluator<'_> {
     }
 
     /// The operators that evaluate both sides.
+    /// Whether two values are equal; their parts count as steps, for values may share them.
+    fn equal(&mut self, left: &Value, right: &Value, span: Span) -> Eval<bool> {
+        self.spent.step().or_else(|what| self.too_large(span, what))?;
+        let pairs: Vec<(&Value, &Value)> = match (left, right) {
+            (Value::List(a), Value::List(b)) if !Arc::ptr_eq(a, b) && a.len() == b.len() => {
+                a.iter().zip(b.iter()).collect()
+            }
+            (Value::Record(a), Value::Record(b)) if !Arc::ptr_eq(a, b) && a.len() == b.len() => {
+                a.iter().zip(b.iter()).map(|((_, a), (_, b))| (a, b)).collect()
+            }
+            (Value::Map(a), Value::Map(b))
+                if !Arc::ptr_eq(a, b)
+                    && a.entries().iter().map(|it| &it.0).eq(b.entries().iter().map(|it| &it.0)) =>
+            {
+                a.entries().iter().zip(b.entries().iter()).map(|((_, a), (_, b))| (a, b)).collect()
+            }
+            _ => return Ok(left == right),
+        };
+        for (a, b) in pairs {
+            if !self.equal(a, b, span)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     pub(super) fn operate(&mut self, op: BinaryOp, left: &Value, right: &Value, expr: &Expr) -> Eval {
         let span = expr.span;
         match op {
@@ -225,8 +251,8 @@ impl Evaluator<'_> {
                 };
                 value.map_or_else(|| self.error(span, Cause::Overflow), Ok)
             }
-            BinaryOp::Eq => Ok(Value::Bool(left == right)),
-            BinaryOp::Ne => Ok(Value::Bool(left != right)),
+            BinaryOp::Eq => Ok(Value::Bool(self.equal(left, right, span)?)),
+            BinaryOp::Ne => Ok(Value::Bool(!self.equal(left, right, span)?)),
             BinaryOp::Lt => Ok(Value::Bool(order(left, right).is_lt())),
             BinaryOp::Le => Ok(Value::Bool(order(left, right).is_le())),
             BinaryOp::Gt => Ok(Value::Bool(order(left, right).is_gt())),

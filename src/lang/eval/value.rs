@@ -262,9 +262,10 @@ impl PartialEq for Value {
             (Value::Platform(a), Value::Platform(b)) => a == b,
             (Value::Variant(a, i), Value::Variant(b, j)) => a == b && i == j,
             (Value::Command(a), Value::Command(b)) => a == b,
-            (Value::List(a), Value::List(b)) => a == b,
-            (Value::Map(a), Value::Map(b)) => a.entries == b.entries,
-            (Value::Record(a), Value::Record(b)) => a == b,
+            // Lists of lists that share their parts are larger than they look.
+            (Value::List(a), Value::List(b)) => Arc::ptr_eq(a, b) || a == b,
+            (Value::Map(a), Value::Map(b)) => Arc::ptr_eq(a, b) || a.entries == b.entries,
+            (Value::Record(a), Value::Record(b)) => Arc::ptr_eq(a, b) || a == b,
             (Value::Fs(a), Value::Fs(b)) => a == b,
             (Value::Image(a), Value::Image(b)) => Arc::ptr_eq(a, b),
             (Value::Index(a), Value::Index(b)) => Arc::ptr_eq(a, b),
@@ -293,9 +294,9 @@ impl Hash for Value {
             Value::Platform(platform) => platform.hash(state),
             Value::Variant(id, idx) => (id, idx).hash(state),
             Value::Command(command) => command.hash(state),
-            Value::List(items) => items.hash(state),
-            Value::Map(map) => map.entries.hash(state),
-            Value::Record(fields) => fields.hash(state),
+            Value::List(items) => shallow(items.iter(), state),
+            Value::Map(map) => shallow(map.entries.iter().map(|(_, value)| value), state),
+            Value::Record(fields) => shallow(fields.iter().map(|(_, value)| value), state),
             Value::Fs(files) => files.hash(state),
             Value::Image(image) => Arc::as_ptr(image).hash(state),
             Value::Index(index) => Arc::as_ptr(index).hash(state),
@@ -304,6 +305,21 @@ impl Hash for Value {
             Value::Out(out) => Arc::as_ptr(out).hash(state),
             Value::Secret(id) => id.hash(state),
             Value::Ssh(id) => id.hash(state),
+        }
+    }
+}
+
+/// Hashes how many there are and the first of them, whole only where they hold no others: values may share their parts,
+/// and going through all of them would take time without bound.
+fn shallow<'v, H: Hasher>(values: impl ExactSizeIterator<Item = &'v Value>, state: &mut H) {
+    const MAX: usize = 16;
+    values.len().hash(state);
+    for value in values.take(MAX) {
+        match value {
+            Value::List(items) => items.len().hash(state),
+            Value::Map(map) => map.entries.len().hash(state),
+            Value::Record(fields) => fields.len().hash(state),
+            value => value.hash(state),
         }
     }
 }

@@ -14,7 +14,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use super::error::Cause;
+use super::error::{Budget, Cause};
 use super::interp::{Env, Eval, Evaluator, Gather, as_list, as_platform, as_text};
 use super::value::{Files, Image, Value};
 use crate::base::{Platform, Span};
@@ -274,6 +274,9 @@ impl Evaluator<'_> {
         }
         gather.finish()?;
         let span = Span { end: expr.span.end.max(call.name_span.end), ..call.name_span };
+        if Budget::Ops.limit() < self.graph.len() as u64 {
+            return self.too_large(span, Budget::Ops);
+        }
         let args = Args { call, values, ty: &expr.ty, span };
         match call.builtin {
             Builtin::Scratch => Ok(Value::Fs(Files::all(None))),

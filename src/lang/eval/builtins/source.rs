@@ -80,6 +80,7 @@ impl Evaluator<'_> {
         args: &Args<'_>,
     ) -> Eval {
         let answer = self.image_answer(origin.request(platform), args)?;
+        self.check_platform(origin, &answer.config, platform, args)?;
         let edge = self.source(origin, Some(answer.digest), mode, platform, args.span);
         Ok(Value::Image(Arc::new(Image {
             tree: Some(edge),
@@ -88,6 +89,39 @@ impl Evaluator<'_> {
             base: BaseConfig::Known,
             cmd: Cmd::Inherited,
         })))
+    }
+
+    /// Refuses an image for another operating system or architecture than the one it is taken for. A config that does
+    /// not say is believed.
+    fn check_platform(
+        &self,
+        origin: &Origin,
+        config: &serde_json::Value,
+        platform: &Platform,
+        args: &Args<'_>,
+    ) -> Eval<()> {
+        let text = |key: &str| config[key].as_str().unwrap_or_default();
+        let (os, arch) = (text("os"), text("architecture"));
+        if os.is_empty() || arch.is_empty() {
+            return Ok(());
+        }
+        let have = Platform {
+            os: os.to_owned(),
+            arch: arch.to_owned(),
+            variant: text("variant").to_owned(),
+            os_version: String::new(),
+            os_features: Vec::new(),
+        };
+        let (found, want) = (have.normalize(), platform.normalize());
+        if (&found.os, &found.arch) == (&want.os, &want.arch) {
+            return Ok(());
+        }
+        let (Origin::Registry { reference, .. } | Origin::OciLayout { reference, .. }) = origin;
+        let image = reference.familiar();
+        self.error(
+            args.span,
+            Cause::WrongPlatform { image, have: have.to_string(), want: platform.to_string() },
+        )
     }
 
     /// The source op of an image; `found` is the digest it has when the reference does not say.
