@@ -144,10 +144,13 @@ fn diagnose(file: &SourceFile, scan: &Scan, range: std::ops::Range<usize>, failu
     if found == "'" {
         return SyntaxError::SingleQuote { at: here };
     }
+    let item = item_start(text, scan, &range);
     if let Some(doc) = before.find("///").or_else(|| last_line_is_doc(&text[range.start..at], at)) {
-        // Reading stopped inside of the doc, or behind one that ends the text.
+        // Reading stopped inside of the doc or right behind it; what an item's own doc is followed by speaks for itself.
         let start = if before.contains("///") { line_start + doc } else { range.start + doc };
-        return SyntaxError::StrayDoc { at: span(start, start + 3) };
+        if found.is_empty() || before.contains("///") || item <= start {
+            return SyntaxError::StrayDoc { at: span(start, start + 3) };
+        }
     }
     let stopped = range.start + failure.at.min(range.len());
     if text[range.start..stopped].ends_with('\\') {
@@ -157,7 +160,6 @@ fn diagnose(file: &SourceFile, scan: &Scan, range: std::ops::Range<usize>, failu
             at: span(stopped - 1, end),
         };
     }
-    let item = item_start(text, scan, &range);
     let place = Place { text: &text[..range.end], item, at, found, failure };
     if let Some(slip) = slip::recognise(&place, file.id) {
         return slip;
@@ -206,14 +208,15 @@ fn unclosed(file: &SourceFile, scan: &Scan, inside: impl Fn(&u32) -> bool, at: u
     found.filter(|error| error.span().start as usize <= at)
 }
 
-/// Where the item of a stretch starts: its docs and comments left out.
+/// Where the item of a stretch starts: its docs and comments left out; the end, where there is nothing else.
 fn item_start(text: &str, scan: &Scan, range: &std::ops::Range<usize>) -> usize {
     let mut at = range.start;
     loop {
         at += text[at..range.end].len() - text[at..range.end].trim_start().len();
         match scan.comments.binary_search_by_key(&(at as u32), |&(start, _)| start) {
-            Ok(comment) => at = scan.comments[comment].1 as usize,
-            Err(_) => return at,
+            // A stretch may be cut in front of the comment that starts at its end.
+            Ok(comment) if at < range.end => at = scan.comments[comment].1 as usize,
+            _ => return at,
         }
     }
 }
