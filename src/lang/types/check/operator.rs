@@ -134,7 +134,7 @@ impl<'a> Checker<'a> {
                 | ast::ExprKind::List(_)
                 | ast::ExprKind::Record(_)
         );
-        if literal && !matches!(other, Type::Never) { self.check(expr, other) } else { self.infer(expr) }
+        if literal && !other.is_open() { self.check(expr, other) } else { self.infer(expr) }
     }
 
     /// `a ?? b`
@@ -169,9 +169,7 @@ impl<'a> Checker<'a> {
         let right = match (wanted, &inner) {
             // With a wanted type, the right side answers to it; the left side must fit below.
             (Some(ty), _) if literal => self.check(right, ty),
-            (None, ty)
-                if literal && !matches!(ty, Type::Never) && !matches!(right.kind, ast::ExprKind::None) =>
-            {
+            (None, ty) if literal && !ty.is_open() && !matches!(right.kind, ast::ExprKind::None) => {
                 self.check(right, ty)
             }
             _ => self.infer(right),
