@@ -34,7 +34,14 @@ impl<'a> Checker<'a> {
     }
 
     fn logic(&mut self, op: BinaryOp, left: &'a ast::Expr, right: &'a ast::Expr, span: Span) -> Expr {
+        let n_errors = self.errors.len();
         let left = self.check(left, &Type::Bool);
+        let wrong = |error: &TypeError| matches!(error, TypeError::Mismatch(it) if it.at == left.span);
+        if self.errors[n_errors..].iter().any(wrong) {
+            // The operator is the mistake, not what stands behind it or is made of both.
+            self.infer(right);
+            return self.broken(span);
+        }
         let right = self.check(right, &Type::Bool);
         Expr { kind: ExprKind::Binary(op, Box::new(left), Box::new(right)), ty: Type::Bool, span }
     }
