@@ -12,6 +12,7 @@ use super::json::{self, Extra, Mismatch};
 use super::value::Value;
 use crate::base::{FileId, SourceMap, Span};
 use crate::lang::hir::{LiteralKind, Param, ParamId, Program};
+use crate::lang::syntax::words::{DURATION_UNITS, SIZE_UNITS};
 use crate::lang::types::{RecordType, Type, literal};
 
 /// The params that were given.
@@ -202,9 +203,9 @@ pub(super) fn read_scalar(program: &Program, ty: &Type, text: &str) -> Result<Va
             let mode = digits.and_then(|digits| u32::from_str_radix(digits, 8).ok());
             return mode.map(Value::Mode).ok_or_else(|| "a mode is written 0o755".to_owned());
         }
-        Type::Size => return size(text).map(Value::Size).ok_or_else(|| "a size is written 64MiB".to_owned()),
+        Type::Size => return scaled(text, SIZE_UNITS, "a size is written 64MiB").map(Value::Size),
         Type::Duration => {
-            return duration(text).map(Value::Duration).ok_or_else(|| "a duration is written 30s".to_owned());
+            return scaled(text, DURATION_UNITS, "a duration is written 30s").map(Value::Duration);
         }
         Type::Enum(decl) => {
             let name = text.strip_prefix('.').unwrap_or(text);
@@ -234,35 +235,13 @@ pub(super) fn read_scalar(program: &Program, ty: &Type, text: &str) -> Result<Va
     }
 }
 
-/// `64MiB` in bytes.
-fn size(text: &str) -> Option<u64> {
-    let split = text.find(|c: char| !c.is_ascii_digit())?;
-    let (digits, unit) = text.split_at(split);
-    let unit: u64 = match unit {
-        "B" => 1,
-        "kB" => 1000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok()?.checked_mul(unit)
-}
-
-/// `30s` in nanoseconds.
-fn duration(text: &str) -> Option<u64> {
-    let split = text.find(|c: char| !c.is_ascii_digit())?;
-    let (digits, unit) = text.split_at(split);
-    let unit: u64 = match unit {
-        "ms" => 1_000_000,
-        "s" => 1_000_000_000,
-        "m" => 60_000_000_000,
-        "h" => 3_600_000_000_000,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok()?.checked_mul(unit)
+/// A whole number and a unit, in the smallest unit; `form` says how such a text is written.
+fn scaled(text: &str, units: &[(&str, u64)], form: &str) -> Result<u64, String> {
+    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let unit = units.iter().find(|(unit_name, _)| *unit_name == unit && !digits.is_empty());
+    let &(_, factor) = unit.ok_or_else(|| form.to_owned())?;
+    let value = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+    value.filter(|&value| i64::try_from(value).is_ok()).ok_or_else(|| format!("{text} is too large"))
 }
 
 impl Evaluator<'_> {

@@ -9,6 +9,7 @@ use super::ast::{
 use super::build::{Builder, Inner};
 use super::error::SyntaxError;
 use super::grammar::{Pair, Rule};
+use super::words::{DURATION_UNITS, SIZE_UNITS};
 use crate::base::Span;
 
 /// An operator as written, lowest binding first.
@@ -424,18 +425,3 @@ fn receiving_call(chain: &mut Expr, start: Span) -> Option<&mut Call> {
         _ => None,
     }
 }
-
-/// In bytes.
-const SIZE_UNITS: &[(&str, u64)] = &[
-    ("B", 1),
-    ("kB", 1_000),
-    ("MB", 1_000_000),
-    ("GB", 1_000_000_000),
-    ("KiB", 1 << 10),
-    ("MiB", 1 << 20),
-    ("GiB", 1 << 30),
-];
-
-/// In nanoseconds.
-const DURATION_UNITS: &[(&str, u64)] =
-    &[("ms", 1_000_000), ("s", 1_000_000_000), ("m", 60_000_000_000), ("h", 3_600_000_000_000)];

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::ast::{Ident, Item, ItemKind, Module};
 use super::build::Builder;
 use super::error::{Expected, SyntaxError};
-use super::grammar::{self, Failure};
+use super::grammar::{self, Failure, Rule};
 use super::scan::{self, Scan};
 use super::slip::{self, Place};
 use super::words::KEYWORDS;
@@ -97,14 +97,19 @@ fn read(file: &SourceFile, scan: &Scan, range: std::ops::Range<usize>, parsed: &
             true
         }
         Err(failure) => {
-            parsed.errors.push(diagnose(file, scan, range, &failure));
+            parsed.errors.push(diagnose(file, scan, range, failure));
             false
         }
     }
 }
 
 /// What to say about a stretch that does not parse.
-fn diagnose(file: &SourceFile, scan: &Scan, range: std::ops::Range<usize>, failure: &Failure) -> SyntaxError {
+fn diagnose(
+    file: &SourceFile,
+    scan: &Scan,
+    range: std::ops::Range<usize>,
+    mut failure: Failure,
+) -> SyntaxError {
     let text = &*file.text;
     let span = |start: usize, end: usize| Span::new(file.id, start as u32, end as u32);
     let at = word_start(text, range.start + failure.at.min(range.len()));
@@ -133,7 +138,11 @@ fn diagnose(file: &SourceFile, scan: &Scan, range: std::ops::Range<usize>, failu
     if found == "=" && in_call && ends_in_word(before.trim_end()) {
         return SyntaxError::EqualsInCall { at: here };
     }
-    if found == "(" && before.ends_with([' ', '\t']) && ends_in_word(before.trim_end()) {
+    if found == "("
+        && before.ends_with([' ', '\t'])
+        && ends_in_word(before.trim_end())
+        && last_word(before.trim_end()) != "fn"
+    {
         let gap = span(line_start + before.trim_end().len(), at + 1);
         let name = last_word(before.trim_end()).to_owned();
         return SyntaxError::SpaceBeforeCall { name, at: gap };
@@ -144,10 +153,20 @@ fn diagnose(file: &SourceFile, scan: &Scan, range: std::ops::Range<usize>, failu
     if found == "'" {
         return SyntaxError::SingleQuote { at: here };
     }
+    let item = item_start(text, scan, &range);
+    if found.is_empty()
+        && range.end <= item
+        && let Some(doc) = text[range.clone()].find("///")
+    {
+        // Docs and comments, and nothing else.
+        return SyntaxError::StrayDoc { at: span(range.start + doc, range.start + doc + 3) };
+    }
     if let Some(doc) = before.find("///").or_else(|| last_line_is_doc(&text[range.start..at], at)) {
-        // Reading stopped inside of the doc, or behind one that ends the text.
+        // Reading stopped inside of the doc or right behind it; what an item's own doc is followed by speaks for itself.
         let start = if before.contains("///") { line_start + doc } else { range.start + doc };
-        return SyntaxError::StrayDoc { at: span(start, start + 3) };
+        if found.is_empty() || before.contains("///") || item <= start {
+            return SyntaxError::StrayDoc { at: span(start, start + 3) };
+        }
     }
     let stopped = range.start + failure.at.min(range.len());
     if text[range.start..stopped].ends_with('\\') {
@@ -157,7 +176,11 @@ fn diagnose(file: &SourceFile, scan: &Scan, range: std::ops::Range<usize>, failu
             at: span(stopped - 1, end),
         };
     }
-    let item = item_start(text, scan, &range);
+    if at <= item && !failure.rules.contains(&Rule::item) {
+        // What starts like a word of the language and goes on, `public`: the grammar only knows that it is no `pub`.
+        failure.rules.push(Rule::item);
+    }
+    let failure = &failure;
     let place = Place { text: &text[..range.end], item, at, found, failure };
     if let Some(slip) = slip::recognise(&place, file.id) {
         return slip;
@@ -206,14 +229,15 @@ fn unclosed(file: &SourceFile, scan: &Scan, inside: impl Fn(&u32) -> bool, at: u
     found.filter(|error| error.span().start as usize <= at)
 }
 
-/// Where the item of a stretch starts: its docs and comments left out.
+/// Where the item of a stretch starts: its docs and comments left out; the end, where there is nothing else.
 fn item_start(text: &str, scan: &Scan, range: &std::ops::Range<usize>) -> usize {
     let mut at = range.start;
     loop {
         at += text[at..range.end].len() - text[at..range.end].trim_start().len();
         match scan.comments.binary_search_by_key(&(at as u32), |&(start, _)| start) {
-            Ok(comment) => at = scan.comments[comment].1 as usize,
-            Err(_) => return at,
+            // A stretch may be cut in front of the comment that starts at its end.
+            Ok(comment) if at < range.end => at = scan.comments[comment].1 as usize,
+            _ => return at,
         }
     }
 }

@@ -132,7 +132,8 @@ impl Scanner<'_> {
             if self.open.is_empty() && self.is_no_expression(word_len) {
                 self.found.item_starts.push(doc_start.unwrap_or(at));
             }
-            if !self.rest().starts_with(b"//") {
+            let line = self.text[self.at..self.line_end()].trim_ascii();
+            if !line.is_empty() && !line.starts_with(b"//") {
                 *doc_start = None;
             }
             return;

@@ -100,6 +100,18 @@ impl<'a> Place<'a> {
         (&before[..word], before[word..].trim_start())
     }
 
+    /// `x` of a statement `x = …` where a function's body starts, or behind a `let` of one.
+    fn reassigned(&self) -> Option<&'a str> {
+        let before = self.before();
+        let name = last_word(before);
+        let in_front = before[..before.len() - name.len()].trim_end();
+        let opens = in_front.ends_with('{') && !in_front[..in_front.len() - 1].contains('{');
+        let line = in_front.rsplit('\n').next().unwrap_or_default();
+        let behind_let = line.trim_start().starts_with("let ") && before[in_front.len()..].contains('\n');
+        let in_body = self.declared().0 == "fn" && before.contains("->");
+        (!name.is_empty() && in_body && (opens || behind_let)).then_some(name)
+    }
+
     /// The last word in front of the token; empty when a sign stands there.
     fn last_word(&self) -> &'a str {
         last_word(self.before())

@@ -16,3 +16,18 @@ pub const UNITS: &[&str] = &["KiB", "MiB", "GiB", "kB", "MB", "GB", "ms", "B", "
 
 /// Signs of more than one character, longer ones before their prefixes.
 pub const SIGNS: &[&str] = &["...", "|>", "??", "||", "&&", "==", "!=", "<=", ">=", "->", "=>"];
+
+/// Units of sizes, in bytes.
+pub const SIZE_UNITS: &[(&str, u64)] = &[
+    ("B", 1),
+    ("kB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+];
+
+/// Units of durations, in nanoseconds.
+pub const DURATION_UNITS: &[(&str, u64)] =
+    &[("ms", 1_000_000), ("s", 1_000_000_000), ("m", 60_000_000_000), ("h", 3_600_000_000_000)];

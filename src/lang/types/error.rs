@@ -44,6 +44,7 @@ impl Guess {
 /// A wanted type in words; one whose parts are open is named by its kind.
 fn wanted(ty: &Type) -> String {
     match ty {
+        Type::Never => "no value".to_owned(),
         Type::List(inner) if **inner == Type::Never => "a list".to_owned(),
         Type::Map(inner) if **inner == Type::Never => "a map or a record".to_owned(),
         ty => ty.to_string(),
@@ -147,6 +148,10 @@ pub enum TypeError {
     /// `e[i]` where `e` is neither list nor map.
     #[error("{found} cannot be indexed")]
     NotIndexable { found: Type, at: Span },
+
+    /// A type made of so many others that no message could say it.
+    #[error("this type is too large")]
+    TooLarge { at: Span },
 
     // ---- calls
     /// An argument that a function does not have.

@@ -28,7 +28,7 @@ pub(super) fn buildable_help(found: &Type) -> Option<String> {
 /// The names of a command's results, if this is what a command with `outs` gives: `.root`, `.bin`.
 pub(super) fn outs_of(ty: &Type) -> Option<String> {
     let Type::Record(record) = ty else { return None };
-    let RecordType { name: None, decl: None, fields } = &**record else { return None };
+    let RecordType { name: None, decl: None, fields, .. } = &**record else { return None };
     let first = fields.first()?;
     (&*first.name == "root" && first.ty == Type::Image)
         .then(|| fields.iter().map(|field| format!("`.{}`", field.name)).collect::<Vec<_>>().join(", "))

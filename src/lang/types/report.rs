@@ -74,6 +74,10 @@ impl TypeError {
                     .maybe_help(hint.clone())
                     .fixes(mismatch_fixes(expected, found, *at))
             }
+            TypeError::TooLarge { at } => {
+                error("bkl::too_large", *at, "too many types inside of each other")
+                    .help("a record with two fields of one type has twice its size; keep what belongs together in a list")
+            }
             TypeError::Untyped { help, at, .. } => {
                 error("bkl::untyped", *at, "its type cannot be seen from this").help(help.clone())
             }

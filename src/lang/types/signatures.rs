@@ -101,7 +101,7 @@ impl Prelude {
                 has_default: field.default.is_some(),
             });
             let (fields, decl) = (fields.collect(), Some(RecordId(index as u32)));
-            let ty = Type::Record(Arc::new(RecordType { name: Some(name.clone()), decl, fields }));
+            let ty = Type::Record(Arc::new(RecordType::new(Some(name.clone()), decl, fields)));
             self.types.insert(name.clone(), ty);
         }
     }

@@ -92,7 +92,12 @@ pub struct RecordType {
     pub decl: Option<RecordId>,
     /// Fields in declaration order; names are unique.
     pub fields: Vec<FieldType>,
+    /// How many types stand inside, those that are shared counted each time.
+    n_parts: usize,
 }
+
+/// Types that one type may be made of: far more than a program needs, few enough to be walked over at each use.
+const MAX_PARTS: usize = 50_000;
 
 /// One field of a [`RecordType`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,6 +113,9 @@ pub struct FieldType {
 impl PartialEq for RecordType {
     /// Names of types and defaults of fields do not count.
     fn eq(&self, other: &RecordType) -> bool {
+        if std::ptr::eq(self, other) {
+            return true;
+        }
         self.fields.len() == other.fields.len()
             && self.fields.iter().zip(&other.fields).all(|(a, b)| a.name == b.name && a.ty == b.ty)
     }
@@ -116,6 +124,12 @@ impl PartialEq for RecordType {
 impl Eq for RecordType {}
 
 impl RecordType {
+    /// A record type; `decl` is where the defaults of its fields are.
+    pub fn new(name: Option<Arc<str>>, decl: Option<RecordId>, fields: Vec<FieldType>) -> RecordType {
+        let n_parts = fields.iter().fold(1, |sum: usize, field| sum.saturating_add(field.ty.n_parts()));
+        RecordType { name, decl, fields, n_parts }
+    }
+
     /// The field called `name`.
     pub fn field(&self, name: &str) -> Option<&FieldType> {
         self.fields.iter().find(|field| &*field.name == name)
@@ -164,7 +178,32 @@ impl Type {
     pub fn record(fields: impl IntoIterator<Item = (Arc<str>, Type)>) -> Type {
         let fields =
             fields.into_iter().map(|(name, ty)| FieldType { name, ty, has_default: false }).collect();
-        Type::Record(Arc::new(RecordType { name: None, decl: None, fields }))
+        Type::Record(Arc::new(RecordType::new(None, None, fields)))
+    }
+
+    /// How many types this one is made of. Records share their fields' types, so few lines make many of them; what walks
+    /// over a type takes this long.
+    fn n_parts(&self) -> usize {
+        match self {
+            Type::List(inner) | Type::Map(inner) | Type::Option(inner) => inner.n_parts().saturating_add(1),
+            Type::Record(record) => record.n_parts,
+            _ => 1,
+        }
+    }
+
+    /// Whether this is made of more types than are worked with.
+    pub(super) fn is_too_large(&self) -> bool {
+        MAX_PARTS < self.n_parts()
+    }
+
+    /// Whether a part is only known to be empty: that of `[]`, `none`.
+    pub(super) fn is_open(&self) -> bool {
+        match self {
+            Type::Never => true,
+            Type::List(inner) | Type::Map(inner) | Type::Option(inner) => inner.is_open(),
+            Type::Record(record) => record.fields.iter().any(|field| field.ty.is_open()),
+            _ => false,
+        }
     }
 
     /// Whether an error was already reported somewhere inside.
@@ -250,8 +289,23 @@ impl Type {
 }
 
 impl fmt::Display for Type {
-    /// As written in source; declared records and enums by their names.
+    /// As written in source; declared records and enums by their names. `…` stands for what is too deep or too much
+    /// to be read.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = String::new();
+        self.show(&mut shown, 0);
+        f.write_str(&shown)
+    }
+}
+
+/// Levels of a type that are shown.
+const SHOWN_LEVELS: usize = 4;
+
+/// Bytes behind which no further field is shown.
+const SHOWN_LEN: usize = 200;
+
+impl Type {
+    fn show(&self, out: &mut String, level: usize) {
         let name = match self {
             Type::Str => "str",
             Type::Int => "int",
@@ -282,23 +336,43 @@ impl fmt::Display for Type {
             Type::Tree => "tree",
             Type::Var => "T",
             Type::Never | Type::Error => "_",
-            Type::List(element) => return write!(f, "[{element}]"),
-            Type::Map(value) => return write!(f, "{{str: {value}}}"),
             Type::Option(inner) if **inner == Type::Never => "none",
-            Type::Option(inner) => return write!(f, "{inner}?"),
-            Type::Enum(decl) => return f.write_str(&decl.name),
-            Type::Record(record) => {
-                if let Some(name) = &record.name {
-                    return f.write_str(name);
-                }
-                if record.fields.is_empty() {
-                    return f.write_str("{}");
-                }
-                let fields: Vec<String> =
-                    record.fields.iter().map(|field| format!("{}: {}", field.name, field.ty)).collect();
-                return write!(f, "{{ {} }}", fields.join(", "));
+            Type::Enum(decl) => &decl.name,
+            Type::List(_) | Type::Map(_) | Type::Record(_) if SHOWN_LEVELS <= level => "…",
+            Type::List(element) => return element.show_between("[", out, level, "]"),
+            Type::Map(value) => return value.show_between("{str: ", out, level, "}"),
+            Type::Option(inner) => {
+                inner.show(out, level);
+                "?"
             }
+            Type::Record(record) => match &record.name {
+                Some(name) => name,
+                None if record.fields.is_empty() => "{}",
+                None => return record.show_fields(out, level),
+            },
         };
-        f.write_str(name)
+        out.push_str(name);
+    }
+
+    fn show_between(&self, open: &str, out: &mut String, level: usize, close: &str) {
+        out.push_str(open);
+        self.show(out, level + 1);
+        out.push_str(close);
+    }
+}
+
+impl RecordType {
+    fn show_fields(&self, out: &mut String, level: usize) {
+        for (i, field) in self.fields.iter().enumerate() {
+            out.push_str(if i == 0 { "{ " } else { ", " });
+            if SHOWN_LEN < out.len() {
+                out.push('…');
+                break;
+            }
+            out.push_str(&field.name);
+            out.push_str(": ");
+            field.ty.show(out, level + 1);
+        }
+        out.push_str(" }");
     }
 }

@@ -14,6 +14,9 @@ pub(super) fn slip(place: &Place<'_>) -> Option<Slip> {
     if head.is_empty() && found == "\"" && word != "test" {
         return quoted_name(place, word);
     }
+    if let Some(slip) = misplaced(place, word, head) {
+        return Some(slip);
+    }
     // In the name itself, or right behind it.
     if head.chars().all(is_word)
         && let Some(slip) = name(place, word, head)
@@ -24,6 +27,13 @@ pub(super) fn slip(place: &Place<'_>) -> Option<Slip> {
         ("test", "{") if head.is_empty() => Some(
             Slip::new("a test says in words what holds", "its name is missing")
                 .help("write `test \"what holds\" { … }`"),
+        ),
+        ("test", "=") if claims(head) => {
+            Some(Slip::new("`=` declares, `==` compares", "write `==` here"))
+        }
+        ("test", ",") if claims(head) => Some(
+            Slip::new("an `assert` has no message", "not here")
+                .help("it shows both sides when it fails; say what holds in the test's name: `test \"what holds\" { … }`"),
         ),
         ("test", _) if place.wants("assert") || place.could_be(Rule::kw_assert) => Some(
             Slip::new("a test is made of `let`s and `assert`s", "neither of them")
@@ -82,6 +92,48 @@ pub(super) fn slip(place: &Place<'_>) -> Option<Slip> {
         }
         _ => generic(place).or_else(|| map_type(place)),
     }
+}
+
+/// Words of other languages around a name: `let mut x`, `target pub x`, `fn (x: T) f()`.
+fn misplaced(place: &Place<'_>, word: &str, head: &str) -> Option<Slip> {
+    let found = place.found;
+    let last = place.item + place.before().len();
+    match (word, head) {
+        ("let" | "param", "mut" | "var" | "const") if found.starts_with(is_word) => Some(
+            Slip::new(format!("bkl has no `{head}`"), "remove it")
+                .at(last - head.len(), last)
+                .help(format!("values do not change: write `{word} {found} = …`")),
+        ),
+        (_, "pub") if found.starts_with(is_word) => Some(
+            Slip::new("`pub` stands in front of the item", "not here")
+                .at(last - head.len(), last)
+                .help(format!("write `pub {word} {found}`")),
+        ),
+        ("fn", "") if found == "(" => {
+            let (receiver, behind) = place.rest()[1..].lines().next()?.split_once(')')?;
+            let behind = behind.trim_start();
+            let name = &behind[..behind.find(|c: char| !is_word(c)).unwrap_or(behind.len())];
+            if name.is_empty() {
+                return None;
+            }
+            let subject = receiver.split(':').next().unwrap_or_default().trim();
+            Some(Slip::new("a function has no receiver", "a name is wanted here").help(format!(
+                "write `fn {name}({receiver}, …)`, and `{subject} |> {name}(…)` to call it like a method"
+            )))
+        }
+        _ => None,
+    }
+}
+
+/// Whether the last statement of a test's body, as far as it is read, is an `assert`.
+fn claims(head: &str) -> bool {
+    let last = |word: &str| {
+        let found = head.rmatch_indices(word).find(|(at, _)| {
+            !head[..*at].ends_with(is_word) && head[at + word.len()..].starts_with([' ', '(', '!'])
+        });
+        found.map(|(at, _)| at)
+    };
+    last("assert").is_some_and(|at| last("let").is_none_or(|other| other < at))
 }
 
 fn import(place: &Place<'_>, head: &str) -> Option<Slip> {

@@ -122,6 +122,12 @@ fn matches_(place: &Place<'_>) -> Option<Slip> {
     }
     if found.starts_with(|c: char| c.is_ascii_alphabetic()) {
         let slip = Slip::new("a variant is written with a dot", "a pattern is wanted here");
+        let behind = place.behind().strip_prefix('.').unwrap_or_default();
+        let variant = &behind[..behind.find(|c: char| !is_word(c)).unwrap_or(behind.len())];
+        if !variant.is_empty() {
+            let end = place.at + found.len() + 1 + variant.len();
+            return Some(slip.at(place.at, end).help(format!("write `.{variant}`")));
+        }
         return Some(slip.help(format!("write `.{found}`")));
     }
     None
@@ -146,9 +152,19 @@ fn loops(place: &Place<'_>) -> Option<Slip> {
         && place.before().contains("for")
         && found.starts_with(|c: char| is_word(c) || matches!(c, '"' | '.' | '#' | '{' | '='))
     {
+        // The bracket that is still open says which loop this is.
+        let before = place.before();
+        let in_map =
+            before.rfind("{for").max(before.rfind("{ for")) > before.rfind("[for").max(before.rfind("[ for"));
+        let gives = before[before.rfind("for").unwrap_or(0)..].contains(':');
+        if in_map && gives {
+            let slip = Slip::new("a `:` stands between key and value", "`:` is wanted here");
+            return Some(slip.help("write `{for x in xs: key: value}`"));
+        }
         let slip =
             Slip::new("a `:` stands between the loop and what it gives", "`:` is missing in front of this");
-        return Some(slip.help("write `[for x in xs: f(x)]`"));
+        let form = if in_map { "{for x in xs: key: value}" } else { "[for x in xs: f(x)]" };
+        return Some(slip.help(format!("write `{form}`")));
     }
     if place.wants("=>") || found != "=>" && found != "->" {
         return None;
@@ -181,6 +197,19 @@ fn equals(place: &Place<'_>) -> Option<Slip> {
     if place.found == "=" && place.before().ends_with("==") {
         let slip = Slip::new("`===` is written `==`", "no operator of bkl").at(place.at - 2, place.at + 1);
         return Some(slip.help("write `==`"));
+    }
+    if place.found == "="
+        && let Some(name) = place.reassigned()
+    {
+        let start = place.item + place.before().len() - name.len();
+        let slip = Slip::new("a name keeps the value it is declared with", "values do not change");
+        let value = place.behind().trim();
+        let opens_line = place.text[..start].lines().next_back().is_some_and(|line| line.trim().is_empty());
+        let value = if value.is_empty() || !opens_line { "…" } else { value };
+        return Some(
+            slip.at(start, place.at + 1)
+                .help(format!("give the new value a name of its own: `let {name}2 = {value}`")),
+        );
     }
     let named = !place.last_word().is_empty() || place.before().ends_with(['"', ']']);
     if place.found == "=" && place.wants("}") && named {

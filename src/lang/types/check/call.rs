@@ -433,6 +433,7 @@ impl<'a> Checker<'a> {
         let required: Vec<usize> = (0..params.len()).filter(|&i| params[i].required).collect();
         let mut n_positional = 0;
         let mut named = false;
+        let n_errors = self.errors.len();
         for arg in &call.args {
             let slot = match &arg.name {
                 Some(name) => {
@@ -448,7 +449,7 @@ impl<'a> Checker<'a> {
                         self.error(TypeError::PositionalAfterNamed { at: arg.value.span });
                     }
                     let slot = required.get(n_positional).copied();
-                    if slot.is_none() {
+                    if slot.is_none() && !self.errors[n_errors..].iter().any(wants_list_of) {
                         self.too_many(function, params, &required, n_positional, call, arg.value.span);
                     }
                     n_positional += 1;
@@ -473,7 +474,7 @@ impl<'a> Checker<'a> {
         }
         let missing: Vec<String> =
             required.iter().filter(|&&i| given[i].is_none()).map(|&i| params[i].name.to_string()).collect();
-        if !missing.is_empty() {
+        if !missing.is_empty() && !self.explains_missing(n_errors, function, &missing) {
             let wanted = required.iter().filter(|&&i| given[i].is_none()).map(|&i| &params[i]);
             let added: Vec<String> =
                 wanted.map(|param| format!("{}: {}", param.name, sample(&param.ty))).collect();
@@ -492,6 +493,30 @@ impl<'a> Checker<'a> {
             });
         }
         slots
+    }
+
+    /// Whether an error about the call's arguments, one from `n_errors` on, is also why some are missing: one that is
+    /// given by another name, or a path that stands in the place of its tree.
+    fn explains_missing(&mut self, n_errors: usize, called: &str, missing: &[String]) -> bool {
+        let errors = &mut self.errors[n_errors..];
+        let mut unknown: Vec<&mut Option<String>> = errors
+            .iter_mut()
+            .filter_map(|error| match error {
+                TypeError::UnknownArg { function, near: near @ None, .. } if function == called => Some(near),
+                _ => None,
+            })
+            .collect();
+        if let ([near], [name]) = (unknown.as_mut_slice(), missing) {
+            **near = Some(name.clone());
+            return true;
+        }
+        let path_for_tree = |error: &TypeError| match error {
+            TypeError::Mismatch(it) => {
+                matches!((&it.expected, &it.found), (Type::Fs | Type::Tree, Type::Str | Type::Path))
+            }
+            _ => false,
+        };
+        self.errors[n_errors..].iter().any(path_for_tree)
     }
 
     /// The slot of a named argument; an unknown name is taken for a near one that is not given.
@@ -542,6 +567,12 @@ impl<'a> Checker<'a> {
         let function = function.to_owned();
         self.error(TypeError::TooManyArgs { function, allowed, help, name_it, at });
     }
+}
+
+/// Whether one value is given where a list of such is wanted: more of them may follow.
+fn wants_list_of(error: &TypeError) -> bool {
+    let TypeError::Mismatch(mismatch) = error else { return false };
+    matches!(&mismatch.expected, Type::List(element) if mismatch.found.fits(element))
 }
 
 /// Whether the argument `name` is given and not the literal `false`.

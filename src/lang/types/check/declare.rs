@@ -9,6 +9,7 @@ use super::super::hir::{
 };
 use super::super::ty::{EnumType, FieldType, RecordType, Type};
 use super::{Alias, AliasState, Checker, Lazy, LazyState, Named, Node, Scope, Symbol, TypeSymbol, near};
+use crate::base::Span;
 use crate::lang::syntax::PRELUDE_NAME;
 use crate::lang::syntax::ast::{self, ItemKind, TypeKind};
 
@@ -362,7 +363,16 @@ impl<'a> Checker<'a> {
         if fields.iter().any(|field| field.default.is_some()) {
             self.record_defaults.push((id, self.module(), fields));
         }
-        Type::Record(Arc::new(RecordType { name, decl: Some(id), fields: types }))
+        self.of_bounded_size(Type::Record(Arc::new(RecordType::new(name, Some(id), types))), ty.span)
+    }
+
+    /// The type, or the error that it is made of too many others.
+    pub(super) fn of_bounded_size(&mut self, ty: Type, at: Span) -> Type {
+        if !ty.is_too_large() {
+            return ty;
+        }
+        self.error(TypeError::TooLarge { at });
+        Type::Error
     }
 }
 

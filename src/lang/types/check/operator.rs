@@ -34,7 +34,14 @@ impl<'a> Checker<'a> {
     }
 
     fn logic(&mut self, op: BinaryOp, left: &'a ast::Expr, right: &'a ast::Expr, span: Span) -> Expr {
+        let n_errors = self.errors.len();
         let left = self.check(left, &Type::Bool);
+        let wrong = |error: &TypeError| matches!(error, TypeError::Mismatch(it) if it.at == left.span);
+        if self.errors[n_errors..].iter().any(wrong) {
+            // The operator is the mistake, not what stands behind it or is made of both.
+            self.infer(right);
+            return self.broken(span);
+        }
         let right = self.check(right, &Type::Bool);
         Expr { kind: ExprKind::Binary(op, Box::new(left), Box::new(right)), ty: Type::Bool, span }
     }
@@ -134,7 +141,7 @@ impl<'a> Checker<'a> {
                 | ast::ExprKind::List(_)
                 | ast::ExprKind::Record(_)
         );
-        if literal && !matches!(other, Type::Never) { self.check(expr, other) } else { self.infer(expr) }
+        if literal && !other.is_open() { self.check(expr, other) } else { self.infer(expr) }
     }
 
     /// `a ?? b`
@@ -169,9 +176,7 @@ impl<'a> Checker<'a> {
         let right = match (wanted, &inner) {
             // With a wanted type, the right side answers to it; the left side must fit below.
             (Some(ty), _) if literal => self.check(right, ty),
-            (None, ty)
-                if literal && !matches!(ty, Type::Never) && !matches!(right.kind, ast::ExprKind::None) =>
-            {
+            (None, ty) if literal && !ty.is_open() && !matches!(right.kind, ast::ExprKind::None) => {
                 self.check(right, ty)
             }
             _ => self.infer(right),

@@ -261,8 +261,8 @@ impl<'a> Checker<'a> {
                 ast::Entry::Keyed(..) => unreachable!("keys make it a map"),
             }
         }
-        let ty = Type::record(fields);
-        if sound {
+        let ty = self.of_bounded_size(Type::record(fields), span);
+        if sound && ty != Type::Error {
             Expr { kind: ExprKind::Record(items), ty, span }
         } else {
             Expr { ty, ..self.broken(span) }

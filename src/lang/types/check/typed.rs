@@ -182,7 +182,22 @@ impl<'a> Checker<'a> {
 
     pub(super) fn fold(&mut self, fold: &'a ast::Fold, wanted: Option<&Type>, span: Span) -> Expr {
         let init = self.check_or_infer(&fold.init, wanted);
-        let ty = init.ty.clone();
+        let mut ty = init.ty.clone();
+        let is_empty =
+            matches!(&ty, Type::Record(record) if record.name.is_none() && record.fields.is_empty());
+        if wanted.is_none() && (is_empty || ty.is_open()) {
+            // Nothing could be added to it.
+            let what = format!("`{}`", self.sources.file(init.span.file).slice(init.span));
+            let example = match &ty {
+                Type::Option(_) => "int?",
+                _ if is_empty => "{str: int}",
+                _ => "[int]",
+            };
+            let acc = &fold.acc.text;
+            let help = format!("say it where the fold is used: `let all: {example} = fold {acc} = …`");
+            self.error(TypeError::Untyped { what, help, at: init.span });
+            ty = Type::Error;
+        }
         self.in_scope(|checker| {
             // The loop does not see the accumulator: it is bound behind it.
             let clause = checker.clause(&fold.clause);
