@@ -27,7 +27,8 @@ if [ ! -e "$work/base/index.json" ]; then
   mv "$work/base.new" "$work/base"
   rm -rf "$work/rootfs"
 fi
-ln -sfn "$work/base" "$work/project/base"
+# Hard links: the program sees only what lies in its own folder.
+cp -al "$work/base" "$work/project/base"
 cd "$work/project"
 
 say "bkl build: compile in one state, ship from another, no daemon"
