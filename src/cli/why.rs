@@ -12,6 +12,7 @@ use crate::base::{Report, SourceMap};
 use crate::cli::args::{self, Format};
 use crate::cli::build::{Build, runtime, stopped, trees};
 use crate::cli::failure::{self, Context};
+use crate::cli::inside;
 use crate::cli::lower::write_stdout;
 use crate::cli::program::{self, Program};
 use crate::cli::resolver::Resolver;
@@ -70,6 +71,9 @@ pub(super) fn ask(
     print_reports(&ready.notes, &checked.sources, format);
     let outputs = ready.evaluated.outputs;
     let (graph, roots, _) = passes::optimize(&ready.evaluated.graph, &trees(&outputs));
+    if let Err(reports) = inside::refuse(&graph, &roots, &program.root, &checked.sources) {
+        return Err(Failure::new(checked.sources, reports));
+    }
     let named = match word {
         Some(word) => steps::find(word, &outputs, &graph, &roots)?,
         None => Named::Target(roots.iter().copied().flatten().collect()),

@@ -11,6 +11,7 @@
 //! - [`history`]: what ran before, and why something has to run again.
 //! - [`event`], [`cancel`]: what is told, and the switch that stops everything.
 
+mod blocking;
 pub mod cancel;
 pub mod content_hash;
 pub mod event;

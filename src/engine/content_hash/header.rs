@@ -55,6 +55,29 @@ impl FileKind {
         }
     }
 
+    /// What is kept of kinds, by their code. Sockets are in no tree.
+    const KEPT: [FileKind; 6] = [
+        FileKind::Regular,
+        FileKind::Directory,
+        FileKind::Symlink,
+        FileKind::CharDevice,
+        FileKind::BlockDevice,
+        FileKind::Fifo,
+    ];
+
+    /// A number that stands for the kind in what the store keeps.
+    ///
+    /// # Panics
+    /// For sockets: they are left out of trees.
+    pub fn code(self) -> u8 {
+        FileKind::KEPT.iter().position(|&it| it == self).expect("sockets are left out") as u8
+    }
+
+    /// The kind of [`FileKind::code`]; `None` for other numbers.
+    pub fn of_code(code: u8) -> Option<FileKind> {
+        FileKind::KEPT.get(code as usize).copied()
+    }
+
     fn typeflag(self) -> char {
         match self {
             FileKind::Regular | FileKind::Socket => '0',

@@ -7,22 +7,12 @@ use crate::base::Digest;
 use crate::engine::content_hash::{FileKind, HashTree, Header, Node, Selector};
 use crate::engine::source::KnownFile;
 
-const KINDS: [FileKind; 6] = [
-    FileKind::Regular,
-    FileKind::Directory,
-    FileKind::Symlink,
-    FileKind::CharDevice,
-    FileKind::BlockDevice,
-    FileKind::Fifo,
-];
-
 /// Numbers little-endian, texts with their length before them; an empty list has its number, too.
 pub(super) fn encode(files: &[KnownFile]) -> Vec<u8> {
     let mut out = Vec::with_capacity(files.len() * 64);
     out.extend_from_slice(&(files.len() as u32).to_le_bytes());
     for file in files {
-        let kind = KINDS.iter().position(|&it| it == file.kind).unwrap_or_default();
-        out.push(kind as u8);
+        out.push(file.kind.code());
         out.extend_from_slice(&file.mode.to_le_bytes());
         out.extend_from_slice(&file.size.to_le_bytes());
         out.extend_from_slice(&file.digest);
@@ -52,7 +42,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Vec<KnownFile>> {
     for _ in 0..n_files {
         let [kind] = *number(&mut bytes)?;
         files.push(KnownFile {
-            kind: *KINDS.get(kind as usize)?,
+            kind: FileKind::of_code(kind)?,
             mode: u32::from_le_bytes(*number(&mut bytes)?),
             size: u64::from_le_bytes(*number(&mut bytes)?),
             digest: *number(&mut bytes)?,

@@ -275,10 +275,5 @@ fn remembered(store: &Store, tree: &Snapshot, selectors: &[Selector]) -> Result<
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, OpError> + Send + 'static,
 ) -> Result<T, OpError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        // The runtime is being shut down.
-        Err(_) => Err(OpError::Cancelled),
-    }
+    crate::engine::blocking::blocking(OpError::Cancelled, work).await
 }

@@ -310,9 +310,7 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
             let Some(record) = self.cache.get(&key::edge(exact, output)) else { return false };
             let keys = content.of(output);
             let record = Record { key: keys.plain, ..record };
-            let mut all = distinct([key::edge(&state.def, output), keys.plain], keys.used);
-            all.push(keys.used);
-            self.cache.put(&all, &record);
+            self.cache.put(&keys.all(key::edge(&state.def, output)), &record);
             self.found(vertex, output, keys, record);
         }
         true
@@ -393,8 +391,8 @@ async fn execute<O: Op, C: CacheStore<Output = O::Output>>(
                 let result = cache.adopt(result).await;
                 let made_by = names.content.plain;
                 let record = Record { key: keys.plain, output: result.clone(), made_by };
-                let mut all = distinct([key::edge(&names.def, output), keys.plain], keys.used);
-                all.extend([keys.used, key::edge(&names.exact, output)]);
+                let mut all = keys.all(key::edge(&names.def, output));
+                all.push(key::edge(&names.exact, output));
                 cache.put(&all, &record);
                 kept.push(result);
             }

@@ -67,6 +67,13 @@ impl EdgeKeys {
     pub(super) fn of(&self, output: usize) -> EdgeKeys {
         EdgeKeys { used: key::edge(&self.used, output), plain: key::edge(&self.plain, output) }
     }
+
+    /// What the record of an edge with these keys and the definition key `def` is kept by, each once.
+    pub(super) fn all(&self, def: Digest) -> Vec<Digest> {
+        let mut all = distinct([def, self.plain], self.used);
+        all.push(self.used);
+        all
+    }
 }
 
 /// Those of `keys` that are not `known`, each once.

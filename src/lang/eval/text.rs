@@ -204,7 +204,7 @@ impl Evaluator<'_> {
 
     /// The operators that evaluate both sides.
     /// Whether two values are equal; their parts count as steps, for values may share them.
-    fn equal(&mut self, left: &Value, right: &Value, span: Span) -> Eval<bool> {
+    pub(super) fn equal(&mut self, left: &Value, right: &Value, span: Span) -> Eval<bool> {
         self.spent.step().or_else(|what| self.too_large(span, what))?;
         let pairs: Vec<(&Value, &Value)> = match (left, right) {
             (Value::List(a), Value::List(b)) if !Arc::ptr_eq(a, b) && a.len() == b.len() => {

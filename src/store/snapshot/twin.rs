@@ -48,7 +48,7 @@ struct Comparison {
 
 impl Comparison {
     fn layers(mut self, this: BorrowedFd<'_>, that: BorrowedFd<'_>) -> io::Result<bool> {
-        Ok(self.entries(this, that, b".")? && self.below(this, that)?)
+        Ok(self.entries(this, that, b".")?.is_some() && self.below(this, that)?)
     }
 
     fn below(&mut self, this: BorrowedFd<'_>, that: BorrowedFd<'_>) -> io::Result<bool> {
@@ -59,22 +59,29 @@ impl Comparison {
             return Ok(false);
         }
         for name in names {
-            if !self.entries(this, that, &name)? {
-                return Ok(false);
-            }
-            if tree::stat(this, &name)?.is_some_and(|it| it.is_dir())
-                && !self.below(tree::open_dir(this, &name)?.as_fd(), tree::open_dir(that, &name)?.as_fd())?
-            {
+            let is_same = match self.entries(this, that, &name)? {
+                None => false,
+                Some(Kind::Dir) => {
+                    self.below(tree::open_dir(this, &name)?.as_fd(), tree::open_dir(that, &name)?.as_fd())?
+                }
+                Some(_) => true,
+            };
+            if !is_same {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    /// Compares what both call `name`; of directories only their own attributes.
-    fn entries(&mut self, this: BorrowedFd<'_>, that: BorrowedFd<'_>, name: &[u8]) -> io::Result<bool> {
+    /// Compares what both call `name`, of directories only their own attributes; the kind if it is the same.
+    fn entries(
+        &mut self,
+        this: BorrowedFd<'_>,
+        that: BorrowedFd<'_>,
+        name: &[u8],
+    ) -> io::Result<Option<Kind>> {
         let (Some(one), Some(other)) = (tree::stat(this, name)?, tree::stat(that, name)?) else {
-            return Ok(false);
+            return Ok(None);
         };
         // A directory's size and number of links say how it was filled; overlayfs links its whiteouts to one another.
         let has_links = |it: &tree::Meta| !it.is_dir() && !it.is_whiteout();
@@ -82,21 +89,22 @@ impl Comparison {
         let attributes = |it: &tree::Meta| (it.kind, it.mode, it.uid, it.gid, it.rdev, of_leaf(it));
         if attributes(&one) != attributes(&other) || sorted_xattrs(this, name)? != sorted_xattrs(that, name)?
         {
-            return Ok(false);
+            return Ok(None);
         }
         if has_links(&one) && one.nlink > 1 && *self.links.entry(one.ino).or_insert(other.ino) != other.ino {
-            return Ok(false);
+            return Ok(None);
         }
-        match one.kind {
+        let is_same = match one.kind {
             Kind::File if one.size > 0 => {
-                same_content(tree::open_file(this, name)?.into(), tree::open_file(that, name)?.into())
+                same_content(tree::open_file(this, name)?.into(), tree::open_file(that, name)?.into())?
             }
             Kind::Symlink => {
                 let target = |dir| rustix::fs::readlinkat(dir, name, Vec::new());
-                Ok(target(this)? == target(that)?)
+                target(this)? == target(that)?
             }
-            Kind::File | Kind::Dir | Kind::Char | Kind::Block | Kind::Fifo | Kind::Socket => Ok(true),
-        }
+            Kind::File | Kind::Dir | Kind::Char | Kind::Block | Kind::Fifo | Kind::Socket => true,
+        };
+        Ok(is_same.then_some(one.kind))
     }
 }
 

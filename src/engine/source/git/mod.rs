@@ -299,12 +299,7 @@ impl Wanted {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, GitError> + Send + 'static,
 ) -> Result<T, GitError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        // The runtime is being shut down.
-        Err(_) => Err(GitError::Cancelled),
-    }
+    crate::engine::blocking::blocking(GitError::Cancelled, work).await
 }
 
 fn source_error(error: GitError) -> SourceError {

@@ -120,14 +120,10 @@ fn look(ctx: &SourceCtx, op: &SourceOp) -> Result<LocalTree, LocalError> {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, LocalError> + Send + 'static,
 ) -> Result<T, SourceError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(LocalError::Cancelled)) => Err(SourceError::Cancelled),
-        Ok(Err(error)) => Err(SourceError::Source(Box::new(error))),
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        // The runtime is being shut down.
-        Err(_) => Err(SourceError::Cancelled),
-    }
+    crate::engine::blocking::blocking(LocalError::Cancelled, work).await.map_err(|error| match error {
+        LocalError::Cancelled => SourceError::Cancelled,
+        error => SourceError::Source(Box::new(error)),
+    })
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ pub(super) fn encode(scan: &Scan, key: Option<Digest>, tree: Option<&Snapshot>) 
     put_u32(&mut out, scan.entries.len() as u32);
     for entry in &scan.entries {
         put_bytes(&mut out, &entry.path);
-        out.push(code(entry.kind));
+        out.push(entry.kind.code());
         put_u32(&mut out, entry.mode);
         for number in [entry.size, entry.dev, entry.ino, entry.n_links, entry.rdev] {
             out.extend_from_slice(&number.to_le_bytes());
@@ -129,7 +129,7 @@ impl<'a> Input<'a> {
     fn entry(&mut self) -> Option<Entry> {
         Some(Entry {
             path: self.bytes()?,
-            kind: kind(self.byte()?)?,
+            kind: FileKind::of_code(self.byte()?)?,
             mode: self.u32()?,
             size: self.u64()?,
             dev: self.u64()?,
@@ -163,22 +163,4 @@ fn put_digest(out: &mut Vec<u8>, digest: Option<Digest>) {
     if let Some(digest) = digest {
         out.extend_from_slice(digest.as_bytes());
     }
-}
-
-/// Kinds by their code.
-const KINDS: [FileKind; 6] = [
-    FileKind::Regular,
-    FileKind::Directory,
-    FileKind::Symlink,
-    FileKind::CharDevice,
-    FileKind::BlockDevice,
-    FileKind::Fifo,
-];
-
-fn code(kind: FileKind) -> u8 {
-    KINDS.iter().position(|&it| it == kind).expect("sockets are left out") as u8
-}
-
-fn kind(code: u8) -> Option<FileKind> {
-    KINDS.get(code as usize).copied()
 }

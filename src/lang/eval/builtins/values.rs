@@ -78,7 +78,14 @@ impl Evaluator<'_> {
                 items.sort_by(order);
                 Value::List(items.into())
             }
-            Builtin::ListContains => Value::Bool(as_list(this).contains(args.required("x"))),
+            Builtin::ListContains => {
+                let wanted = args.required("x");
+                let mut found = false;
+                for item in as_list(this) {
+                    found = found || self.equal(item, wanted, args.span)?;
+                }
+                Value::Bool(found)
+            }
             Builtin::ListJoin => {
                 let by = args.text("by");
                 let texts: Vec<String> = as_list(this).iter().map(|item| self.text_of(item)).collect();
