@@ -36,21 +36,7 @@ fn extension() -> PathBuf {
 
 /// Every program of the examples, the library and the cases that check.
 fn samples() -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut folders: Vec<PathBuf> =
-        ["examples", "stdlib", "tests/golden/check", "tests/golden/format"].map(|it| root().join(it)).into();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|it| it == "bkl") {
-                found.push(path);
-            }
-        }
-    }
-    found.sort();
-    found
+    crate::files_below(&["examples", "stdlib", "tests/golden/check", "tests/golden/format"], "bkl")
 }
 
 fn grammar_is_generated() {

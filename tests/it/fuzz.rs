@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::panic::{self, AssertUnwindSafe};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use libtest_mimic::Trial;
 
@@ -70,23 +70,8 @@ fn mutated(target: fn(&[u8]), rounds: usize, seeds: &[Vec<u8>]) {
 
 /// The files of the folders below tests/golden with this extension.
 fn goldens(folders: &[&str], extension: &str) -> Vec<PathBuf> {
-    let mut left: Vec<PathBuf> = folders
-        .iter()
-        .map(|folder| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(folder))
-        .collect();
-    let mut files = Vec::new();
-    while let Some(folder) = left.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                left.push(path);
-            } else if path.extension().is_some_and(|it| it == extension) {
-                files.push(path);
-            }
-        }
-    }
-    files.sort();
-    files
+    let folders: Vec<String> = folders.iter().map(|it| format!("tests/golden/{it}")).collect();
+    crate::files_below(&folders.iter().map(String::as_str).collect::<Vec<_>>(), extension)
 }
 
 fn programs() -> Vec<Vec<u8>> {

@@ -27,6 +27,9 @@ mod vecprog;
 mod vectors;
 mod why;
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() {
@@ -63,4 +66,23 @@ fn trial(name: impl Into<String>, run: impl FnOnce() + Send + 'static) -> Trial 
         run();
         Ok::<(), Failed>(())
     })
+}
+
+/// The files with this extension in the folders of the repository and all below them, in order of their paths.
+fn files_below(folders: &[&str], extension: &str) -> Vec<PathBuf> {
+    let mut left: Vec<PathBuf> =
+        folders.iter().map(|it| Path::new(env!("CARGO_MANIFEST_DIR")).join(it)).collect();
+    let mut files = Vec::new();
+    while let Some(folder) = left.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                left.push(path);
+            } else if path.extension().is_some_and(|it| it == extension) {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    files
 }

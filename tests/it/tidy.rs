@@ -81,20 +81,7 @@ fn editors_know_only_the_language() {
 /// Path below `src/` and text of every source file, in path order.
 fn sources() -> impl Iterator<Item = (PathBuf, String)> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut found = Vec::new();
-    let mut dirs = vec![src.clone()];
-    while let Some(dir) = dirs.pop() {
-        for entry in fs::read_dir(&dir).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                dirs.push(path);
-            } else if path.extension().is_some_and(|it| it == "rs") {
-                found.push(path);
-            }
-        }
-    }
-    found.sort();
-    found.into_iter().map(move |path| {
+    crate::files_below(&["src"], "rs").into_iter().map(move |path| {
         let text = fs::read_to_string(&path).unwrap();
         (path.strip_prefix(&src).unwrap().to_owned(), text)
     })

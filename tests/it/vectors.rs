@@ -31,6 +31,12 @@ pub fn trials() -> Vec<Trial> {
             trials.push(crate::trial(format!("vectors::program::{name}"), move || program(&file)));
         }
     }
+    // A folder without vectors would pass for one whose vectors hold.
+    trials.push(crate::trial("vectors::there_are_some", || {
+        for extension in ["pb", "md"] {
+            assert!(!files(extension).is_empty(), "`{}` has no .{extension} files", folder().display());
+        }
+    }));
     for file in own() {
         trials.push(crate::trial(format!("vectors::own::{}", name(&file)), move || written(&file)));
     }
