@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::base::{Digest, Report, SourceMap};
+use crate::cli::allow;
 use crate::cli::args::{self, Format};
 use crate::cli::emulation::Machine;
 use crate::cli::failure::{self, Context};
@@ -21,6 +22,7 @@ use crate::cli::tracked;
 use crate::cli::ui::Ui;
 use crate::cli::{Failure, print_reports};
 use crate::engine::cancel::Cancel;
+use crate::engine::entitlement::Grants;
 use crate::engine::event::EventSink;
 use crate::engine::export::{
     self, Dest, ExportImage, ExportItem, ExportKind, ExportedImage, ImageOptions, OutputSpec,
@@ -53,6 +55,7 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
     }
     // `--list` needs none of it.
     let given = Given::read(&args.secrets)?;
+    let grants = allow::grants(&args.commands)?;
     let runtime = runtime()?;
     let session: Arc<dyn Session> = Arc::new(LocalSession::new(&program.root, given));
     let limits = args.jobs.map(|jobs| Limits { commands: jobs.max(1), ..default_limits() });
@@ -62,7 +65,8 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
         args.format,
         session.clone(),
         runtime.handle().clone(),
-    );
+    )
+    .with_sandbox(args.commands.network.into());
     let ready = match program::evaluate(&program, &mut checked, &hir, &args.inputs, &resolver) {
         Ok(ready) => ready,
         Err(reports) => return Err(Failure::new(checked.sources, reports)),
@@ -91,7 +95,8 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
         (progress, _) => progress,
     };
     let program = program.history();
-    let build = Build { engine, session, graph: &graph, roots: &roots, rerun, program, inspector };
+    allow::say(&grants, &graph, &roots, progress);
+    let build = Build { engine, session, graph: &graph, roots: &roots, grants, rerun, program, inspector };
     let ui = Ui::start(progress);
     let cache = if args.no_cache { CacheMode::Ignore } else { CacheMode::Use };
     let solved = runtime.block_on(build.solve(cache, &ui));
@@ -162,6 +167,8 @@ pub(super) struct Build<'a> {
     pub(super) session: Arc<dyn Session>,
     pub(super) graph: &'a Graph,
     pub(super) roots: &'a [Tree],
+    /// What commands may have beyond the usual.
+    pub(super) grants: Grants,
     /// Steps that run although there is a result.
     pub(super) rerun: BTreeSet<VertexId>,
     /// Names the program in the history.
@@ -190,6 +197,7 @@ impl Build<'_> {
             graph: self.graph,
             roots: self.roots.iter().copied().flatten().collect(),
             session: self.session.clone(),
+            grants: self.grants.clone(),
             cache,
             rerun: self.rerun.clone(),
             program: self.program,

@@ -7,16 +7,18 @@ use std::sync::{Arc, OnceLock};
 use futures_util::future::BoxFuture;
 
 use crate::base::{Digest, Platform};
-use crate::graph::ir::{Edge, Graph, Location, Op, VertexId};
+use crate::graph::ir::{Edge, Graph, Location, Op, Tree, VertexId};
 use crate::graph::llb::{self, MarshalOptions};
 use crate::store::{Snapshot, Store, StoreError};
 
 use super::cancel::Cancel;
-use super::exec::{ExecSpec, ExitStatus, HelperRunner, LogSink, RunError, Runner, RunnerKind};
+use super::exec::{
+    ExecSpec, ExitStatus, HelperRunner, LogSink, RunError, Runner, RunnerKind, SandboxNetwork,
+};
 use super::history::record::Book;
 use super::history::why::Current;
 use super::history::{self, Forced, Manifest, Why};
-use super::ops::{Build, GraphOp, OpError, StoreCache};
+use super::ops::{Build, ExecError, GraphOp, OpError, Said, StoreCache};
 use super::registry::RegistryOptions;
 use super::request::{CacheMode, FailedVertex, SolveError, SolveRequest, SolveResult, SolveStats};
 use super::solver::{Account, Failure, Limits, Node, Outcome, Plan, Scheduler};
@@ -38,6 +40,8 @@ pub struct EngineConfig {
     pub registry: RegistryOptions,
     /// Runs commands; `None` is helper processes of the kind that `BKL_RUNNER` says ([`HelperRunner`]).
     pub runner: Option<Arc<dyn Runner>>,
+    /// What the commands of helper processes are connected to that ask for no other network.
+    pub sandbox: SandboxNetwork,
 }
 
 /// Solves build graphs, any number at once, all in one store.
@@ -57,7 +61,7 @@ impl Engine {
     /// # Errors
     /// When the store cannot be opened.
     pub fn open(root: &Path, config: EngineConfig) -> Result<Engine, StoreError> {
-        let EngineConfig { store, limits, registry, runner } = config;
+        let EngineConfig { store, limits, registry, runner, sandbox } = config;
         let n_cpus = || std::thread::available_parallelism().map_or(1, usize::from);
         let limits = limits.unwrap_or_else(|| Limits::for_cpus(n_cpus()));
         let http = Arc::new(HttpSource::new(registry.clone()));
@@ -65,7 +69,7 @@ impl Engine {
         Ok(Engine {
             store: Arc::new(Store::open(root, &store)?),
             scheduler: Arc::new(Scheduler::new(limits)),
-            runner: runner.unwrap_or_else(|| Arc::new(LazyRunner::default())),
+            runner: runner.unwrap_or_else(|| Arc::new(LazyRunner { runner: OnceLock::new(), sandbox })),
             sources: vec![
                 Arc::new(LocalSource),
                 images.clone(),
@@ -102,6 +106,7 @@ impl Engine {
     /// The first failure with the vertex it happened in; see [`SolveError`].
     pub async fn solve(&self, request: SolveRequest<'_>) -> Result<SolveResult, SolveError> {
         let prepared = self.prepare(&request);
+        prepared.check_entitlements(&request)?;
         let cache = Arc::new(StoreCache::new(self.store.clone()));
         let Outcome { result, ran, sources } =
             self.scheduler.solve(&prepared.plan, cache, request.events.clone(), &request.cancel).await;
@@ -196,7 +201,7 @@ impl Engine {
 
     /// The graph as the scheduler takes it.
     fn prepare(&self, request: &SolveRequest<'_>) -> Prepared {
-        let SolveRequest { graph, roots, session, cache, rerun, .. } = request;
+        let SolveRequest { graph, roots, session, grants, cache, rerun, .. } = request;
         let (session, cache) = (session.clone(), *cache);
         let build = Arc::new(Build {
             store: self.store.clone(),
@@ -205,6 +210,8 @@ impl Engine {
             sources: self.sources.clone(),
             machine: self.machine.clone(),
             inspector: request.inspector.clone(),
+            grants: grants.clone(),
+            said: Said::default(),
         });
         let digests = llb::digests(graph, &MarshalOptions::default());
         let united = United::new(graph, &digests, rerun);
@@ -245,6 +252,25 @@ struct Prepared {
 }
 
 impl Prepared {
+    /// Refuses commands that request what they were not granted, all of them at once. Whether there is a result already
+    /// does not count: what a build with more rights has made is not for one with fewer.
+    fn check_entitlements(&self, request: &SolveRequest<'_>) -> Result<(), SolveError> {
+        let graph = request.graph;
+        let roots: Vec<Tree> = request.roots.iter().copied().map(Some).collect();
+        let needed = graph.needed(&roots).into_iter().zip(&self.united.node);
+        let nodes: BTreeSet<usize> = needed.filter(|(needed, _)| *needed).map(|(_, node)| *node).collect();
+        let denied = nodes.into_iter().filter_map(|node| {
+            let denied = self.plan.nodes[node].op.check_entitlements().err()?;
+            let cause = Arc::new(OpError::Exec(ExecError::Denied(denied)));
+            Some(self.united.failed(graph, &self.digests, node, cause))
+        });
+        let mut denied = denied.collect::<Vec<_>>().into_iter();
+        match denied.next() {
+            None => Ok(()),
+            Some(first) => Err(SolveError::Vertex { failed: Box::new(first), others: denied.collect() }),
+        }
+    }
+
     fn error(&self, graph: &Graph, failure: Failure<OpError>, runs: &HashMap<usize, Digest>) -> SolveError {
         match failure {
             Failure::Cancelled => SolveError::Cancelled,
@@ -353,9 +379,9 @@ impl United {
 }
 
 /// Finds out how commands are run when the first one is: most builds run none.
-#[derive(Default)]
 struct LazyRunner {
     runner: OnceLock<HelperRunner>,
+    sandbox: SandboxNetwork,
 }
 
 impl Runner for LazyRunner {
@@ -369,7 +395,7 @@ impl Runner for LazyRunner {
             let runner = match self.runner.get() {
                 Some(runner) => runner,
                 None => {
-                    let made = HelperRunner::new(RunnerKind::from_env()?)?;
+                    let made = HelperRunner::new(RunnerKind::from_env()?)?.with_sandbox(self.sandbox);
                     self.runner.get_or_init(|| made)
                 }
             };

@@ -7,11 +7,13 @@ mod exec;
 mod file;
 mod inspect;
 
-use std::sync::{Arc, OnceLock};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures_util::future::BoxFuture;
 
 use super::content_hash::HashTree;
+use super::entitlement::{self, Denied, Grants};
 use super::exec::Runner;
 use super::solver::{self, CacheMap, ExecCtx, InputRule, Slot};
 use super::source::{Progress, Resolved, Source, SourceCtx, SourceError, StandsFor};
@@ -42,6 +44,22 @@ pub struct Build {
     pub machine: Platform,
     /// Who may look at commands that failed.
     pub inspector: Option<Arc<dyn Inspector>>,
+    /// What commands may have beyond the usual.
+    pub grants: Grants,
+    /// What was said about the machine: once is enough.
+    pub said: Said,
+}
+
+/// What a build was told already.
+#[derive(Debug, Default)]
+pub struct Said(Mutex<BTreeSet<String>>);
+
+impl Said {
+    /// Whether `notice` is new.
+    fn is_new(&self, notice: &str) -> bool {
+        // A panic while it is held leaves a set of texts all the same.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(notice.to_owned())
+    }
 }
 
 /// What a source's identifier stands for, once that is known; shared with the ops that read it.
@@ -91,6 +109,19 @@ impl GraphOp {
     /// Whether it brings a tree in from outside.
     pub fn is_source(&self) -> bool {
         matches!(self.vertex.op, Op::Source(_))
+    }
+
+    /// Whether it may run at all: a command must have been granted what it requests.
+    ///
+    /// # Errors
+    /// [`Denied`] with what is missing.
+    pub fn check_entitlements(&self) -> Result<(), Denied> {
+        match &self.vertex.op {
+            Op::Exec(op) => entitlement::authorize(op, &self.build.grants).map(|_| ()),
+            Op::Source(_) | Op::File(_) | Op::Merge(_) | Op::Diff(_) | Op::Passthrough(_) | Op::Build(_) => {
+                Ok(())
+            }
+        }
     }
 
     /// Of a source whose cache map was asked for: what it stands for.
@@ -162,6 +193,8 @@ impl GraphOp {
                     description: self.vertex.name(),
                     ctx,
                     inspector: self.build.inspector.as_ref(),
+                    grants: &self.build.grants,
+                    said: &self.build.said,
                 };
                 Ok(run.run(inputs).await?)
             }

@@ -32,13 +32,14 @@ struct Site {
 
 /// Runs the command, until it ends or `socket` closes.
 pub(super) fn run(socket: &UnixStream, request: &Request, fds: Fds) -> Result<Answer, RunError> {
-    let Fds { stdout, stderr, root, seccomp, trees } = fds;
+    let Fds { stdout, stderr, root, seccomp, network, trees } = fds;
     let hierarchies = cgroup::hierarchies().map_err(io("read", "/proc/self/mountinfo"))?;
     cgroup::check(&hierarchies, &request.limits)?;
     let cgroup = cgroup::own_name().map_err(io("read", "/proc/self/stat"))?;
     let cgroup = tree::clean(&request.cgroup_parent, &cgroup).display().to_string();
     let cgroup = cgroup.trim_start_matches('/').to_owned();
-    place::enter_namespaces(request.network)?;
+    place::enter_namespaces(request.network, network.as_ref())?;
+    drop(network);
     let hierarchies = place::narrow_hierarchies(hierarchies, request)?;
     let area = place::area()?;
     let work = area.join("work");

@@ -19,7 +19,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use child::{Net, Plan};
+use child::Plan;
 use devtree::DevTree;
 use group::{Group, Groups};
 use rustix::mount::{UnmountFlags, unmount};
@@ -30,8 +30,8 @@ use super::setup::{Prepared, errno, io};
 use super::{Served, place, serve_once, setup, supervise};
 use crate::engine::exec::cgroup;
 use crate::engine::exec::error::RunError;
-use crate::engine::exec::spec::{Limits, Network};
-use crate::engine::exec::wire::{Answer, Fds, Request};
+use crate::engine::exec::spec::Limits;
+use crate::engine::exec::wire::{Answer, Fds, Net, Request};
 
 /// An empty directory in the helper's area: it is mounted on directories that are hidden.
 const EMPTY: &str = "/empty";
@@ -68,7 +68,7 @@ impl Station {
         let name = cgroup::own_name().map_err(io("read", "/proc/self/stat"))?;
         let groups = Groups::enter(&hierarchies, name)?;
         let has_kcore = Path::new("/proc/kcore").exists();
-        place::enter_namespaces(Network::Host)?;
+        place::enter_namespaces(Net::Host, None)?;
         let area = place::area()?;
         // Nothing of the host is left in this namespace: a container starts from a copy of it.
         let failed = |attempt| errno(attempt, &area);
@@ -92,12 +92,12 @@ impl Station {
         request: &Request,
         fds: Fds,
     ) -> Result<Answer, RunError> {
-        let Fds { stdout, stderr, root, seccomp, trees } = fds;
+        let Fds { stdout, stderr, root, seccomp, network, trees } = fds;
         let prepared = setup::prepare(request, root.as_fd(), &trees, &self.area)?;
         drop(trees);
         let filter = seccomp.as_ref().map(read_filter).transpose()?;
         setup::make_system_dirs(root.as_fd())?;
-        let outcome = self.contain(socket, request, &prepared, filter, (stdout, stderr));
+        let outcome = self.contain(socket, request, &prepared, filter, network, (stdout, stderr));
         // Also after a failure: the caller may look at the tree.
         prepared.clean_up();
         outcome
@@ -109,6 +109,7 @@ impl Station {
         request: &Request,
         prepared: &Prepared,
         filter: Option<Vec<libc::sock_filter>>,
+        network: Option<OwnedFd>,
         (stdout, stderr): (OwnedFd, OwnedFd),
     ) -> Result<Answer, RunError> {
         let (complaint, complaint_in) = std::io::pipe().map_err(io("make a pipe for", "init"))?;
@@ -132,7 +133,8 @@ impl Station {
                 Some(devices) => devices,
                 None => DevTree::make(self.has_kcore).map_err(errno("make", "/dev"))?,
             },
-            net: if request.network == Network::None { Net::New } else { Net::Ours },
+            net: request.network,
+            network,
             unified: self.groups.are_unified(),
             hostname: request.hostname.clone(),
             readonly_root: request.readonly_root,
