@@ -367,7 +367,7 @@ fn request(
             let filter = filter()?.try_clone().map_err(io_error("duplicate", "the filter"))?;
             (Confinement::Full, Some(filter))
         }
-        Security::Insecure(_) => (Confinement::Namespaces, None),
+        Security::Insecure(_) => (Confinement::Namespaces { n_loops: n_loops() }, None),
     };
     let request = Request {
         hosts: netfiles::hosts(&hostname, &spec.extra_hosts),
@@ -387,6 +387,19 @@ fn request(
         stub_parents: spec.stub_parents,
     };
     Ok((request, Fds { stdout, stderr, root: spec.root, seccomp, network: given, trees }))
+}
+
+/// How many loop devices a command without confinement gets nodes of: those up to the first that is free, and as many more
+/// as one build may want (BuildKit, `util/entitlements/security`).
+fn n_loops() -> u32 {
+    const GET_FREE: libc::c_ulong = 0x4c82;
+    const MORE: u32 = 8;
+    let Ok(control) = std::fs::File::options().read(true).write(true).open("/dev/loop-control") else {
+        return MORE;
+    };
+    // SAFETY: takes numbers only.
+    let free = unsafe { libc::ioctl(control.as_raw_fd(), GET_FREE as _) };
+    u32::try_from(free).unwrap_or(0) + MORE
 }
 
 /// The system call filter as a memory file, made once.

@@ -54,8 +54,8 @@ pub(crate) enum Net {
 pub(crate) enum Confinement {
     /// The usual.
     Full,
-    /// Its namespaces only.
-    Namespaces,
+    /// Its namespaces only. It gets nodes of the first `n_loops` loop devices.
+    Namespaces { n_loops: u32 },
 }
 
 /// One mount.

@@ -21,17 +21,17 @@ use std::path::{Path, PathBuf};
 
 use child::Plan;
 use devtree::DevTree;
-use group::{Group, Groups};
+use group::{Allowed, Group, Groups};
 use rustix::mount::{UnmountFlags, unmount};
 
-use super::defaults::{environment, read_filter};
+use super::defaults::{environment, more_nodes, read_filter};
 use super::init::{self, Init, Payload};
 use super::setup::{Prepared, errno, io};
 use super::{Served, place, serve_once, setup, supervise};
 use crate::engine::exec::cgroup;
 use crate::engine::exec::error::RunError;
 use crate::engine::exec::spec::Limits;
-use crate::engine::exec::wire::{Answer, Fds, Net, Request};
+use crate::engine::exec::wire::{Answer, Confinement, Fds, Net, Request};
 
 /// An empty directory in the helper's area: it is mounted on directories that are hidden.
 const EMPTY: &str = "/empty";
@@ -117,22 +117,27 @@ impl Station {
             args: request.args.clone(),
             env: environment(&request.env, &prepared.identity.home),
             ulimits: request.ulimits.clone(),
+            confinement: request.confinement,
             filter,
             complaint: complaint_in.into(),
         })?;
-        let is_usual = request.limits == Limits::default() && request.cgroup_parent.is_empty();
+        let is_confined = request.confinement == Confinement::Full;
+        let is_usual = is_confined && request.limits == Limits::default() && request.cgroup_parent.is_empty();
+        let allowed = if is_confined { Allowed::Usual } else { Allowed::All };
         let group = match is_usual {
             true => None,
-            false => Some(self.groups.make(&request.limits, &request.cgroup_parent)?),
+            false => Some(self.groups.make(&request.limits, &request.cgroup_parent, allowed)?),
         };
         let kills_before = self.groups.n_memory_kills();
         let (gate, gate_in) = gate(group.as_ref())?;
         let plan = Plan {
             payload,
             devices: match self.devices.take() {
-                Some(devices) => devices,
-                None => DevTree::make(self.has_kcore).map_err(errno("make", "/dev"))?,
+                Some(devices) if is_confined => devices,
+                _ => DevTree::make(self.has_kcore, &more_nodes(request.confinement))
+                    .map_err(errno("make", "/dev"))?,
             },
+            is_confined,
             net: request.network,
             network,
             unified: self.groups.are_unified(),
@@ -152,7 +157,7 @@ impl Station {
             help: "run it as root, outside a container or in a privileged one".into(),
         })?;
         let admitted = admit(group.as_ref(), gate_in, pid);
-        self.devices = DevTree::make(self.has_kcore).ok();
+        self.devices = DevTree::make(self.has_kcore, &[]).ok();
         // A gate that was dropped has ended the process by now or soon.
         let ending = supervise::wait(socket, pid, Some(pidfd))?;
         let out_of_memory = ending.code() != 0

@@ -37,6 +37,8 @@ const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 pub(super) struct Plan {
     pub(super) payload: Payload,
     pub(super) devices: DevTree,
+    /// Whether kernel files are hidden and read-only.
+    pub(super) is_confined: bool,
     pub(super) net: Net,
     /// The network namespace, if one is given.
     pub(super) network: Option<OwnedFd>,
@@ -169,9 +171,13 @@ impl Child<'_> {
         put(&plan.devices.pts, "dev/pts").map_err(at(Step::Terminals))?;
         put(&plan.devices.shm, "dev/shm").map_err(at(Step::SharedMemory))?;
         fresh("mqueue", quiet).and_then(|it| put(&it, "dev/mqueue")).map_err(at(Step::MessageQueues))?;
-        fresh("sysfs", readonly).and_then(|it| put(&it, "sys")).map_err(at(Step::Sys))?;
+        let kernel = if plan.is_confined { readonly } else { quiet };
+        fresh("sysfs", kernel).and_then(|it| put(&it, "sys")).map_err(at(Step::Sys))?;
         if plan.unified {
-            fresh("cgroup2", readonly).and_then(|it| put(&it, "sys/fs/cgroup")).map_err(at(Step::Cgroup))?;
+            fresh("cgroup2", kernel).and_then(|it| put(&it, "sys/fs/cgroup")).map_err(at(Step::Cgroup))?;
+        }
+        if !plan.is_confined {
+            return Ok(());
         }
         for path in READONLY {
             protect(&path[1..]).map_err(at(Step::Protect))?;
