@@ -20,6 +20,7 @@ use super::ops::{Build, GraphOp, OpError, StoreCache};
 use super::registry::RegistryOptions;
 use super::request::{CacheMode, FailedVertex, SolveError, SolveRequest, SolveResult, SolveStats};
 use super::solver::{Account, Failure, Limits, Node, Outcome, Plan, Scheduler};
+use super::source::blob::BlobSource;
 use super::source::git::GitSource;
 use super::source::http::HttpSource;
 use super::source::image::ImageSource;
@@ -62,6 +63,7 @@ impl Engine {
         let limits = limits.unwrap_or_else(|| Limits::for_cpus(n_cpus()));
         let http = Arc::new(HttpSource::new(registry.clone()));
         let images = Arc::new(ImageSource::new(registry));
+        let blobs = BlobSource::new(images.clone());
         Ok(Engine {
             store: Arc::new(Store::open(root, &store)?),
             scheduler: Arc::new(Scheduler::new(limits)),
@@ -71,7 +73,8 @@ impl Engine {
                 images.clone(),
                 Arc::new(OciLayoutSource),
                 http.clone(),
-                Arc::new(GitSource),
+                Arc::new(blobs.clone()),
+                Arc::new(GitSource::new(blobs)),
             ],
             images,
             http,
