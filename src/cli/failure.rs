@@ -179,6 +179,7 @@ fn source(error: &(dyn std::error::Error + Send + Sync + 'static), store_root: &
                 LocalError::Missing { .. }
                 | LocalError::NotADirectory { .. }
                 | LocalError::NotGiven { .. } => "bkl::no_directory",
+                LocalError::Attribute { .. } => "bkl::bad_source",
                 LocalError::Pattern { .. } => "bkl::bad_pattern",
                 LocalError::Vanished { .. } | LocalError::Changed { .. } => "bkl::context_changed",
                 LocalError::Unreadable { .. } | LocalError::Store(_) | LocalError::Cancelled => {

@@ -19,6 +19,7 @@ use super::plan::Prepared;
 use super::registry::RegistryOptions;
 use super::request::{SolveError, SolveRequest, SolveResult, SolveStats};
 use super::solver::{Failure, Limits, Node, Outcome, Plan, Scheduler};
+use super::source::blob::BlobSource;
 use super::source::git::GitSource;
 use super::source::http::HttpSource;
 use super::source::image::ImageSource;
@@ -61,6 +62,7 @@ impl Engine {
         let limits = limits.unwrap_or_else(|| Limits::for_cpus(n_cpus()));
         let http = Arc::new(HttpSource::new(registry.clone()));
         let images = Arc::new(ImageSource::new(registry));
+        let blobs = BlobSource::new(images.clone());
         Ok(Engine {
             store: Arc::new(Store::open(root, &store)?),
             scheduler: Arc::new(Scheduler::new(limits)),
@@ -70,7 +72,8 @@ impl Engine {
                 images.clone(),
                 Arc::new(OciLayoutSource),
                 http.clone(),
-                Arc::new(GitSource),
+                Arc::new(blobs.clone()),
+                Arc::new(GitSource::new(blobs)),
             ],
             images,
             http,
