@@ -120,7 +120,12 @@ impl GraphOp {
             let _ = self.answer.set(answer);
             return Ok(CacheMap { digest, inputs: Vec::new() });
         }
-        let digest = key::cache_digest(&self.vertex, &self.build.machine).expect("only sources have none");
+        let mut digest =
+            key::cache_digest(&self.vertex, &self.build.machine).expect("only sources have none");
+        if matches!(self.vertex.op, Op::Exec(_)) && self.vertex.metadata.is_strict() {
+            // What a command did with more rights is no result of this one. Others have BuildKit's digest.
+            digest = Digest::of(format!("bkl.exec.strict.v1:{digest}"));
+        }
         let rules = key::input_rules(&self.vertex)?;
         let inputs = rules
             .iter()
