@@ -92,6 +92,10 @@ pub(crate) struct Inputs {
     #[arg(long = "image", value_name = "[REF=]SOURCE", conflicts_with = "locked")]
     pub(crate) images: Vec<String>,
 
+    /// Confine commands that have no argument `security` as if they said `.strict`
+    #[arg(long)]
+    pub(crate) strict: bool,
+
     /// Where images, results and caches are kept
     #[arg(long, value_name = "DIR", env = "BKL_STORE", default_value = "/var/lib/bkl")]
     pub(crate) store: PathBuf,

@@ -133,8 +133,12 @@ impl GraphOp {
             return Ok(CacheMap { digest, inputs: Vec::new() });
         }
         let digest = key::cache_digest(&self.vertex, &self.build.machine).expect("only sources have none");
-        let digest = match self.vertex.op {
+        let digest = match &self.vertex.op {
             Op::Build(_) => build::key(digest, &self.build.within),
+            // What a command did with more rights is no result of this one. Others have BuildKit's digest.
+            Op::Exec(_) if self.vertex.metadata.is_strict() => {
+                Digest::of(format!("bkl.exec.strict.v1:{digest}"))
+            }
             _ => digest,
         };
         let rules = key::input_rules(&self.vertex)?;
