@@ -3,6 +3,7 @@
 mod allow;
 mod args;
 mod build;
+mod definition;
 mod doc;
 mod emulation;
 mod explain;

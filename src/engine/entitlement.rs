@@ -85,6 +85,20 @@ impl Grants {
     }
 }
 
+/// As `--allow` takes them, sorted, with commas between; empty when there are none.
+impl fmt::Display for Grants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let devices = self.devices.iter().filter(|_| !self.all_devices).map(|it| format!("device={it}"));
+        let named = [
+            (self.all_devices, "device"),
+            (self.network_host, "network.host"),
+            (self.security_insecure, "security.insecure"),
+        ];
+        let named = named.into_iter().filter(|(is_granted, _)| *is_granted).map(|(_, name)| name.to_owned());
+        f.write_str(&named.chain(devices).collect::<Vec<_>>().join(","))
+    }
+}
+
 /// Proof that `E` was granted to one command.
 pub struct Granted<E> {
     entitlement: PhantomData<fn() -> E>,

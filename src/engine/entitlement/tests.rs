@@ -60,6 +60,16 @@ fn what_may_be_missing_is_requested_too() {
 }
 
 #[test]
+fn grants_as_text() {
+    let check = |texts: &[&str], expected: &str| {
+        assert_eq!(Grants::of(texts).expect("good grants").to_string(), expected);
+    };
+    check(&[], "");
+    check(&["device=b", "security.insecure", "device=a"], "security.insecure,device=a,device=b");
+    check(&["device=b", "device", "network.host"], "device,network.host");
+}
+
+#[test]
 fn texts_that_are_none() {
     for text in ["", "network", "network.none", "insecure", "device=", "fs.write=/"] {
         assert_eq!(Grants::of([text]), Err(UnknownEntitlement { text: text.to_owned() }));

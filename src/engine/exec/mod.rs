@@ -26,13 +26,13 @@ mod wire;
 
 use futures_util::future::BoxFuture;
 
-pub use cgroup::sweep;
+pub use cgroup::{sweep, sweep_below};
 pub use error::RunError;
 pub use network::SandboxNetwork;
 pub use runner::HelperRunner;
 pub use spec::{
-    Access, ExecMount, ExecSpec, ExitStatus, HostLine, Limits, MountSource, Network, Security, Stream,
-    StubParents, Ulimit,
+    Access, ExecMount, ExecSpec, ExitStatus, HostLine, Limits, MountSource, Network, Profile, Security,
+    Stream, StubParents, Ulimit,
 };
 
 use super::cancel::Cancel;

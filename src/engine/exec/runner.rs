@@ -1,5 +1,6 @@
 //! The runner: hands each command with its trees to a helper, and passes on what the command writes.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -19,7 +20,7 @@ use tokio::net::unix::pipe;
 use super::error::RunError;
 use super::netfiles::Reach;
 use super::network::{Life, Network as Connection, Networks};
-use super::spec::{Access, ExecSpec, ExitStatus, MountSource, Network, Security, Stream};
+use super::spec::{Access, ExecSpec, ExitStatus, MountSource, Network, Profile, Security, Stream};
 use super::wire::{self, Answer, Confinement, Fds, Net, Request, WireMount, WireSource};
 use super::{LogSink, Runner, RunnerKind, SandboxNetwork, cgroup, helper, netfiles, seccomp, sys};
 use crate::engine::cancel::Cancel;
@@ -39,6 +40,8 @@ pub struct HelperRunner {
     program: Arc<OwnedFd>,
     networks: Arc<Networks>,
     idle: Mutex<Vec<Helper>>,
+    /// The parents of cgroups that were swept for commands that asked for them.
+    parents: Mutex<BTreeSet<String>>,
 }
 
 impl HelperRunner {
@@ -65,7 +68,13 @@ impl HelperRunner {
             open_tree(rustix::fs::CWD, &path, flags).map_err(|err| io_error("mount", &path)(err.into()))?;
         sys::make_readonly(&mount, false).map_err(io_error("protect", &path))?;
         let networks = Arc::new(Networks::new(SandboxNetwork::default()));
-        Ok(HelperRunner { kind, program: Arc::new(mount), networks, idle: Mutex::default() })
+        Ok(HelperRunner {
+            kind,
+            program: Arc::new(mount),
+            networks,
+            idle: Mutex::default(),
+            parents: Mutex::default(),
+        })
     }
 
     /// The same with another network for the sandbox.
@@ -82,6 +91,8 @@ impl HelperRunner {
             Network::None => Connection::Nothing,
             Network::Sandbox => self.connect(&spec.security, cancel).await?,
         };
+        self.sweep_parent(&spec.cgroup_parent).await;
+        let parent = spec.cgroup_parent.clone();
         let helper = match self.idle().pop() {
             Some(helper) => helper,
             None => self.spawn()?,
@@ -97,7 +108,7 @@ impl HelperRunner {
         let (request, fds) = request(spec, &connection, stdout_in, stderr_in)?;
         let sent = wire::send(helper.socket().as_fd(), &request, &fds);
         drop((request, fds));
-        let (result, helper) = helper.finish(stdout, stderr, log, cancel).await;
+        let (result, helper) = helper.finish(stdout, stderr, log, cancel, parent).await;
         let notice = match connection {
             // The helper is well: nothing of the command runs any more.
             Connection::Namespace(namespace) if helper.is_some() && may_be_used_again => {
@@ -116,6 +127,14 @@ impl HelperRunner {
             // It ended without an answer because it was asked nothing.
             (Err(RunError::Bug { .. }), Err(err)) => Err(io_error("send the command to", "the helper")(err)),
             (result, _) => result,
+        }
+    }
+
+    /// Before the first command below `parent`: what killed helpers left there is found by nobody else.
+    async fn sweep_parent(&self, parent: &str) {
+        let is_new = || self.parents.lock().unwrap_or_else(PoisonError::into_inner).insert(parent.to_owned());
+        if !parent.is_empty() && is_new() {
+            sweep(parent.to_owned()).await;
         }
     }
 
@@ -212,6 +231,7 @@ impl Helper {
         stderr: pipe::Receiver,
         log: &dyn LogSink,
         cancel: &Cancel,
+        cgroup_parent: String,
     ) -> (Result<ExitStatus, RunError>, Option<Helper>) {
         let std_socket = self.socket.take().expect("it is not at work yet");
         let socket = match std_socket.set_nonblocking(true).and_then(|()| UnixStream::from_std(std_socket)) {
@@ -231,7 +251,7 @@ impl Helper {
                 }
                 // It is gone, and what it left must go before the outputs can end.
                 let status = reap(self.child.take()).await;
-                let _ = tokio::task::spawn_blocking(cgroup::sweep).await;
+                sweep(cgroup_parent.clone()).await;
                 Some(status)
             };
             tokio::select! {
@@ -241,7 +261,7 @@ impl Helper {
         };
         match heard {
             None => {
-                self.dismiss(socket.into_inner()).await;
+                self.dismiss(socket.into_inner(), cgroup_parent.clone()).await;
                 (Err(RunError::Cancelled), None)
             }
             Some(Some(status)) => {
@@ -270,7 +290,7 @@ impl Helper {
     }
 
     /// Has it kill its command, and waits for that.
-    async fn dismiss(mut self, socket: UnixStream) {
+    async fn dismiss(mut self, socket: UnixStream, cgroup_parent: String) {
         let pid = self.child.as_ref().map(Child::id);
         // The end of our side is the order to kill.
         drop(socket);
@@ -281,7 +301,7 @@ impl Helper {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             }
             reaped.await;
-            let _ = tokio::task::spawn_blocking(cgroup::sweep).await;
+            sweep(cgroup_parent).await;
         }
     }
 }
@@ -294,6 +314,17 @@ impl Drop for Helper {
             let _ = std::thread::Builder::new().name("reaper".into()).spawn(move || child.wait());
         }
     }
+}
+
+/// Removes what dead helpers left at the top and below `parent`.
+async fn sweep(parent: String) {
+    let work = move || {
+        cgroup::sweep();
+        if !parent.is_empty() {
+            cgroup::sweep_below(&parent);
+        }
+    };
+    let _ = tokio::task::spawn_blocking(work).await;
 }
 
 /// How a helper ended, as text.
@@ -364,7 +395,7 @@ fn request(
     };
     let (confinement, seccomp) = match spec.security {
         Security::Sandbox => {
-            let filter = filter()?.try_clone().map_err(io_error("duplicate", "the filter"))?;
+            let filter = filter(spec.profile)?.try_clone().map_err(io_error("duplicate", "the filter"))?;
             (Confinement::Full, Some(filter))
         }
         Security::Insecure(_) => (Confinement::Namespaces { n_loops: n_loops() }, None),
@@ -379,6 +410,7 @@ fn request(
         hostname,
         network,
         confinement,
+        profile: spec.profile,
         readonly_root: spec.root_access == Access::ReadOnly,
         mounts,
         ulimits: spec.ulimits,
@@ -402,13 +434,18 @@ fn n_loops() -> u32 {
     u32::try_from(free).unwrap_or(0) + MORE
 }
 
-/// The system call filter as a memory file, made once.
-fn filter() -> Result<&'static OwnedFd, RunError> {
-    static FILTER: OnceLock<OwnedFd> = OnceLock::new();
-    if let Some(file) = FILTER.get() {
+/// The system call filter of a profile as a memory file, made once.
+fn filter(profile: Profile) -> Result<&'static OwnedFd, RunError> {
+    static COMPAT: OnceLock<OwnedFd> = OnceLock::new();
+    static STRICT: OnceLock<OwnedFd> = OnceLock::new();
+    let place = match profile {
+        Profile::Compat => &COMPAT,
+        Profile::Strict => &STRICT,
+    };
+    if let Some(file) = place.get() {
         return Ok(file);
     }
-    let program = seccomp::program().ok_or_else(|| RunError::Environment {
+    let program = seccomp::program(profile).ok_or_else(|| RunError::Environment {
         what: format!("there is no system call filter for {}", std::env::consts::ARCH),
         help: "build on amd64 or arm64".into(),
     })?;
@@ -420,7 +457,7 @@ fn filter() -> Result<&'static OwnedFd, RunError> {
         Ok(file.into())
     };
     let file = make().map_err(io_error("make", "the filter"))?;
-    Ok(FILTER.get_or_init(|| file))
+    Ok(place.get_or_init(|| file))
 }
 
 /// Whether commands can be run here at all.

@@ -13,8 +13,8 @@ use crate::base::Digest;
 use crate::engine::entitlement::{Authorized, Denied, Grants, authorize};
 use crate::engine::event::Stream;
 use crate::engine::exec::{
-    Access, ExecMount, ExecSpec, ExitStatus, HostLine, Limits, MountSource, Network, RunError, Runner,
-    Security, StubParents, Ulimit,
+    Access, ExecMount, ExecSpec, ExitStatus, HostLine, Limits, MountSource, Network, Profile, RunError,
+    Runner, Security, StubParents, Ulimit,
 };
 use crate::engine::solver::ExecCtx;
 use crate::graph::ir::{ExecOp, FileSecret, LinuxResources, Metadata, Mount, MountKind, NetMode, Sharing};
@@ -291,6 +291,7 @@ impl Run<'_> {
                 (None, NetMode::None) => Network::None,
             },
             security: insecure.map_or(Security::Sandbox, Security::Insecure),
+            profile: if self.metadata.is_strict() { Profile::Strict } else { Profile::Compat },
             root,
             root_access,
             mounts,

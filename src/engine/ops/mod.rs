@@ -1,6 +1,7 @@
 //! What each kind of op does: the graph's vertices as the scheduler wants them.
 
 mod agent;
+mod build;
 mod cache;
 mod error;
 mod exec;
@@ -15,7 +16,8 @@ use futures_util::future::BoxFuture;
 use super::content_hash::HashTree;
 use super::entitlement::{self, Denied, Grants};
 use super::exec::Runner;
-use super::solver::{self, CacheMap, ExecCtx, InputRule, Slot};
+use super::request::CacheMode;
+use super::solver::{self, CacheMap, ExecCtx, InputRule, Scheduler, Slot};
 use super::source::{Progress, Resolved, Source, SourceCtx, SourceError, StandsFor};
 use crate::base::{Digest, Platform};
 use crate::graph::ir::{Op, Vertex};
@@ -23,6 +25,7 @@ use crate::graph::llb::key::{self, InputKeyRule, Selector};
 use crate::session::Session;
 use crate::store::{LayerMeta, Snapshot, Store, Table};
 
+pub use build::BuildError;
 pub use cache::StoreCache;
 pub use error::OpError;
 pub use exec::ExecError;
@@ -31,6 +34,7 @@ pub use file::{FailedAction, FileError};
 pub use inspect::{FailedCommand, Inspector, Terminal};
 
 /// What the ops of one build share.
+#[derive(Clone)]
 pub struct Build {
     /// Where results are kept.
     pub store: Arc<Store>,
@@ -47,7 +51,15 @@ pub struct Build {
     /// What commands may have beyond the usual.
     pub grants: Grants,
     /// What was said about the machine: once is enough.
-    pub said: Said,
+    pub said: Arc<Said>,
+    /// Runs the ops: also those of definitions that steps make.
+    pub scheduler: Arc<Scheduler<GraphOp>>,
+    /// Whether results that exist may be used.
+    pub cache: CacheMode,
+    /// Names the program in the history.
+    pub program: Digest,
+    /// Digests of the definitions that this one is built for, the outermost first; none for what was asked for.
+    pub within: Vec<Digest>,
 }
 
 /// What a build was told already.
@@ -152,6 +164,14 @@ impl GraphOp {
             return Ok(CacheMap { digest, inputs: Vec::new() });
         }
         let digest = key::cache_digest(&self.vertex, &self.build.machine).expect("only sources have none");
+        let digest = match &self.vertex.op {
+            Op::Build(_) => build::key(digest, &self.build.within, &self.build.grants),
+            // What a command did with more rights is no result of this one. Others have BuildKit's digest.
+            Op::Exec(_) if self.vertex.metadata.is_strict() => {
+                Digest::of(format!("bkl.exec.strict.v1:{digest}"))
+            }
+            _ => digest,
+        };
         let rules = key::input_rules(&self.vertex)?;
         let inputs = rules
             .iter()
@@ -224,9 +244,7 @@ impl GraphOp {
             Op::Passthrough(op) => {
                 Ok(op.outputs.iter().map(|&input| inputs[input as usize].clone()).collect())
             }
-            Op::Build(_) => {
-                Err(OpError::Unsupported { what: "building a definition that another step made" })
-            }
+            Op::Build(op) => Ok(vec![build::run(&self.build, op, ctx, inputs).await?]),
         }
     }
 }

@@ -30,7 +30,7 @@ use super::setup::{Prepared, errno, io};
 use super::{Served, place, serve_once, setup, supervise};
 use crate::engine::exec::cgroup;
 use crate::engine::exec::error::RunError;
-use crate::engine::exec::spec::Limits;
+use crate::engine::exec::spec::{Limits, Profile};
 use crate::engine::exec::wire::{Answer, Confinement, Fds, Net, Request};
 
 /// An empty directory in the helper's area: it is mounted on directories that are hidden.
@@ -118,6 +118,7 @@ impl Station {
             env: environment(&request.env, &prepared.identity.home),
             ulimits: request.ulimits.clone(),
             confinement: request.confinement,
+            profile: request.profile,
             filter,
             complaint: complaint_in.into(),
         })?;
@@ -141,6 +142,7 @@ impl Station {
             net: request.network,
             network,
             unified: self.groups.are_unified(),
+            shows_cgroups: request.profile == Profile::Compat,
             hostname: request.hostname.clone(),
             readonly_root: request.readonly_root,
             cwd: child::c_path(&prepared.cwd)?,

@@ -42,8 +42,10 @@ pub(super) struct Plan {
     pub(super) net: Net,
     /// The network namespace, if one is given.
     pub(super) network: Option<OwnedFd>,
-    /// Whether cgroups are of version 2 only: the container then gets a namespace and sees them.
+    /// Whether cgroups are of version 2 only: the container then gets a namespace.
     pub(super) unified: bool,
+    /// Whether it sees them too.
+    pub(super) shows_cgroups: bool,
     pub(super) hostname: String,
     pub(super) readonly_root: bool,
     /// Absolute.
@@ -173,7 +175,7 @@ impl Child<'_> {
         fresh("mqueue", quiet).and_then(|it| put(&it, "dev/mqueue")).map_err(at(Step::MessageQueues))?;
         let kernel = if plan.is_confined { readonly } else { quiet };
         fresh("sysfs", kernel).and_then(|it| put(&it, "sys")).map_err(at(Step::Sys))?;
-        if plan.unified {
+        if plan.unified && plan.shows_cgroups {
             fresh("cgroup2", kernel).and_then(|it| put(&it, "sys/fs/cgroup")).map_err(at(Step::Cgroup))?;
         }
         if !plan.is_confined {
