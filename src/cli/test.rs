@@ -21,7 +21,8 @@ use crate::engine::{CacheMode, FailedVertex, SolveError};
 use crate::graph::ir::{Tree, Vertex};
 use crate::graph::passes;
 use crate::lang::eval::{
-    Answer, Answers, Inputs, Need, Params, PlatformChoice, Request, TestOutcome, Tested, evaluate_test,
+    Answer, Answers, Confinement, Inputs, Need, Params, PlatformChoice, Request, TestOutcome, Tested,
+    evaluate_test,
 };
 use crate::lang::examples::{self, Example, Subject, Trial};
 use crate::lang::{hir, on_deep_stack, syntax};
@@ -123,6 +124,7 @@ impl Examples {
             params: Params::default(),
             platforms: vec![Platform::host()],
             platform_choice: PlatformChoice::Default,
+            confinement: Confinement::default(),
             build_platform: Platform::host(),
             ignore: Vec::new(),
             replacements: BTreeMap::new(),

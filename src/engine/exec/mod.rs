@@ -23,12 +23,12 @@ mod wire;
 
 use futures_util::future::BoxFuture;
 
-pub use cgroup::sweep;
+pub use cgroup::{sweep, sweep_below};
 pub use error::RunError;
 pub use runner::HelperRunner;
 pub use spec::{
-    Access, ExecMount, ExecSpec, ExitStatus, HostLine, Limits, MountSource, Network, Stream, StubParents,
-    Ulimit,
+    Access, ExecMount, ExecSpec, ExitStatus, HostLine, Limits, MountSource, Network, Profile, Stream,
+    StubParents, Ulimit,
 };
 
 use super::cancel::Cancel;

@@ -1,5 +1,6 @@
 //! The runner: hands each command with its trees to a helper, and passes on what the command writes.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -17,7 +18,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 
 use super::error::RunError;
-use super::spec::{Access, ExecSpec, ExitStatus, MountSource, Stream};
+use super::spec::{Access, ExecSpec, ExitStatus, MountSource, Profile, Stream};
 use super::wire::{self, Answer, Fds, Request, WireMount, WireSource};
 use super::{LogSink, Runner, RunnerKind, cgroup, helper, netfiles, seccomp, sys};
 use crate::engine::cancel::Cancel;
@@ -36,6 +37,8 @@ pub struct HelperRunner {
     kind: RunnerKind,
     program: OwnedFd,
     idle: Mutex<Vec<Helper>>,
+    /// The parents of cgroups that were swept for commands that asked for them.
+    parents: Mutex<BTreeSet<String>>,
 }
 
 impl HelperRunner {
@@ -61,13 +64,15 @@ impl HelperRunner {
         let mount =
             open_tree(rustix::fs::CWD, &path, flags).map_err(|err| io_error("mount", &path)(err.into()))?;
         sys::make_readonly(&mount, false).map_err(io_error("protect", &path))?;
-        Ok(HelperRunner { kind, program: mount, idle: Mutex::default() })
+        Ok(HelperRunner { kind, program: mount, idle: Mutex::default(), parents: Mutex::default() })
     }
 
     async fn run(&self, spec: ExecSpec, log: &dyn LogSink, cancel: &Cancel) -> Result<ExitStatus, RunError> {
         if cancel.is_cancelled() {
             return Err(RunError::Cancelled);
         }
+        self.sweep_parent(&spec.cgroup_parent).await;
+        let parent = spec.cgroup_parent.clone();
         let helper = match self.idle().pop() {
             Some(helper) => helper,
             None => self.spawn()?,
@@ -82,7 +87,7 @@ impl HelperRunner {
         let (request, fds) = request(spec, stdout_in, stderr_in)?;
         let sent = wire::send(helper.socket().as_fd(), &request, &fds);
         drop((request, fds));
-        let (result, helper) = helper.finish(stdout, stderr, log, cancel).await;
+        let (result, helper) = helper.finish(stdout, stderr, log, cancel, parent).await;
         match (helper, self.kind) {
             (Some(helper), RunnerKind::Direct) => self.idle().push(helper),
             (None, _) | (Some(_), RunnerKind::Libcontainer) => {}
@@ -91,6 +96,14 @@ impl HelperRunner {
             // It ended without an answer because it was asked nothing.
             (Err(RunError::Bug { .. }), Err(err)) => Err(io_error("send the command to", "the helper")(err)),
             (result, _) => result,
+        }
+    }
+
+    /// Before the first command below `parent`: what killed helpers left there is found by nobody else.
+    async fn sweep_parent(&self, parent: &str) {
+        let is_new = || self.parents.lock().unwrap_or_else(PoisonError::into_inner).insert(parent.to_owned());
+        if !parent.is_empty() && is_new() {
+            sweep(parent.to_owned()).await;
         }
     }
 
@@ -150,6 +163,7 @@ impl Helper {
         stderr: pipe::Receiver,
         log: &dyn LogSink,
         cancel: &Cancel,
+        cgroup_parent: String,
     ) -> (Result<ExitStatus, RunError>, Option<Helper>) {
         let std_socket = self.socket.take().expect("it is not at work yet");
         let socket = match std_socket.set_nonblocking(true).and_then(|()| UnixStream::from_std(std_socket)) {
@@ -169,7 +183,7 @@ impl Helper {
                 }
                 // It is gone, and what it left must go before the outputs can end.
                 let status = reap(self.child.take()).await;
-                let _ = tokio::task::spawn_blocking(cgroup::sweep).await;
+                sweep(cgroup_parent.clone()).await;
                 Some(status)
             };
             tokio::select! {
@@ -179,7 +193,7 @@ impl Helper {
         };
         match heard {
             None => {
-                self.dismiss(socket.into_inner()).await;
+                self.dismiss(socket.into_inner(), cgroup_parent.clone()).await;
                 (Err(RunError::Cancelled), None)
             }
             Some(Some(status)) => {
@@ -208,7 +222,7 @@ impl Helper {
     }
 
     /// Has it kill its command, and waits for that.
-    async fn dismiss(mut self, socket: UnixStream) {
+    async fn dismiss(mut self, socket: UnixStream, cgroup_parent: String) {
         let pid = self.child.as_ref().map(Child::id);
         // The end of our side is the order to kill.
         drop(socket);
@@ -219,7 +233,7 @@ impl Helper {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             }
             reaped.await;
-            let _ = tokio::task::spawn_blocking(cgroup::sweep).await;
+            sweep(cgroup_parent).await;
         }
     }
 }
@@ -232,6 +246,17 @@ impl Drop for Helper {
             let _ = std::thread::Builder::new().name("reaper".into()).spawn(move || child.wait());
         }
     }
+}
+
+/// Removes what dead helpers left at the top and below `parent`.
+async fn sweep(parent: String) {
+    let work = move || {
+        cgroup::sweep();
+        if !parent.is_empty() {
+            cgroup::sweep_below(&parent);
+        }
+    };
+    let _ = tokio::task::spawn_blocking(work).await;
 }
 
 /// How a helper ended, as text.
@@ -296,6 +321,7 @@ fn request(spec: ExecSpec, stdout: OwnedFd, stderr: OwnedFd) -> Result<(Request,
         user: spec.user,
         hostname,
         network: spec.network,
+        profile: spec.profile,
         readonly_root: spec.root_access == Access::ReadOnly,
         mounts,
         ulimits: spec.ulimits,
@@ -303,17 +329,22 @@ fn request(spec: ExecSpec, stdout: OwnedFd, stderr: OwnedFd) -> Result<(Request,
         cgroup_parent: spec.cgroup_parent,
         stub_parents: spec.stub_parents,
     };
-    let seccomp = filter()?.try_clone().map_err(io_error("duplicate", "the filter"))?;
+    let seccomp = filter(spec.profile)?.try_clone().map_err(io_error("duplicate", "the filter"))?;
     Ok((request, Fds { stdout, stderr, root: spec.root, seccomp: Some(seccomp), trees }))
 }
 
-/// The system call filter as a memory file, made once.
-fn filter() -> Result<&'static OwnedFd, RunError> {
-    static FILTER: OnceLock<OwnedFd> = OnceLock::new();
-    if let Some(file) = FILTER.get() {
+/// The system call filter of a profile as a memory file, made once.
+fn filter(profile: Profile) -> Result<&'static OwnedFd, RunError> {
+    static COMPAT: OnceLock<OwnedFd> = OnceLock::new();
+    static STRICT: OnceLock<OwnedFd> = OnceLock::new();
+    let place = match profile {
+        Profile::Compat => &COMPAT,
+        Profile::Strict => &STRICT,
+    };
+    if let Some(file) = place.get() {
         return Ok(file);
     }
-    let program = seccomp::program().ok_or_else(|| RunError::Environment {
+    let program = seccomp::program(profile).ok_or_else(|| RunError::Environment {
         what: format!("there is no system call filter for {}", std::env::consts::ARCH),
         help: "build on amd64 or arm64".into(),
     })?;
@@ -325,7 +356,7 @@ fn filter() -> Result<&'static OwnedFd, RunError> {
         Ok(file.into())
     };
     let file = make().map_err(io_error("make", "the filter"))?;
-    Ok(FILTER.get_or_init(|| file))
+    Ok(place.get_or_init(|| file))
 }
 
 /// Whether commands can be run here at all.

@@ -26,6 +26,8 @@ pub struct ExecSpec {
     pub extra_hosts: Vec<HostLine>,
     /// What the command can reach.
     pub network: Network,
+    /// What the command may do.
+    pub profile: Profile,
     /// The root: a detached mount (fsmount, or open_tree with OPEN_TREE_CLONE), writable even if `root_access` is not:
     /// mount points are made in it. It is attached in the helper and cannot be attached again.
     pub root: OwnedFd,
@@ -44,6 +46,17 @@ pub struct ExecSpec {
     pub stub_parents: StubParents,
     /// The terminal that the command's streams are, instead of nothing and the log: it becomes the controlling one.
     pub terminal: Option<OwnedFd>,
+}
+
+/// What a command may do to the kernel it shares with the host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Profile {
+    /// As with BuildKit and Docker: what Dockerfiles and LLB from elsewhere count on.
+    #[default]
+    Compat,
+    /// Five capabilities fewer, no new privileges (sudo and the like do not work), fewer system calls and socket families,
+    /// no /sys/fs/cgroup.
+    Strict,
 }
 
 /// A line of /etc/hosts.

@@ -15,7 +15,7 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::spec::{Limits, Network, StubParents, Ulimit};
+use super::spec::{Limits, Network, Profile, StubParents, Ulimit};
 
 /// A command as the helper needs it. Descriptors travel beside it in the order of [`Fds`].
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,6 +29,7 @@ pub(crate) struct Request {
     pub(crate) hosts: String,
     pub(crate) resolv_conf: String,
     pub(crate) network: Network,
+    pub(crate) profile: Profile,
     pub(crate) readonly_root: bool,
     pub(crate) mounts: Vec<WireMount>,
     pub(crate) ulimits: Vec<Ulimit>,

@@ -12,8 +12,8 @@ use super::inspect::{FailedCommand, Inspector, shell_of};
 use crate::base::Digest;
 use crate::engine::event::Stream;
 use crate::engine::exec::{
-    Access, ExecMount, ExecSpec, ExitStatus, HostLine, Limits, MountSource, Network, RunError, Runner,
-    StubParents, Ulimit,
+    Access, ExecMount, ExecSpec, ExitStatus, HostLine, Limits, MountSource, Network, Profile, RunError,
+    Runner, StubParents, Ulimit,
 };
 use crate::engine::solver::ExecCtx;
 use crate::graph::ir::{
@@ -287,6 +287,7 @@ impl Run<'_> {
                 NetMode::Host => Network::Host,
                 NetMode::None => Network::None,
             },
+            profile: if self.metadata.is_strict() { Profile::Strict } else { Profile::Compat },
             root,
             root_access,
             mounts,

@@ -1,6 +1,7 @@
 //! Commands in containers, each with every runner. All of these need root, bind mounts, a C compiler, and /bin/busybox (static).
 
 mod confinement;
+mod hostile;
 mod lifetime;
 mod mounts;
 mod process;
@@ -16,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use bkl::engine::cancel::Cancel;
 use bkl::engine::exec::{
-    Access, ExecMount, ExecSpec, ExitStatus, HelperRunner, HostLine, Limits, MountSource, Network, RunError,
-    Runner, RunnerKind, Stream, StubParents, Ulimit,
+    Access, ExecMount, ExecSpec, ExitStatus, HelperRunner, HostLine, Limits, MountSource, Network, Profile,
+    RunError, Runner, RunnerKind, Stream, StubParents, Ulimit,
 };
 use libtest_mimic::Trial;
 use rustix::mount::{OpenTreeFlags, open_tree};
@@ -28,7 +29,14 @@ type Case = (&'static str, fn());
 
 /// Every case with every runner.
 pub(crate) fn trials() -> Vec<Trial> {
-    let parts = [process::cases(), confinement::cases(), mounts::cases(), lifetime::cases(), seen::cases()];
+    let parts = [
+        process::cases(),
+        confinement::cases(),
+        mounts::cases(),
+        lifetime::cases(),
+        seen::cases(),
+        hostile::cases(),
+    ];
     let cases: Vec<Case> = parts.into_iter().flatten().collect();
     let of_kind = |kind: RunnerKind| {
         cases.iter().map(move |(name, run)| {
@@ -124,6 +132,7 @@ fn spec(tree: &Tree, args: &[&str]) -> ExecSpec {
         hostname: String::new(),
         extra_hosts: Vec::new(),
         network: Network::Host,
+        profile: Profile::Compat,
         root: tree.mount(),
         root_access: Access::ReadWrite,
         mounts: Vec::new(),

@@ -56,6 +56,11 @@ const SCENES: &[(&str, Set)] = &[
             HostLine { host: "six".into(), ip: "fd00::7".parse().unwrap() },
         ];
     }),
+    ("strict", |it| it.spec.profile = Profile::Strict),
+    ("strict-user", |it| {
+        it.spec.profile = Profile::Strict;
+        it.spec.user = "app".into();
+    }),
     ("network-none", |it| it.spec.network = Network::None),
     ("ulimits", |it| {
         let limit = |name: &str, soft, hard| Ulimit { name: name.into(), soft, hard };

@@ -16,7 +16,7 @@ use super::supervise;
 use super::{chain, devices, place, setup};
 use crate::engine::exec::cgroup::{self, Hierarchy};
 use crate::engine::exec::error::RunError;
-use crate::engine::exec::spec::Limits;
+use crate::engine::exec::spec::{Limits, Profile};
 use crate::engine::exec::tree;
 use crate::engine::exec::wire::{Answer, Fds, Request};
 
@@ -67,10 +67,11 @@ fn run_in(
         args: request.args.clone(),
         env,
         ulimits: request.ulimits.clone(),
+        profile: request.profile,
         filter,
         complaint: complaint_in.into(),
     })?;
-    let started = start(site, payload.clone(), stdout, stderr);
+    let started = start(site, request, payload.clone(), stdout, stderr);
     drop(payload);
     let pid = match started {
         Ok(pid) => pid,
@@ -87,7 +88,13 @@ fn run_in(
 }
 
 /// Creates and starts the container; the pid of its first process.
-fn start(site: &Site, payload: Payload, stdout: OwnedFd, stderr: OwnedFd) -> Result<i32, RunError> {
+fn start(
+    site: &Site,
+    request: &Request,
+    payload: Payload,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+) -> Result<i32, RunError> {
     let bug = |what| RunError::Bug { what };
     let work = &site.work;
     let null = fs::File::open("/dev/null").map_err(io("open", "/dev/null"))?;
@@ -110,6 +117,9 @@ fn start(site: &Site, payload: Payload, stdout: OwnedFd, stderr: OwnedFd) -> Res
         what: format!("the devices that a command may open cannot be limited: {err}"),
         help: "use a kernel with CONFIG_CGROUP_BPF, and run it as root outside a container".into(),
     })?;
+    if request.limits.memory.is_some() {
+        cgroup::kill_together(&site.hierarchies, &site.cgroup);
+    }
     container.start().map_err(|err| bug(chain(&err)))?;
     Ok(pid)
 }
@@ -136,7 +146,7 @@ fn config(request: &Request, site: &Site, env: &[String]) -> Value {
             "cwd": prepared.cwd,
             "user": { "uid": identity.uid, "gid": identity.gid, "additionalGids": identity.groups },
         },
-        "mounts": mounts(unified),
+        "mounts": mounts(unified && request.profile == Profile::Compat),
         "linux": {
             "cgroupsPath": format!("/{}", site.cgroup),
             "namespaces": namespaces,
@@ -147,7 +157,7 @@ fn config(request: &Request, site: &Site, env: &[String]) -> Value {
     })
 }
 
-fn mounts(unified: bool) -> Value {
+fn mounts(shows_cgroups: bool) -> Value {
     let mount = |dest: &str, kind: &str, source: &str, options: &[&str]| json!({ "destination": dest, "type": kind, "source": source, "options": options });
     let quiet = ["nosuid", "noexec", "nodev"];
     let mut out = vec![
@@ -163,7 +173,7 @@ fn mounts(unified: bool) -> Value {
         mount("/dev/mqueue", "mqueue", "mqueue", &quiet),
         mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
     ];
-    if unified {
+    if shows_cgroups {
         out.push(mount("/sys/fs/cgroup", "cgroup", "cgroup", &["ro", "nosuid", "noexec", "nodev"]));
     }
     Value::Array(out)

@@ -30,7 +30,7 @@ use super::setup::{Prepared, errno, io};
 use super::{Served, place, serve_once, setup, supervise};
 use crate::engine::exec::cgroup;
 use crate::engine::exec::error::RunError;
-use crate::engine::exec::spec::{Limits, Network};
+use crate::engine::exec::spec::{Limits, Network, Profile};
 use crate::engine::exec::wire::{Answer, Fds, Request};
 
 /// An empty directory in the helper's area: it is mounted on directories that are hidden.
@@ -116,6 +116,7 @@ impl Station {
             args: request.args.clone(),
             env: environment(&request.env, &prepared.identity.home),
             ulimits: request.ulimits.clone(),
+            profile: request.profile,
             filter,
             complaint: complaint_in.into(),
         })?;
@@ -134,6 +135,7 @@ impl Station {
             },
             net: if request.network == Network::None { Net::New } else { Net::Ours },
             unified: self.groups.are_unified(),
+            shows_cgroups: request.profile == Profile::Compat,
             hostname: request.hostname.clone(),
             readonly_root: request.readonly_root,
             cwd: child::c_path(&prepared.cwd)?,

@@ -32,6 +32,7 @@ fn a_helper_that_is_none_is_a_bug_that_is_told() {
         user: String::new(),
         hostname: String::new(),
         extra_hosts: Vec::new(),
+        profile: crate::engine::exec::Profile::Compat,
         network: crate::engine::exec::Network::Host,
         root: open_tree(rustix::fs::CWD, "/tmp", flags).expect("a mount"),
         root_access: Access::ReadOnly,

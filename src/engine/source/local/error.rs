@@ -84,7 +84,7 @@ impl LocalError {
     /// The way out, where there is one.
     pub fn help(&self) -> Option<String> {
         match self {
-            LocalError::NotGiven { name } => Some(format!("give it with the build: a directory called `{name}`")),
+            LocalError::NotGiven { name } => Some(format!("give it with `--local {name}=DIR`")),
             LocalError::Missing { .. } | LocalError::NotADirectory { .. } => {
                 Some("paths of local directories are relative to the program's folder".to_owned())
             }

@@ -36,8 +36,10 @@ pub(super) struct Plan {
     pub(super) payload: Payload,
     pub(super) devices: DevTree,
     pub(super) net: Net,
-    /// Whether cgroups are of version 2 only: the container then gets a namespace and sees them.
+    /// Whether cgroups are of version 2 only: the container then gets a namespace.
     pub(super) unified: bool,
+    /// Whether it sees them too.
+    pub(super) shows_cgroups: bool,
     pub(super) hostname: String,
     pub(super) readonly_root: bool,
     /// Absolute.
@@ -169,7 +171,7 @@ impl Child<'_> {
         put(&plan.devices.shm, "dev/shm").map_err(at(Step::SharedMemory))?;
         fresh("mqueue", quiet).and_then(|it| put(&it, "dev/mqueue")).map_err(at(Step::MessageQueues))?;
         fresh("sysfs", readonly).and_then(|it| put(&it, "sys")).map_err(at(Step::Sys))?;
-        if plan.unified {
+        if plan.unified && plan.shows_cgroups {
             fresh("cgroup2", readonly).and_then(|it| put(&it, "sys/fs/cgroup")).map_err(at(Step::Cgroup))?;
         }
         for path in READONLY {

@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::engine::exec::cgroup::{Hierarchy, Kind, unlimited};
+use crate::engine::exec::cgroup::{Hierarchy, KILL_TOGETHER, Kind, unlimited};
 use crate::engine::exec::error::RunError;
 use crate::engine::exec::helper::defaults::DEFAULT_PIDS;
 use crate::engine::exec::helper::devices;
@@ -192,6 +192,7 @@ impl Group {
         if let Some(memory) = limits.memory {
             let value = memory.to_string();
             self.set(true, &[("memory", "memory.limit_in_bytes", value.clone())], &[("memory.max", value)])?;
+            self.set(false, &[], &[(KILL_TOGETHER, "1".to_owned())])?;
         }
         if let Some(swap) = limits.memory_swap {
             let more = match swap {
