@@ -316,7 +316,11 @@ fn remembered(store: &Store, tree: &Snapshot, selectors: &[Selector]) -> Result<
     {
         return Ok(Digest::from_bytes(bytes));
     }
-    let digest = HashTree::of_view(store.view(tree)?)?.digest(selectors)?;
+    let hashes = match tree.is_scratch() {
+        true => HashTree::of_nothing(),
+        false => HashTree::of_view(store.view(tree)?)?,
+    };
+    let digest = hashes.digest(selectors)?;
     // Forgetting it only costs doing it again.
     let _ = store.put_value(Table::ContentDigests, key.as_bytes(), digest.as_bytes());
     Ok(digest)

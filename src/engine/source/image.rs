@@ -184,3 +184,34 @@ pub(super) fn source_error(error: ImageError) -> SourceError {
         error => SourceError::Source(Box::new(error)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The vector of BuildKit's exported cache, and what else is chosen of a root.
+    #[test]
+    fn keys_of_roots() {
+        let root: Digest =
+            "sha256:856750d891e4696e71e86b26c87dcd699153446ba1e556ce4296db2ae31d64a9".parse().unwrap();
+        let linux: Platform = "linux/amd64".parse().unwrap();
+        let key = |platform: &Platform, limit| manifest_key(&root, platform, limit).to_string();
+        assert_eq!(
+            key(&linux, None),
+            "sha256:6a460109c0c8709973361d9a816f950e0501bbd3e7843a06742383560ed45267"
+        );
+        let json = |rest: &str| Digest::of(format!("{{\"Digest\":\"{root}\",{rest}}}")).to_string();
+        assert_eq!(key(&linux, Some(2)), json(r#""OS":"linux","Arch":"amd64","Limit":2"#));
+        let windows = Platform {
+            os: "windows".to_owned(),
+            arch: "arm".to_owned(),
+            variant: "v7".to_owned(),
+            os_version: "10".to_owned(),
+            os_features: vec!["win32k".to_owned()],
+        };
+        assert_eq!(
+            key(&windows, None),
+            json(r#""OS":"windows","Arch":"arm","Variant":"v7","OSVersion":"10","OSFeatures":["win32k"]"#)
+        );
+    }
+}

@@ -8,6 +8,7 @@ mod blobs;
 mod git;
 mod http;
 mod images;
+mod shared;
 mod signatures;
 
 use std::collections::BTreeMap;
@@ -29,10 +30,18 @@ use tempfile::TempDir;
 use server::Server;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [http::trials(), git::trials(), agents::trials(), blobs::trials(), images::trials(), signatures::trials()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        http::trials(),
+        git::trials(),
+        agents::trials(),
+        blobs::trials(),
+        images::trials(),
+        shared::trials(),
+        signatures::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// A server, a store, and what a session gives.

@@ -60,7 +60,7 @@ impl Copy<'_> {
     pub(super) fn run(&self) -> Result<(), FileError> {
         let op = self.op;
         if !op.create_dest_path {
-            let dest = self.to.resolve(op.dest.as_bytes(), Last::Follow)?;
+            let dest = self.to.resolve(self.dest().as_bytes(), Last::Follow)?;
             if self.to.stat(split(&dest).0)?.is_none() {
                 let missing = String::from_utf8_lossy(split(&dest).0).into_owned();
                 return Err(FileError::NotFound { path: missing });
@@ -84,9 +84,19 @@ impl Copy<'_> {
         self.check_required()
     }
 
+    /// Where it goes, from the top; `/` or `/.` at the end stay, for they say that it is a directory.
+    fn dest(&self) -> String {
+        let clean = super::rooted(&self.op.dest);
+        match &self.op.dest {
+            dest if dest.ends_with("/.") => format!("{}/.", clean.trim_end_matches('/')),
+            dest if dest.ends_with('/') && clean != "/" => clean + "/",
+            _ => clean,
+        }
+    }
+
     /// The paths that `src` stands for, as they are asked for.
     fn matches(&self) -> Result<Vec<Place>, FileError> {
-        let src = crate::base::path::clean(&format!("/{}", self.op.src));
+        let src = super::rooted(&self.op.src);
         let (before, pattern) = glob::split_wildcard(&src);
         if !self.op.allow_wildcard || pattern.is_empty() {
             return Ok(vec![src.into_bytes()]);
@@ -103,7 +113,7 @@ impl Copy<'_> {
             .open(source, OFlags::RDONLY, Mode::empty())
             .map_err(|errno| FileError::io("open", source, errno.into()))?;
         let Some(archive) = unpack::Archive::detect(File::from(fd), source)? else { return Ok(false) };
-        let dest = self.to.resolve(self.op.dest.as_bytes(), Last::Follow)?;
+        let dest = self.to.resolve(self.dest().as_bytes(), Last::Follow)?;
         self.to.make_dirs(&dest, 0o755, self.owner, timespec(self.op.timestamp))?;
         archive.unpack(self.to, &dest, self.owner, self.cancel)?;
         Ok(true)
@@ -115,7 +125,8 @@ impl Copy<'_> {
         let time = timespec(op.timestamp);
         let parents_mode =
             if op.mode != -1 && op.mode_str.is_empty() { op.mode as u32 & 0o777 } else { 0o755 };
-        let dest = op.dest.as_bytes();
+        let dest = self.dest();
+        let dest = dest.as_bytes();
         // `a/b/` and `a/b/.` name a directory, `a/b` something in `a`.
         let directory = match dest.iter().rposition(|&byte| byte == b'/') {
             Some(at) if !matches!(&dest[at + 1..], b"" | b".") => &dest[..at],
