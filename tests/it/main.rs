@@ -6,6 +6,7 @@ mod build;
 mod cli;
 mod docs;
 mod editors;
+mod entitlements;
 mod eval;
 mod exec;
 mod explain;
@@ -54,6 +55,7 @@ fn main() {
     trials.extend(registry::trials());
     trials.extend(shell::trials());
     trials.extend(solver::trials());
+    trials.extend(entitlements::trials());
     trials.extend(sources::trials());
     trials.extend(stdlib::trials());
     trials.extend(tidy::trials());
