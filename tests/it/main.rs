@@ -18,6 +18,7 @@ mod numbers;
 mod passes;
 mod programs;
 mod registry;
+mod rootless;
 mod shell;
 mod solver;
 mod sources;
@@ -50,6 +51,7 @@ fn main() {
     trials.extend(passes::trials());
     trials.extend(programs::trials());
     trials.extend(registry::trials());
+    trials.extend(rootless::trials());
     trials.extend(shell::trials());
     trials.extend(solver::trials());
     trials.extend(sources::trials());

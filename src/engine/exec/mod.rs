@@ -1,18 +1,20 @@
 //! Running one command in a prepared tree: what to run, how it ended, and the trait of those who can.
 //!
 //! A caller mounts trees (detached mounts, as file descriptors), describes the command in an [`ExecSpec`], and
-//! afterwards commits the trees it mounted writable. Nothing here knows of the graph or of the store.
+//! afterwards commits the trees it mounted writable. Nothing here knows of the graph, or of the trees of the store.
 //!
 //! - [`spec`]: what to run and how it ended.
 //! - [`error`]: why a command could not be run at all.
 //! - `runner`: the runner in this process: starts helpers and talks to them (`wire`).
 //! - [`helper`]: the helper: the same program started afresh, which sets containers up and waits for them.
+//! - [`rootless`]: how a normal user comes to run commands.
 //! - `user`, `netfiles`, `seccomp`, `cgroup`, `tree`, `sys`: what the two need.
 
 mod cgroup;
 pub mod error;
 pub mod helper;
 mod netfiles;
+pub mod rootless;
 mod runner;
 mod seccomp;
 pub mod spec;
