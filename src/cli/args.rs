@@ -128,6 +128,22 @@ pub(crate) struct Secrets {
     pub(crate) ssh: Vec<String>,
 }
 
+/// A marshalled graph in the place of a program, and what its sources are here.
+#[derive(Debug, Args)]
+pub(crate) struct Definition {
+    /// A pb.Definition in the place of a program, as `bkl lower` and BuildKit's clients write it; `-` is stdin
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "params", "platform", "lock", "locked", "images"])]
+    pub(crate) llb: Option<PathBuf>,
+
+    /// The directory that the definition calls NAME. May be repeated
+    #[arg(long = "local", value_name = "NAME=DIR", requires = "llb")]
+    pub(crate) locals: Vec<String>,
+
+    /// The OCI layout that the definition's content store NAME is. May be repeated
+    #[arg(long = "oci-layout", value_name = "NAME=DIR", requires = "llb")]
+    pub(crate) layouts: Vec<String>,
+}
+
 /// How errors are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
@@ -193,6 +209,10 @@ pub(crate) struct Build {
     #[allow(missing_docs, reason = "see the type")]
     pub(crate) secrets: Secrets,
 
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub(crate) definition: Definition,
+
     /// Where results go: `dir`, `type=oci|docker|tar|local,dest=PATH`; `-` is stdout. Without it, targets declared
     /// with `-> "dir"` go there and the others stay in the store
     #[arg(short = 'o', long = "output", value_name = "SPEC")]
@@ -203,7 +223,7 @@ pub(crate) struct Build {
     pub(crate) progress: Progress,
 
     /// Show the targets of the program with their types and docs, and build nothing
-    #[arg(long)]
+    #[arg(long, conflicts_with = "llb")]
     pub(crate) list: bool,
 
     /// Run every step, even when its result is cached
@@ -374,6 +394,12 @@ pub(crate) struct Graph {
     #[allow(missing_docs, reason = "see the type")]
     pub(crate) secrets: Secrets,
 
+    /// Draw a pb.Definition in the place of a program; `-` is stdin
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "words", "file", "params", "platform", "lock", "locked", "images",
+    ])]
+    pub(crate) llb: Option<PathBuf>,
+
     /// What to write; when not given, what the name of the file says (.mmd, .dot, .svg, .html), else mermaid
     #[arg(long, value_enum)]
     pub(crate) format: Option<GraphFormat>,
@@ -460,6 +486,10 @@ pub(crate) struct Why {
     #[allow(missing_docs, reason = "see the type")]
     pub(crate) inputs: Inputs,
 
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub(crate) definition: Definition,
+
     /// As if the build was given it
     #[arg(long)]
     pub(crate) no_cache: bool,
@@ -488,6 +518,10 @@ pub(crate) struct Log {
     #[command(flatten)]
     #[allow(missing_docs, reason = "see the type")]
     pub(crate) inputs: Inputs,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub(crate) definition: Definition,
 
     /// How the list and errors are printed
     #[arg(long, value_enum, default_value = "human")]

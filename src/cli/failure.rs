@@ -6,14 +6,14 @@ use crate::base::{FileId, Report, SourceMap, Span};
 use crate::engine::content_hash::HashError;
 use crate::engine::exec::RunError;
 use crate::engine::exec::rootless::MORE_USERS;
-use crate::engine::ops::{ExecError, FileError, OpError};
+use crate::engine::ops::{BuildError, ExecError, FileError, OpError};
 use crate::engine::registry::ImageError;
 use crate::engine::source::SourceError;
 use crate::engine::source::git::{GitError, no_agent_help};
 use crate::engine::source::http::HttpError;
 use crate::engine::source::local::LocalError;
 use crate::engine::{FailedVertex, SolveError};
-use crate::graph::ir::{Graph, Location, Range};
+use crate::graph::ir::{Graph, Location};
 use crate::session::SessionError;
 use crate::store::{StoreError, in_user_namespace, n_users};
 
@@ -144,6 +144,20 @@ fn explain(failed: &FailedVertex, context: &Context<'_>) -> (Report, &'static st
                 .help("check the path; an action that may find nothing says `optional: true`"),
             "this step reads it",
         ),
+        OpError::Build(error) => match &**error {
+            BuildError::Failed { failed: inner, places } => {
+                let (mut report, _) = explain(inner, context);
+                let place = places.first().map(|place| format!(", at {place}")).unwrap_or_default();
+                let details = report.details.take().unwrap_or_default();
+                let outer = one_line(&failed.name);
+                let said = format!("  in the definition that `{outer}` builds{place}\n{details}");
+                (report.details(said), "this step builds it")
+            }
+            error => {
+                let message = format!("{}: {}", one_line(&failed.name), with_causes(error));
+                (Report::error("bkl::bad_definition", message), "this step builds it")
+            }
+        },
         cause => {
             let message = format!("{}: {}", one_line(&failed.name), with_causes(cause));
             (Report::error("bkl::build_failed", message), "this step failed")
@@ -179,6 +193,7 @@ fn source(error: &(dyn std::error::Error + Send + Sync + 'static), store_root: &
                 LocalError::Missing { .. }
                 | LocalError::NotADirectory { .. }
                 | LocalError::NotGiven { .. } => "bkl::no_directory",
+                LocalError::Attribute { .. } => "bkl::bad_source",
                 LocalError::Pattern { .. } => "bkl::bad_pattern",
                 LocalError::Vanished { .. } | LocalError::Changed { .. } => "bkl::context_changed",
                 LocalError::Unreadable { .. } | LocalError::Store(_) | LocalError::Cancelled => {
@@ -254,10 +269,12 @@ fn one_line(name: &str) -> String {
 /// The place of a location of `graph` in the program's texts.
 pub(super) fn span_of(location: &Location, sources: &SourceMap, graph: &Graph) -> Option<Span> {
     let info = graph.sources.get(location.source as usize)?;
-    let file = sources.files().iter().find(|file| *file.name == *info.filename)?;
+    let is_it = |text: &str| info.data.is_empty() || text.as_bytes() == info.data;
+    let file = sources.files().iter().find(|file| *file.name == *info.filename && is_it(&file.text))?;
     let range = location.ranges.first()?;
-    let Range { start, end } = range;
-    Some(Span::new(file.id, offset(sources, file.id, *start)?, offset(sources, file.id, *end)?))
+    let (start, end) = (offset(sources, file.id, range.start)?, offset(sources, file.id, range.end)?);
+    // Definitions say where they were written themselves.
+    Some(Span::new(file.id, start, end.max(start)))
 }
 
 /// Byte offset of a line (from 1) and a character (from 0).

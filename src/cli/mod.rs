@@ -2,6 +2,7 @@
 
 mod args;
 mod build;
+mod definition;
 mod doc;
 mod emulation;
 mod explain;

@@ -189,7 +189,7 @@ impl Resolver {
                 }
                 let (url, reference) = (url.clone(), reference.clone());
                 let query = RefQuery { url, reference, token: token.clone(), ssh: ssh.clone() };
-                let commit = GitSource.resolve_ref(&self.session, query).await;
+                let commit = GitSource::resolve_ref(&self.session, query).await;
                 commit.map(Found::Commit).map_err(|error| error.report())
             }
             Request::Http { url, token } => {

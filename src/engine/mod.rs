@@ -20,6 +20,7 @@ pub mod exec;
 pub mod export;
 pub mod history;
 pub mod ops;
+mod plan;
 pub mod registry;
 pub mod request;
 mod solve;

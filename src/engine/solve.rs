@@ -1,31 +1,31 @@
 //! The engine: a store, a scheduler and everything ops need, and the way from a graph to results.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use futures_util::future::BoxFuture;
 
 use crate::base::{Digest, Platform};
-use crate::graph::ir::{Edge, Graph, Location, Op, VertexId};
-use crate::graph::llb::{self, MarshalOptions};
+use crate::graph::ir::{Edge, VertexId};
 use crate::store::{Snapshot, Store, StoreError};
 
 use super::cancel::Cancel;
 use super::exec::{ExecSpec, ExitStatus, HelperRunner, LogSink, RunError, Runner, RunnerKind};
-use super::history::record::Book;
 use super::history::why::Current;
-use super::history::{self, Forced, Manifest, Why};
-use super::ops::{Build, GraphOp, OpError, StoreCache};
+use super::history::{self, Why};
+use super::ops::{Build, GraphOp, StoreCache};
+use super::plan::Prepared;
 use super::registry::RegistryOptions;
-use super::request::{CacheMode, FailedVertex, SolveError, SolveRequest, SolveResult, SolveStats};
-use super::solver::{Account, Failure, Limits, Node, Outcome, Plan, Scheduler};
+use super::request::{SolveError, SolveRequest, SolveResult, SolveStats};
+use super::solver::{Failure, Limits, Node, Outcome, Plan, Scheduler};
+use super::source::blob::BlobSource;
 use super::source::git::GitSource;
 use super::source::http::HttpSource;
 use super::source::image::ImageSource;
 use super::source::local::LocalSource;
 use super::source::oci_layout::OciLayoutSource;
-use super::source::{Source, StandsFor};
+use super::source::Source;
 
 /// How an engine is set up.
 #[derive(Default)]
@@ -62,6 +62,7 @@ impl Engine {
         let limits = limits.unwrap_or_else(|| Limits::for_cpus(n_cpus()));
         let http = Arc::new(HttpSource::new(registry.clone()));
         let images = Arc::new(ImageSource::new(registry));
+        let blobs = BlobSource::new(images.clone());
         Ok(Engine {
             store: Arc::new(Store::open(root, &store)?),
             scheduler: Arc::new(Scheduler::new(limits)),
@@ -71,7 +72,8 @@ impl Engine {
                 images.clone(),
                 Arc::new(OciLayoutSource),
                 http.clone(),
-                Arc::new(GitSource),
+                Arc::new(blobs.clone()),
+                Arc::new(GitSource::new(blobs)),
             ],
             images,
             http,
@@ -105,15 +107,10 @@ impl Engine {
         let cache = Arc::new(StoreCache::new(self.store.clone()));
         let Outcome { result, ran, sources } =
             self.scheduler.solve(&prepared.plan, cache, request.events.clone(), &request.cancel).await;
-        let failed = match &result {
-            Err(Failure::Op { vertex, others, .. }) => {
-                std::iter::once(*vertex).chain(others.iter().map(|(vertex, _)| *vertex)).collect()
-            }
-            Ok(_) | Err(Failure::Cancelled) => Vec::new(),
-        };
+        let failed = result.as_ref().err().map(Failure::vertices).unwrap_or_default();
         let runs: HashMap<usize, Digest> =
             ran.iter().filter_map(|(node, account)| Some((*node, account.run?))).collect();
-        prepared.keep(&self.store, &request, ran, &sources, &failed);
+        prepared.keep(request.graph, ran, &sources, &failed);
         match result {
             Ok(solved) => Ok(SolveResult { stats: stats(&prepared.plan, &solved), roots: solved.roots }),
             Err(failure) => Err(prepared.error(request.graph, failure, &runs)),
@@ -196,99 +193,19 @@ impl Engine {
 
     /// The graph as the scheduler takes it.
     fn prepare(&self, request: &SolveRequest<'_>) -> Prepared {
-        let SolveRequest { graph, roots, session, cache, rerun, .. } = request;
-        let (session, cache) = (session.clone(), *cache);
         let build = Arc::new(Build {
             store: self.store.clone(),
-            session,
+            session: request.session.clone(),
             runner: self.runner.clone(),
             sources: self.sources.clone(),
             machine: self.machine.clone(),
             inspector: request.inspector.clone(),
+            scheduler: self.scheduler.clone(),
+            cache: request.cache,
+            program: request.program,
+            within: Vec::new(),
         });
-        let digests = llb::digests(graph, &MarshalOptions::default());
-        let united = United::new(graph, &digests, rerun);
-        let mut forced = Vec::with_capacity(united.first.len());
-        let mut nodes: Vec<Node<GraphOp>> = Vec::with_capacity(united.first.len());
-        for (&id, &own) in united.first.iter().zip(&united.forced) {
-            let vertex = graph.vertex(id);
-            let inputs: Vec<(usize, usize)> = vertex
-                .inputs
-                .iter()
-                .map(|edge| (united.node[edge.vertex.0 as usize], edge.output as usize))
-                .collect();
-            let below: Vec<&GraphOp> = inputs.iter().map(|&(input, _)| &*nodes[input].op).collect();
-            let why = match (cache, &vertex.op) {
-                (CacheMode::Ignore, Op::Source(_)) => None,
-                (CacheMode::Ignore, _) => own.or(Some(Forced::NoCache)),
-                (CacheMode::Use, _) => own,
-            };
-            forced.push(why);
-            let digest = digests[id.0 as usize];
-            let op = GraphOp::new(digest, vertex.clone(), why.is_some(), &below, build.clone());
-            nodes.push(Node { op: Arc::new(op), inputs });
-        }
-        let roots =
-            roots.iter().map(|edge| (united.node[edge.vertex.0 as usize], edge.output as usize)).collect();
-        Prepared { plan: Plan { nodes, roots }, united, digests, forced }
-    }
-}
-
-/// A request, ready for the scheduler.
-struct Prepared {
-    plan: Plan<GraphOp>,
-    united: United,
-    /// By vertex.
-    digests: Vec<Digest>,
-    /// By node: why results that exist are not used.
-    forced: Vec<Option<Forced>>,
-}
-
-impl Prepared {
-    fn error(&self, graph: &Graph, failure: Failure<OpError>, runs: &HashMap<usize, Digest>) -> SolveError {
-        match failure {
-            Failure::Cancelled => SolveError::Cancelled,
-            Failure::Op { vertex, error, others } => {
-                let failed = |(node, cause): (usize, Arc<OpError>)| {
-                    let failed = self.united.failed(graph, &self.digests, node, cause);
-                    FailedVertex { run: runs.get(&node).copied(), ..failed }
-                };
-                SolveError::Vertex {
-                    failed: Box::new(failed((vertex, error))),
-                    others: others.into_iter().map(failed).collect(),
-                }
-            }
-        }
-    }
-
-    fn manifest(&self, graph: &Graph, node: usize, account: &Account, stands_for: StandsFor) -> Manifest {
-        let id = self.united.first[node];
-        let forced = self.forced[node];
-        Manifest::new(graph, id, &self.digests, account, forced, stands_for)
-    }
-
-    /// Keeps what ran, with what it was made of. That it cannot be kept costs only answers to later questions.
-    fn keep(
-        &self,
-        store: &Store,
-        request: &SolveRequest<'_>,
-        ran: Vec<(usize, Account)>,
-        sources: &[(usize, Account)],
-        failed: &[usize],
-    ) {
-        let mut book = Book::new(store, request.program);
-        for (node, account) in sources {
-            let op = &self.plan.nodes[*node].op;
-            let digest = self.digests[self.united.first[*node].0 as usize];
-            book.source(account, &digest, || self.manifest(request.graph, *node, account, op.stands_for()));
-        }
-        for (node, account) in ran {
-            if !self.plan.nodes[node].op.is_source() {
-                let manifest = self.manifest(request.graph, node, &account, StandsFor::Other);
-                book.ran(&account, &Manifest { failed: failed.contains(&node), ..manifest });
-            }
-        }
-        book.keep();
+        Prepared::new(&build, request.graph, &request.roots, &request.rerun)
     }
 }
 
@@ -299,56 +216,6 @@ fn stats(plan: &Plan<GraphOp>, solved: &super::solver::Solved<Snapshot>) -> Solv
         n_fetched,
         n_executed: solved.executed.len() - n_fetched,
         n_cached: solved.n_reachable - solved.executed.len(),
-    }
-}
-
-/// The vertices of a graph, equal ones taken together.
-struct United {
-    /// By node: the first vertex of its digest.
-    first: Vec<VertexId>,
-    /// By node: whether any vertex of its digest ignores the cache, and why.
-    forced: Vec<Option<Forced>>,
-    /// By vertex: its node.
-    node: Vec<usize>,
-}
-
-impl United {
-    fn new(graph: &Graph, digests: &[Digest], rerun: &BTreeSet<VertexId>) -> United {
-        let mut united = United { first: Vec::new(), forced: Vec::new(), node: Vec::new() };
-        let mut by_digest: HashMap<Digest, usize> = HashMap::with_capacity(digests.len());
-        for (id, vertex) in graph.vertices() {
-            let node = *by_digest.entry(digests[id.0 as usize]).or_insert(united.first.len());
-            if node == united.first.len() {
-                united.first.push(id);
-                united.forced.push(None);
-            }
-            if vertex.metadata.ignore_cache {
-                united.forced[node] = Some(Forced::Program);
-            } else if rerun.contains(&id) && !matches!(vertex.op, Op::Source(_)) {
-                united.forced[node].get_or_insert(Forced::Filter);
-            }
-            united.node.push(node);
-        }
-        united
-    }
-
-    fn failed(&self, graph: &Graph, digests: &[Digest], node: usize, cause: Arc<OpError>) -> FailedVertex {
-        let vertex = self.first[node];
-        let failed_action = match &*cause {
-            OpError::File(failed) => Some(failed.action),
-            _ => None,
-        };
-        let is_meant = |at: &&Location| match (&at.actions, failed_action) {
-            (Some(actions), Some(failed)) => actions.contains(&failed),
-            _ => true,
-        };
-        let locations = graph
-            .vertices()
-            .filter(|(id, _)| self.node[id.0 as usize] == node)
-            .flat_map(|(_, vertex)| vertex.locations.iter().filter(is_meant).cloned())
-            .collect::<Vec<Location>>();
-        let digest = digests[vertex.0 as usize];
-        FailedVertex { vertex, digest, name: graph.vertex(vertex).name(), run: None, locations, cause }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The one integration-test binary: every test is registered here by name and run by libtest-mimic.
 #![allow(unreachable_pub, reason = "trials() is public by custom, though this binary exports nothing")]
 
+mod bad_definitions;
 mod build;
 mod cli;
 mod docs;
@@ -36,6 +37,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 fn main() {
     let args = Arguments::from_args();
     let mut trials = Vec::new();
+    trials.extend(bad_definitions::trials());
     trials.extend(build::trials());
     trials.extend(cli::trials());
     trials.extend(docs::trials());

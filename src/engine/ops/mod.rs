@@ -1,6 +1,7 @@
 //! What each kind of op does: the graph's vertices as the scheduler wants them.
 
 mod agent;
+mod build;
 mod cache;
 mod error;
 mod exec;
@@ -13,7 +14,8 @@ use futures_util::future::BoxFuture;
 
 use super::content_hash::HashTree;
 use super::exec::Runner;
-use super::solver::{self, CacheMap, ExecCtx, InputRule, Slot};
+use super::request::CacheMode;
+use super::solver::{self, CacheMap, ExecCtx, InputRule, Scheduler, Slot};
 use super::source::{Progress, Resolved, Source, SourceCtx, SourceError, StandsFor};
 use crate::base::{Digest, Platform};
 use crate::graph::ir::{Op, Vertex};
@@ -21,6 +23,7 @@ use crate::graph::llb::key::{self, InputKeyRule, Selector};
 use crate::session::Session;
 use crate::store::{LayerMeta, Snapshot, Store, Table};
 
+pub use build::BuildError;
 pub use cache::StoreCache;
 pub use error::OpError;
 pub use exec::ExecError;
@@ -29,6 +32,7 @@ pub use file::{FailedAction, FileError};
 pub use inspect::{FailedCommand, Inspector, Terminal};
 
 /// What the ops of one build share.
+#[derive(Clone)]
 pub struct Build {
     /// Where results are kept.
     pub store: Arc<Store>,
@@ -42,6 +46,14 @@ pub struct Build {
     pub machine: Platform,
     /// Who may look at commands that failed.
     pub inspector: Option<Arc<dyn Inspector>>,
+    /// Runs the ops: also those of definitions that steps make.
+    pub scheduler: Arc<Scheduler<GraphOp>>,
+    /// Whether results that exist may be used.
+    pub cache: CacheMode,
+    /// Names the program in the history.
+    pub program: Digest,
+    /// Digests of the definitions that this one is built for, the outermost first; none for what was asked for.
+    pub within: Vec<Digest>,
 }
 
 /// What a source's identifier stands for, once that is known; shared with the ops that read it.
@@ -120,12 +132,15 @@ impl GraphOp {
             let _ = self.answer.set(answer);
             return Ok(CacheMap { digest, inputs: Vec::new() });
         }
-        let mut digest =
-            key::cache_digest(&self.vertex, &self.build.machine).expect("only sources have none");
-        if matches!(self.vertex.op, Op::Exec(_)) && self.vertex.metadata.is_strict() {
+        let digest = key::cache_digest(&self.vertex, &self.build.machine).expect("only sources have none");
+        let digest = match &self.vertex.op {
+            Op::Build(_) => build::key(digest, &self.build.within),
             // What a command did with more rights is no result of this one. Others have BuildKit's digest.
-            digest = Digest::of(format!("bkl.exec.strict.v1:{digest}"));
-        }
+            Op::Exec(_) if self.vertex.metadata.is_strict() => {
+                Digest::of(format!("bkl.exec.strict.v1:{digest}"))
+            }
+            _ => digest,
+        };
         let rules = key::input_rules(&self.vertex)?;
         let inputs = rules
             .iter()
@@ -196,9 +211,7 @@ impl GraphOp {
             Op::Passthrough(op) => {
                 Ok(op.outputs.iter().map(|&input| inputs[input as usize].clone()).collect())
             }
-            Op::Build(_) => {
-                Err(OpError::Unsupported { what: "building a definition that another step made" })
-            }
+            Op::Build(op) => Ok(vec![build::run(&self.build, op, ctx, inputs).await?]),
         }
     }
 }

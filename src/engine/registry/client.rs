@@ -171,6 +171,34 @@ impl Registry {
         Ok(RawManifest { bytes, content_type, digest })
     }
 
+    /// How many bytes a blob has.
+    pub(super) async fn blob_size(
+        &self,
+        image: &ImageRef,
+        digest: &Digest,
+        what: &str,
+    ) -> Result<u64, RegistryError> {
+        let url = self.url(image, "blobs", &digest.to_string())?;
+        let scope = pull_scope(image);
+        let request = Request { method: Method::HEAD, url, scope: &scope, accept: None, offset: 0, what };
+        let mut backoff = Backoff::new(self.retry());
+        loop {
+            let error = match self.send(&request).await {
+                Ok(response) => {
+                    let length = header_text(response.headers(), &header::CONTENT_LENGTH);
+                    let (what, host) = (what.to_owned(), host_of(&request.url));
+                    return length.parse().map_err(|_| RegistryError::Unreachable {
+                        what,
+                        host,
+                        reason: "it does not say how large it is".to_owned(),
+                    });
+                }
+                Err(error) => error,
+            };
+            backoff.wait(error).await?;
+        }
+    }
+
     /// Starts reading a blob at `offset`. The answer's body begins at the byte it returns beside it: at `offset`, or
     /// at 0 when the registry cannot do ranges. Not retried here: the caller knows what it has.
     pub(super) async fn open_blob(

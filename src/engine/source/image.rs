@@ -45,6 +45,11 @@ impl ImageSource {
         let mode = op.attrs.get(attr::IMAGE_RESOLVE_MODE).map(String::as_str);
         let mode = ResolveMode::from_attr(mode)
             .ok_or_else(|| bad(format!("`{}` is no resolve mode", mode.unwrap_or_default())))?;
+        // How the use of an image is counted, by those who count it.
+        let record_type = op.attrs.get(attr::IMAGE_RECORD_TYPE).map_or("", String::as_str);
+        if !matches!(record_type, "" | "internal" | "frontend" | "regular") {
+            return Err(bad(format!("`{record_type}` is no type of record")));
+        }
         let platform = platform.map_or_else(Platform::host, Platform::normalize);
         let registry = self.registry(&ctx.session);
         let resolving = resolve_image(&registry, &ctx.store, &reference, &platform, mode);
@@ -97,12 +102,15 @@ impl PulledImage {
         limit_key: &str,
         platform: Platform,
     ) -> Result<PulledImage, ImageError> {
-        let layer_limit = match op.attrs.get(limit_key) {
-            None => None,
-            Some(text) => Some(text.parse::<usize>().map_err(|_| ImageError::Identifier {
-                identifier: op.identifier.clone(),
-                reason: format!("`{text}` is no number of layers"),
-            })?),
+        let layer_limit = match op.attrs.get(limit_key).map(String::as_str) {
+            None | Some("") => None,
+            Some(text) => {
+                let limit = text.parse::<usize>().ok().filter(|&limit| 0 < limit);
+                Some(limit.ok_or_else(|| ImageError::Identifier {
+                    identifier: op.identifier.clone(),
+                    reason: format!("`{text}` is no number of layers"),
+                })?)
+            }
         };
         if let Some(limit) = layer_limit {
             image.limit_layers(limit);

@@ -5,9 +5,7 @@ use std::os::fd::OwnedFd;
 
 use crate::engine::exec::error::RunError;
 use crate::engine::exec::seccomp;
-
-/// What a command looks for programs in when its environment does not say (BuildKit, `util/system`).
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+use crate::graph::ir::config::DEFAULT_PATH;
 
 /// Processes that a command may have at once: more than any build needs, fewer than the machine's last.
 pub(super) const DEFAULT_PIDS: i64 = 32_768;
