@@ -4,6 +4,7 @@
 mod bad_definitions;
 mod build;
 mod cli;
+mod commands;
 mod docs;
 mod editors;
 mod eval;
@@ -40,6 +41,7 @@ fn main() {
     trials.extend(bad_definitions::trials());
     trials.extend(build::trials());
     trials.extend(cli::trials());
+    trials.extend(commands::trials());
     trials.extend(docs::trials());
     trials.extend(editors::trials());
     trials.extend(eval::trials());

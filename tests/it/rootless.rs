@@ -158,7 +158,7 @@ fn a_range_of_users() {
     place.build(&["given", "-o", "two"]);
     // What is written outside is the user's, who could not remove it otherwise.
     assert_eq!(fs::symlink_metadata(place.dist("two/given")).unwrap().uid(), UID);
-    let broken = Place::new("71234:0:5\n");
+    let broken = Place::new("71234:4294967000:1000\n");
     broken.fails("", &["plain"], &["the users of this user cannot be mapped", "newuidmap"]);
 }
 
