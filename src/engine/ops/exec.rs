@@ -16,6 +16,7 @@ use crate::engine::exec::{
     Runner, StubParents, Ulimit,
 };
 use crate::engine::solver::ExecCtx;
+use crate::graph::ir::config::DEFAULT_PATH;
 use crate::graph::ir::{
     ExecOp, FileSecret, LinuxResources, Metadata, Mount, MountKind, NetMode, SecurityMode, Sharing,
 };
@@ -303,7 +304,7 @@ impl Run<'_> {
         })
     }
 
-    /// The op's variables, then the proxy's, then secrets; the runner adds what is missing.
+    /// The op's variables, the proxy's, PATH if it is missing, then secrets: BuildKit's order. The runner adds HOME.
     fn env(&self) -> Result<Vec<String>, ExecError> {
         let mut env = self.op.env.clone();
         if let Some(proxy) = &self.op.proxy_env {
@@ -318,6 +319,9 @@ impl Run<'_> {
                 env.push(format!("{name}={value}"));
                 env.push(format!("{}={value}", name.to_lowercase()));
             }
+        }
+        if !env.iter().any(|it| it.starts_with("PATH=")) {
+            env.push(format!("PATH={DEFAULT_PATH}"));
         }
         for secret in &self.op.secret_env {
             let value = match self.session.secret(&secret.id)? {
