@@ -62,7 +62,12 @@ impl Prepared {
     }
 
     /// What a failure of the scheduler is to callers; `runs` names the run of each node that ran.
-    pub(super) fn error(&self, graph: &Graph, failure: Failure<OpError>, runs: &HashMap<usize, Digest>) -> SolveError {
+    pub(super) fn error(
+        &self,
+        graph: &Graph,
+        failure: Failure<OpError>,
+        runs: &HashMap<usize, Digest>,
+    ) -> SolveError {
         match failure {
             Failure::Cancelled => SolveError::Cancelled,
             Failure::Op { vertex, error, others } => {
@@ -79,7 +84,13 @@ impl Prepared {
     }
 
     /// What is kept of a node.
-    pub(super) fn manifest(&self, graph: &Graph, node: usize, account: &Account, stands_for: StandsFor) -> Manifest {
+    pub(super) fn manifest(
+        &self,
+        graph: &Graph,
+        node: usize,
+        account: &Account,
+        stands_for: StandsFor,
+    ) -> Manifest {
         let id = self.united.first[node];
         let forced = self.forced[node];
         Manifest::new(graph, id, &self.digests, account, forced, stands_for)

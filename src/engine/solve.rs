@@ -19,13 +19,13 @@ use super::plan::Prepared;
 use super::registry::RegistryOptions;
 use super::request::{SolveError, SolveRequest, SolveResult, SolveStats};
 use super::solver::{Failure, Limits, Node, Outcome, Plan, Scheduler};
+use super::source::Source;
 use super::source::blob::BlobSource;
 use super::source::git::GitSource;
 use super::source::http::HttpSource;
 use super::source::image::ImageSource;
 use super::source::local::LocalSource;
 use super::source::oci_layout::OciLayoutSource;
-use super::source::Source;
 
 /// How an engine is set up.
 #[derive(Default)]
