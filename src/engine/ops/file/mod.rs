@@ -275,9 +275,9 @@ fn remove(root: &Root, place: &[u8]) -> Result<(), FileError> {
 }
 
 /// Places below the directory `before` whose path from there matches `pattern`, in order; what lies in a match is not
-/// looked at.
+/// looked at. A link in the place of `before` is not followed, and holds nothing.
 fn expand(root: &Root, before: &str, pattern: &str) -> Result<Vec<Place>, FileError> {
-    let top = root.resolve(before.as_bytes(), Last::Follow)?;
+    let top = root.resolve(before.as_bytes(), Last::Keep)?;
     let below = matches_below(root, &top, pattern)?;
     Ok(below.into_iter().map(|below| [top.as_slice(), &below].concat()).collect())
 }
