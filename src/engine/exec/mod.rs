@@ -7,12 +7,15 @@
 //! - [`error`]: why a command could not be run at all.
 //! - `runner`: the runner in this process: starts helpers and talks to them (`wire`).
 //! - [`helper`]: the helper: the same program started afresh, which sets containers up and waits for them.
-//! - `user`, `netfiles`, `seccomp`, `cgroup`, `tree`, `sys`: what the two need.
+//! - `network`: what the sandbox is connected to: namespaces with a NAT, pooled.
+//! - `user`, `netfiles`, `seccomp`, `cgroup`, `tree`, `bpf`, `sys`: what the two need.
 
+mod bpf;
 mod cgroup;
 pub mod error;
 pub mod helper;
 mod netfiles;
+mod network;
 mod runner;
 mod seccomp;
 pub mod spec;
@@ -25,10 +28,11 @@ use futures_util::future::BoxFuture;
 
 pub use cgroup::{sweep, sweep_below};
 pub use error::RunError;
+pub use network::SandboxNetwork;
 pub use runner::HelperRunner;
 pub use spec::{
-    Access, ExecMount, ExecSpec, ExitStatus, HostLine, Limits, MountSource, Network, Profile, Stream,
-    StubParents, Ulimit,
+    Access, ExecMount, ExecSpec, ExitStatus, HostLine, Limits, MountSource, Network, Profile, Security,
+    Stream, StubParents, Ulimit,
 };
 
 use super::cancel::Cancel;

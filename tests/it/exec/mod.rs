@@ -16,10 +16,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bkl::engine::cancel::Cancel;
+use bkl::engine::entitlement::{Authorized, Grants, authorize};
 use bkl::engine::exec::{
     Access, ExecMount, ExecSpec, ExitStatus, HelperRunner, HostLine, Limits, MountSource, Network, Profile,
-    RunError, Runner, RunnerKind, Stream, StubParents, Ulimit,
+    RunError, Runner, RunnerKind, Security, Stream, StubParents, Ulimit,
 };
+use bkl::graph::ir::{ExecOp, NetMode, SecurityMode};
 use libtest_mimic::Trial;
 use rustix::mount::{OpenTreeFlags, open_tree};
 use tempfile::TempDir;
@@ -131,7 +133,8 @@ fn spec(tree: &Tree, args: &[&str]) -> ExecSpec {
         user: String::new(),
         hostname: String::new(),
         extra_hosts: Vec::new(),
-        network: Network::Host,
+        network: host_network(),
+        security: Security::Sandbox,
         profile: Profile::Compat,
         root: tree.mount(),
         root_access: Access::ReadWrite,
@@ -142,6 +145,16 @@ fn spec(tree: &Tree, args: &[&str]) -> ExecSpec {
         stub_parents: StubParents::Keep,
         terminal: None,
     }
+}
+
+/// Tokens for everything that a command may be granted.
+fn granted() -> Authorized {
+    let op = ExecOp { network: NetMode::Host, security: SecurityMode::Insecure, ..ExecOp::default() };
+    authorize(&op, &Grants::of(["network.host", "security.insecure"]).unwrap()).unwrap()
+}
+
+fn host_network() -> Network {
+    Network::Host(granted().host_network.unwrap())
 }
 
 fn script(tree: &Tree, text: &str) -> ExecSpec {

@@ -245,7 +245,7 @@ fn portable(line: &str, network: Network) -> Option<String> {
             assert_ne!(words[1], "ok");
             return None;
         }
-        "net" if network != Network::None => return None,
+        "net" if !matches!(network, Network::None) => return None,
         _ => rest.to_owned(),
     };
     Some(format!("{topic}: {rest}"))

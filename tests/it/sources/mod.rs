@@ -140,6 +140,7 @@ impl Bench {
             roots: vec![root],
             session: Arc::new(self.given.clone()),
             cache: CacheMode::Use,
+            grants: Default::default(),
             rerun: Default::default(),
             inspector: None,
             program: bkl::engine::history::program(Path::new("/test")),

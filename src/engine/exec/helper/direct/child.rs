@@ -18,6 +18,7 @@ use rustix::mount::{
     fsmount, fsopen, move_mount, open_tree, unmount,
 };
 use rustix::process::{Gid, Uid};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::devtree::DevTree;
 use super::{EMPTY, rootfs};
@@ -27,6 +28,7 @@ use crate::engine::exec::helper::exit;
 use crate::engine::exec::helper::init::{self, Complaint, Payload, Step};
 use crate::engine::exec::sys;
 use crate::engine::exec::user::Identity;
+use crate::engine::exec::wire::Net;
 
 /// linux/sched.h; libc's has the wrong type.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -35,7 +37,11 @@ const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 pub(super) struct Plan {
     pub(super) payload: Payload,
     pub(super) devices: DevTree,
+    /// Whether kernel files are hidden and read-only.
+    pub(super) is_confined: bool,
     pub(super) net: Net,
+    /// The network namespace, if one is given.
+    pub(super) network: Option<OwnedFd>,
     /// Whether cgroups are of version 2 only: the container then gets a namespace.
     pub(super) unified: bool,
     /// Whether it sees them too.
@@ -49,15 +55,6 @@ pub(super) struct Plan {
     pub(super) stderr: OwnedFd,
     /// To be read from before anything is done; its end is the order to end.
     pub(super) gate: Option<OwnedFd>,
-}
-
-/// The network of a container.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Net {
-    /// That of the helper.
-    Ours,
-    /// A new one with a loopback.
-    New,
 }
 
 /// A path for the child.
@@ -83,7 +80,7 @@ impl Plan {
             | libc::CLONE_NEWIPC
             | libc::CLONE_NEWUTS
             | libc::CLONE_PIDFD;
-        if self.net == Net::New {
+        if self.net == Net::Empty {
             flags |= libc::CLONE_NEWNET;
         }
         // SAFETY: all bytes zero is a valid `clone_args`.
@@ -128,8 +125,14 @@ impl Child<'_> {
             }
         }
         rustix::process::setsid().map_err(at(Step::Session))?;
-        if plan.net == Net::New {
-            sys::loopback_up().map_err(|err| at(Step::Network)(errno_of(&err)))?;
+        match (plan.net, &plan.network) {
+            (Net::Host, _) => {}
+            (Net::Empty, _) => sys::loopback_up().map_err(|err| at(Step::Network)(errno_of(&err)))?,
+            (Net::Given, Some(network)) => {
+                move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
+                    .map_err(at(Step::Network))?;
+            }
+            (Net::Given, None) => return Err(Complaint::step(Step::Network, libc::EBADF)),
         }
         if plan.unified {
             // SAFETY: no descriptor table is unshared, and this process has one thread.
@@ -170,9 +173,13 @@ impl Child<'_> {
         put(&plan.devices.pts, "dev/pts").map_err(at(Step::Terminals))?;
         put(&plan.devices.shm, "dev/shm").map_err(at(Step::SharedMemory))?;
         fresh("mqueue", quiet).and_then(|it| put(&it, "dev/mqueue")).map_err(at(Step::MessageQueues))?;
-        fresh("sysfs", readonly).and_then(|it| put(&it, "sys")).map_err(at(Step::Sys))?;
+        let kernel = if plan.is_confined { readonly } else { quiet };
+        fresh("sysfs", kernel).and_then(|it| put(&it, "sys")).map_err(at(Step::Sys))?;
         if plan.unified && plan.shows_cgroups {
-            fresh("cgroup2", readonly).and_then(|it| put(&it, "sys/fs/cgroup")).map_err(at(Step::Cgroup))?;
+            fresh("cgroup2", kernel).and_then(|it| put(&it, "sys/fs/cgroup")).map_err(at(Step::Cgroup))?;
+        }
+        if !plan.is_confined {
+            return Ok(());
         }
         for path in READONLY {
             protect(&path[1..]).map_err(at(Step::Protect))?;
