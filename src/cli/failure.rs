@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::{FileId, Report, SourceMap, Span};
 use crate::engine::content_hash::HashError;
+use crate::engine::entitlement;
 use crate::engine::exec::RunError;
 use crate::engine::exec::rootless::MORE_USERS;
 use crate::engine::ops::{BuildError, ExecError, FileError, OpError};
@@ -109,6 +110,12 @@ fn explain(failed: &FailedVertex, context: &Context<'_>) -> (Report, &'static st
             let report =
                 Report::error("bkl::no_agent", format!("the agent `{id}` is not given to this build"));
             (report.help(no_agent_help(id)), "this step asks for it")
+        }
+        OpError::Exec(ExecError::Denied(denied)) => {
+            let requested = entitlement::list(&denied.missing);
+            let message = format!("`{}` requests {requested}, which is not granted", one_line(&failed.name));
+            let help = format!("if you trust it with that, build with `{}`", denied.flags());
+            (Report::error("bkl::not_allowed", message).help(help), "this step requests it")
         }
         OpError::Exec(ExecError::Session(error @ SessionError::Agent { .. })) => {
             (Report::error("bkl::ssh", with_causes(error)), "needed by this step")

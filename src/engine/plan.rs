@@ -4,12 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::base::Digest;
-use crate::graph::ir::{Edge, Graph, Location, Op, VertexId};
+use crate::graph::ir::{Edge, Graph, Location, Op, Tree, VertexId};
 use crate::graph::llb::{self, MarshalOptions};
 
 use super::history::record::Book;
 use super::history::{Forced, Manifest};
-use super::ops::{Build, GraphOp, OpError};
+use super::ops::{Build, ExecError, GraphOp, OpError};
 use super::request::{CacheMode, FailedVertex, SolveError};
 use super::solver::{Account, Failure, Node, Plan};
 use super::source::StandsFor;
@@ -59,6 +59,24 @@ impl Prepared {
         let roots =
             roots.iter().map(|edge| (united.node[edge.vertex.0 as usize], edge.output as usize)).collect();
         Prepared { plan: Plan { nodes, roots }, united, build: build.clone(), digests, forced }
+    }
+
+    /// Refuses commands that request what they were not granted, all of them at once, before anything starts. Whether there
+    /// is a result already does not count: what a build with more rights has made is not for one with fewer.
+    pub(super) fn check_entitlements(&self, graph: &Graph, roots: &[Edge]) -> Result<(), SolveError> {
+        let roots: Vec<Tree> = roots.iter().copied().map(Some).collect();
+        let needed = graph.needed(&roots).into_iter().zip(&self.united.node);
+        let nodes: BTreeSet<usize> = needed.filter(|(needed, _)| *needed).map(|(_, node)| *node).collect();
+        let denied = nodes.into_iter().filter_map(|node| {
+            let denied = self.plan.nodes[node].op.check_entitlements().err()?;
+            let cause = Arc::new(OpError::Exec(ExecError::Denied(denied)));
+            Some(self.united.failed(graph, &self.digests, node, cause))
+        });
+        let mut denied = denied.collect::<Vec<_>>().into_iter();
+        match denied.next() {
+            None => Ok(()),
+            Some(first) => Err(SolveError::Vertex { failed: Box::new(first), others: denied.collect() }),
+        }
     }
 
     /// What a failure of the scheduler is to callers; `runs` names the run of each node that ran.

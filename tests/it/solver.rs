@@ -122,6 +122,7 @@ impl Bench {
             roots: vec![root],
             session: self.session(),
             cache,
+            grants: Default::default(),
             rerun: Default::default(),
             inspector: None,
             program: bkl::engine::history::program(Path::new("/test")),

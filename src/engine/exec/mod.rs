@@ -8,12 +8,15 @@
 //! - `runner`: the runner in this process: starts helpers and talks to them (`wire`).
 //! - [`helper`]: the helper: the same program started afresh, which sets containers up and waits for them.
 //! - [`rootless`]: how a normal user comes to run commands.
-//! - `user`, `netfiles`, `seccomp`, `cgroup`, `tree`, `sys`: what the two need.
+//! - `network`: what the sandbox is connected to: namespaces with a NAT, pooled.
+//! - `user`, `netfiles`, `seccomp`, `cgroup`, `tree`, `bpf`, `sys`: what the two need.
 
+mod bpf;
 mod cgroup;
 pub mod error;
 pub mod helper;
 mod netfiles;
+mod network;
 pub mod rootless;
 mod runner;
 mod seccomp;
@@ -27,10 +30,11 @@ use futures_util::future::BoxFuture;
 
 pub use cgroup::{sweep, sweep_below};
 pub use error::RunError;
+pub use network::SandboxNetwork;
 pub use runner::HelperRunner;
 pub use spec::{
-    Access, ExecMount, ExecSpec, ExitStatus, HostLine, Limits, MountSource, Network, Profile, Stream,
-    StubParents, Ulimit,
+    Access, ExecMount, ExecSpec, ExitStatus, HostLine, Limits, MountSource, Network, Profile, Security,
+    Stream, StubParents, Ulimit,
 };
 
 use super::cancel::Cancel;

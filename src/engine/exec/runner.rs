@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -18,9 +18,11 @@ use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 
 use super::error::RunError;
-use super::spec::{Access, ExecSpec, ExitStatus, MountSource, Profile, Stream};
-use super::wire::{self, Answer, Fds, Request, WireMount, WireSource};
-use super::{LogSink, Runner, RunnerKind, cgroup, helper, netfiles, seccomp, sys};
+use super::netfiles::Reach;
+use super::network::{Life, Network as Connection, Networks};
+use super::spec::{Access, ExecSpec, ExitStatus, MountSource, Network, Profile, Security, Stream};
+use super::wire::{self, Answer, Confinement, Fds, Net, Request, WireMount, WireSource};
+use super::{LogSink, Runner, RunnerKind, SandboxNetwork, cgroup, helper, netfiles, seccomp, sys};
 use crate::engine::cancel::Cancel;
 use crate::store::in_user_namespace;
 
@@ -36,7 +38,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct HelperRunner {
     kind: RunnerKind,
-    program: OwnedFd,
+    program: Arc<OwnedFd>,
+    networks: Arc<Networks>,
     idle: Mutex<Vec<Helper>>,
     /// The parents of cgroups that were swept for commands that asked for them.
     parents: Mutex<BTreeSet<String>>,
@@ -65,13 +68,30 @@ impl HelperRunner {
         let mount =
             open_tree(rustix::fs::CWD, &path, flags).map_err(|err| io_error("mount", &path)(err.into()))?;
         sys::make_readonly(&mount, false).map_err(io_error("protect", &path))?;
-        Ok(HelperRunner { kind, program: mount, idle: Mutex::default(), parents: Mutex::default() })
+        let networks = Arc::new(Networks::new(SandboxNetwork::default()));
+        Ok(HelperRunner {
+            kind,
+            program: Arc::new(mount),
+            networks,
+            idle: Mutex::default(),
+            parents: Mutex::default(),
+        })
+    }
+
+    /// The same with another network for the sandbox.
+    pub fn with_sandbox(self, sandbox: SandboxNetwork) -> HelperRunner {
+        HelperRunner { networks: Arc::new(Networks::new(sandbox)), ..self }
     }
 
     async fn run(&self, spec: ExecSpec, log: &dyn LogSink, cancel: &Cancel) -> Result<ExitStatus, RunError> {
         if cancel.is_cancelled() {
             return Err(RunError::Cancelled);
         }
+        let connection = match spec.network {
+            Network::Host(_) => Connection::Host(None),
+            Network::None => Connection::Nothing,
+            Network::Sandbox => self.connect(&spec.security, cancel).await?,
+        };
         self.sweep_parent(&spec.cgroup_parent).await;
         let parent = spec.cgroup_parent.clone();
         let helper = match self.idle().pop() {
@@ -85,10 +105,21 @@ impl HelperRunner {
             None => Ok(pipe),
         };
         let (stdout_in, stderr_in) = (on_terminal(stdout_in)?, on_terminal(stderr_in)?);
-        let (request, fds) = request(spec, stdout_in, stderr_in)?;
+        let may_be_used_again = matches!(spec.security, Security::Sandbox);
+        let (request, fds) = request(spec, &connection, stdout_in, stderr_in)?;
         let sent = wire::send(helper.socket().as_fd(), &request, &fds);
         drop((request, fds));
         let (result, helper) = helper.finish(stdout, stderr, log, cancel, parent).await;
+        let notice = match connection {
+            // The helper is well: nothing of the command runs any more.
+            Connection::Namespace(namespace) if helper.is_some() && may_be_used_again => {
+                self.networks.take_back(namespace);
+                None
+            }
+            Connection::Namespace(_) | Connection::Nothing => None,
+            Connection::Host(why) => why.map(|why| host_notice(&why)),
+        };
+        let result = result.map(|status| ExitStatus { notices: notice.into_iter().collect(), ..status });
         match (helper, self.kind) {
             (Some(helper), RunnerKind::Direct) => self.idle().push(helper),
             (None, _) | (Some(_), RunnerKind::Libcontainer) => {}
@@ -115,21 +146,58 @@ impl HelperRunner {
 
     fn spawn(&self) -> Result<Helper, RunError> {
         let (ours, theirs) = StdUnixStream::pair().map_err(io_error("make", "a socket"))?;
-        let program = format!("/proc/self/fd/{}", self.program.as_raw_fd());
-        let child = Command::new(&program)
-            .arg0("bkl")
-            .args([helper::VERB, self.kind.name()])
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            // Ctrl-C goes to the foreground group: it is ours to hear, the helper hears of it from us.
-            .process_group(0)
-            .spawn()
-            .map_err(io_error("start", Path::new(&program)))?;
+        let child = start(&self.program, self.kind.name(), theirs.into())?;
         Ok(Helper { socket: Some(ours), child: Some(child) })
     }
+
+    /// A network for a sandboxed command.
+    async fn connect(&self, security: &Security, cancel: &Cancel) -> Result<Connection, RunError> {
+        let life = match security {
+            Security::Sandbox => Life::Many,
+            Security::Insecure(_) => Life::One,
+        };
+        if let Some(connection) = self.networks.at_once(life) {
+            return Ok(connection);
+        }
+        let (networks, program) = (self.networks.clone(), self.program.clone());
+        let making = tokio::task::spawn_blocking(move || {
+            networks.make(&|work: &str, socket: OwnedFd| start(&program, work, socket))
+        });
+        tokio::select! {
+            made = making => match made {
+                Ok(made) => made,
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                // The runtime is being shut down.
+                Err(_) => Err(RunError::Cancelled),
+            },
+            () = cancel.cancelled() => Err(RunError::Cancelled),
+        }
+    }
+}
+
+/// What is said when the sandbox is no sandbox.
+fn host_notice(why: &str) -> String {
+    format!(
+        "commands use the host's network and can reach what listens there: {why}; install Debian's `passt`, or say \
+         `--network host`"
+    )
+}
+
+/// Starts a helper for this work, whose standard input is `socket`.
+fn start(program: &OwnedFd, work: &str, socket: OwnedFd) -> Result<Child, RunError> {
+    let program = format!("/proc/self/fd/{}", program.as_raw_fd());
+    Command::new(&program)
+        .arg0("bkl")
+        .args([helper::VERB, work])
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::from(socket))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        // Ctrl-C goes to the foreground group: it is ours to hear, the helper hears of it from us.
+        .process_group(0)
+        .spawn()
+        .map_err(io_error("start", Path::new(&program)))
 }
 
 impl Runner for HelperRunner {
@@ -204,7 +272,7 @@ impl Helper {
             Some(None) => {
                 let result = match serde_json::from_slice(&line) {
                     Ok(Answer::Exited { code, reason, warnings }) => {
-                        Ok(ExitStatus { code, reason, warnings })
+                        Ok(ExitStatus { code, reason, warnings, notices: Vec::new() })
                     }
                     Ok(Answer::Environment { what, help }) => Err(RunError::Environment { what, help }),
                     Ok(Answer::Step { what }) => Err(RunError::Step { what }),
@@ -291,7 +359,12 @@ fn output_pipe() -> Result<(pipe::Receiver, OwnedFd), RunError> {
 }
 
 /// The spec in the form that travels.
-fn request(spec: ExecSpec, stdout: OwnedFd, stderr: OwnedFd) -> Result<(Request, Fds), RunError> {
+fn request(
+    spec: ExecSpec,
+    connection: &Connection,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+) -> Result<(Request, Fds), RunError> {
     let hostname = if spec.hostname.is_empty() { DEFAULT_HOSTNAME.to_owned() } else { spec.hostname };
     let mut trees = Vec::new();
     let mut add_tree = |fd| {
@@ -313,15 +386,31 @@ fn request(spec: ExecSpec, stdout: OwnedFd, stderr: OwnedFd) -> Result<(Request,
         };
         mounts.push(WireMount { dest: mount.dest, source, readonly: mount.access == Access::ReadOnly });
     }
+    let (network, given, reach) = match connection {
+        Connection::Host(_) => (Net::Host, None, Reach::Host),
+        Connection::Nothing => (Net::Empty, None, Reach::Isolated),
+        Connection::Namespace(it) => {
+            let given = it.fd().try_clone_to_owned().map_err(io_error("duplicate", "a network"))?;
+            (Net::Given, Some(given), Reach::Forwarded(it.forwarder().into()))
+        }
+    };
+    let (confinement, seccomp) = match spec.security {
+        Security::Sandbox => {
+            let filter = filter(spec.profile)?.try_clone().map_err(io_error("duplicate", "the filter"))?;
+            (Confinement::Full, Some(filter))
+        }
+        Security::Insecure(_) => (Confinement::Namespaces { n_loops: n_loops() }, None),
+    };
     let request = Request {
         hosts: netfiles::hosts(&hostname, &spec.extra_hosts),
-        resolv_conf: netfiles::resolv_conf(spec.network),
+        resolv_conf: netfiles::resolv_conf(reach),
         args: spec.args,
         env: spec.env,
         cwd: spec.cwd,
         user: spec.user,
         hostname,
-        network: spec.network,
+        network,
+        confinement,
         profile: spec.profile,
         readonly_root: spec.root_access == Access::ReadOnly,
         mounts,
@@ -330,8 +419,20 @@ fn request(spec: ExecSpec, stdout: OwnedFd, stderr: OwnedFd) -> Result<(Request,
         cgroup_parent: spec.cgroup_parent,
         stub_parents: spec.stub_parents,
     };
-    let seccomp = filter(spec.profile)?.try_clone().map_err(io_error("duplicate", "the filter"))?;
-    Ok((request, Fds { stdout, stderr, root: spec.root, seccomp: Some(seccomp), trees }))
+    Ok((request, Fds { stdout, stderr, root: spec.root, seccomp, network: given, trees }))
+}
+
+/// How many loop devices a command without confinement gets nodes of: those up to the first that is free, and as many more
+/// as one build may want (BuildKit, `util/entitlements/security`).
+fn n_loops() -> u32 {
+    const GET_FREE: libc::c_ulong = 0x4c82;
+    const MORE: u32 = 8;
+    let Ok(control) = std::fs::File::options().read(true).write(true).open("/dev/loop-control") else {
+        return MORE;
+    };
+    // SAFETY: takes numbers only.
+    let free = unsafe { libc::ioctl(control.as_raw_fd(), GET_FREE as _) };
+    u32::try_from(free).unwrap_or(0) + MORE
 }
 
 /// The system call filter of a profile as a memory file, made once.

@@ -311,6 +311,7 @@ impl Registry {
             }
             let location = header_text(response.headers(), &header::LOCATION);
             let next = url.join(&location).map_err(|_| refused("to no readable address".to_owned()))?;
+            let next = without_user(next);
             if !is_allowed(&next) {
                 let shown = format!("{}://{}", next.scheme(), host_of(&next));
                 return Err(refused(format!("to `{shown}`, which is not encrypted")));
@@ -373,7 +374,7 @@ impl Registry {
         credentials: Option<&Credentials>,
     ) -> Result<Arc<str>, RegistryError> {
         let host = host_of(registry);
-        let realm = Url::parse(&ask.realm).ok().filter(is_allowed);
+        let realm = Url::parse(&ask.realm).ok().map(without_user).filter(is_allowed);
         let realm =
             realm.ok_or_else(|| RegistryError::Realm { host: host.clone(), realm: ask.realm.clone() })?;
         let trusted = &self.inner.options.trusted_realms;
@@ -599,6 +600,13 @@ fn with_query(url: &Url, query: &Url) -> Url {
 pub(in crate::engine) fn host_of(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// The URL without credentials: a server may not choose as whom we come.
+pub(in crate::engine) fn without_user(mut url: Url) -> Url {
+    // Only URLs without a host refuse, which have no user.
+    let _ = (url.set_username(""), url.set_password(None));
+    url
 }
 
 /// Encrypted, or on this machine.

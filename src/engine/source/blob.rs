@@ -167,6 +167,22 @@ impl Resolved for BlobFile {
 mod tests {
     use super::*;
 
+    /// As BuildKit's (source/containerblob/pull.go, `hash`).
+    #[test]
+    fn keys() {
+        use crate::engine::registry::RegistryOptions;
+        let digest = Digest::of("blob");
+        let source = BlobSource::new(Arc::new(ImageSource::new(RegistryOptions::default())));
+        let check = |attrs: FileAttrs, expected: &str| {
+            let blob = Blob { digest, place: BlobPlace::layout("/layout".into()) };
+            let file = BlobFile { source: source.clone(), blob, attrs, shown: String::new() };
+            assert_eq!(file.key(), Digest::of(format!("{{\"Digest\":\"{digest}\",{expected}}}")));
+        };
+        check(FileAttrs::default(), r#""Filename":"","Perm":0,"UID":0,"GID":0"#);
+        let attrs = FileAttrs { name: "a<b".to_owned(), mode: Some(0o640), uid: 5, gid: 6 };
+        check(attrs, r#""Filename":"a\u003cb","Perm":416,"UID":5,"GID":6"#);
+    }
+
     #[test]
     fn ids_of_layouts() {
         #[track_caller]

@@ -11,6 +11,7 @@ use crate::engine::registry::{
     ImageError, LayerProgress, Registry, RegistryOptions, ResolveMode, ResolvedImage, pull, resolve_image,
 };
 use crate::graph::ir::{SourceOp, attr};
+use crate::graph::llb::key::image_key;
 
 /// Images of registries.
 pub struct ImageSource {
@@ -91,7 +92,7 @@ pub(super) struct PulledImage {
     image: ResolvedImage,
     /// What the op asked for, normalised.
     platform: Platform,
-    layer_limit: Option<usize>,
+    layer_limit: Option<u32>,
 }
 
 impl PulledImage {
@@ -105,7 +106,7 @@ impl PulledImage {
         let layer_limit = match op.attrs.get(limit_key).map(String::as_str) {
             None | Some("") => None,
             Some(text) => {
-                let limit = text.parse::<usize>().ok().filter(|&limit| 0 < limit);
+                let limit = text.parse::<u32>().ok().filter(|&limit| 0 < limit);
                 Some(limit.ok_or_else(|| ImageError::Identifier {
                     identifier: op.identifier.clone(),
                     reason: format!("`{text}` is no number of layers"),
@@ -113,7 +114,7 @@ impl PulledImage {
             }
         };
         if let Some(limit) = layer_limit {
-            image.limit_layers(limit);
+            image.limit_layers(limit as usize);
         }
         Ok(PulledImage { image, platform, layer_limit })
     }
@@ -125,7 +126,7 @@ impl Resolved for PulledImage {
     fn key(&self) -> Digest {
         self.image
             .chain_id()
-            .unwrap_or_else(|| manifest_key(&self.image.root_digest, &self.platform, self.layer_limit))
+            .unwrap_or_else(|| image_key(&self.image.root_digest, &self.platform, self.layer_limit))
     }
 
     fn stands_for(&self) -> StandsFor {
@@ -146,36 +147,6 @@ impl Resolved for PulledImage {
             pull(&self.image, &ctx.store, &ctx.cancel, on_progress).await.map_err(source_error)
         })
     }
-}
-
-/// Digest of the JSON that names a root and what is chosen of it; keys in the order of BuildKit's struct.
-fn manifest_key(root: &Digest, platform: &Platform, limit: Option<usize>) -> Digest {
-    #[derive(serde::Serialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Key<'a> {
-        digest: &'a Digest,
-        #[serde(rename = "OS")]
-        os: &'a str,
-        arch: &'a str,
-        #[serde(skip_serializing_if = "str::is_empty")]
-        variant: &'a str,
-        #[serde(rename = "OSVersion", skip_serializing_if = "str::is_empty")]
-        os_version: &'a str,
-        #[serde(rename = "OSFeatures", skip_serializing_if = "<[String]>::is_empty")]
-        os_features: &'a [String],
-        #[serde(skip_serializing_if = "Option::is_none")]
-        limit: Option<usize>,
-    }
-    let key = Key {
-        digest: root,
-        os: &platform.os,
-        arch: &platform.arch,
-        variant: &platform.variant,
-        os_version: &platform.os_version,
-        os_features: &platform.os_features,
-        limit,
-    };
-    Digest::of(serde_json::to_vec(&key).expect("texts and numbers are JSON"))
 }
 
 pub(super) fn source_error(error: ImageError) -> SourceError {

@@ -185,7 +185,7 @@ fn many_at_once() {
         let runs = trees.iter().enumerate().map(|(index, tree)| {
             let (runner, cancel) = (Arc::clone(&runner), cancel.clone());
             let mut spec = script(tree, &format!("echo {index}; seq 20000 | wc -l"));
-            spec.network = if index % 4 == 0 { Network::None } else { Network::Host };
+            spec.network = if index % 4 == 0 { Network::None } else { host_network() };
             async move { (index, run_in(&runner, spec, &cancel).await) }
         });
         for (index, result) in futures_util::future::join_all(runs).await {

@@ -8,6 +8,8 @@ mod blobs;
 mod git;
 mod http;
 mod images;
+mod local;
+mod shared;
 mod signatures;
 
 use std::collections::BTreeMap;
@@ -29,10 +31,19 @@ use tempfile::TempDir;
 use server::Server;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [http::trials(), git::trials(), agents::trials(), blobs::trials(), images::trials(), signatures::trials()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        http::trials(),
+        git::trials(),
+        agents::trials(),
+        blobs::trials(),
+        images::trials(),
+        local::trials(),
+        shared::trials(),
+        signatures::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// A server, a store, and what a session gives.
@@ -129,6 +140,7 @@ impl Bench {
             roots: vec![root],
             session: Arc::new(self.given.clone()),
             cache: CacheMode::Use,
+            grants: Default::default(),
             rerun: Default::default(),
             inspector: None,
             program: bkl::engine::history::program(Path::new("/test")),

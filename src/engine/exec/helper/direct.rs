@@ -21,19 +21,19 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use child::{Net, Plan};
+use child::Plan;
 use devtree::DevTree;
-use group::{Group, Groups};
+use group::{Allowed, Group, Groups};
 use rustix::mount::{UnmountFlags, unmount};
 
-use super::defaults::{environment, read_filter};
+use super::defaults::{environment, more_nodes, read_filter};
 use super::init::{self, Init, Payload};
 use super::setup::{Prepared, errno, io};
 use super::{Served, place, serve_once, setup, supervise};
 use crate::engine::exec::cgroup;
 use crate::engine::exec::error::RunError;
-use crate::engine::exec::spec::{Limits, Network, Profile};
-use crate::engine::exec::wire::{Answer, Fds, Request};
+use crate::engine::exec::spec::{Limits, Profile};
+use crate::engine::exec::wire::{Answer, Confinement, Fds, Net, Request};
 use crate::store::in_user_namespace;
 
 /// An empty directory in the helper's area: it is mounted on directories that are hidden.
@@ -74,7 +74,7 @@ impl Station {
             false => Groups::enter(&hierarchies, name)?,
         };
         let has_kcore = Path::new("/proc/kcore").exists();
-        place::enter_namespaces(Network::Host)?;
+        place::enter_namespaces(Net::Host, None)?;
         let area = place::area()?;
         if in_user_namespace() {
             hostview::make(&area)?;
@@ -101,12 +101,12 @@ impl Station {
         request: &Request,
         fds: Fds,
     ) -> Result<Answer, RunError> {
-        let Fds { stdout, stderr, root, seccomp, trees } = fds;
+        let Fds { stdout, stderr, root, seccomp, network, trees } = fds;
         let prepared = setup::prepare(request, root.as_fd(), &trees, &self.area)?;
         drop(trees);
         let filter = seccomp.as_ref().map(read_filter).transpose()?;
         setup::make_system_dirs(root.as_fd())?;
-        let outcome = self.contain(socket, request, &prepared, filter, (stdout, stderr));
+        let outcome = self.contain(socket, request, &prepared, filter, network, (stdout, stderr));
         // Also after a failure: the caller may look at the tree.
         prepared.clean_up();
         outcome
@@ -118,6 +118,7 @@ impl Station {
         request: &Request,
         prepared: &Prepared,
         filter: Option<Vec<libc::sock_filter>>,
+        network: Option<OwnedFd>,
         (stdout, stderr): (OwnedFd, OwnedFd),
     ) -> Result<Answer, RunError> {
         let (complaint, complaint_in) = std::io::pipe().map_err(io("make a pipe for", "init"))?;
@@ -125,24 +126,30 @@ impl Station {
             args: request.args.clone(),
             env: environment(&request.env, &prepared.identity.home),
             ulimits: request.ulimits.clone(),
+            confinement: request.confinement,
             profile: request.profile,
             filter,
             complaint: complaint_in.into(),
         })?;
-        let is_usual = request.limits == Limits::default() && request.cgroup_parent.is_empty();
+        let is_confined = request.confinement == Confinement::Full;
+        let is_usual = is_confined && request.limits == Limits::default() && request.cgroup_parent.is_empty();
+        let allowed = if is_confined { Allowed::Usual } else { Allowed::All };
         let group = match is_usual {
             true => None,
-            false => Some(self.groups.make(&request.limits, &request.cgroup_parent)?),
+            false => Some(self.groups.make(&request.limits, &request.cgroup_parent, allowed)?),
         };
         let kills_before = self.groups.n_memory_kills();
         let (gate, gate_in) = gate(group.as_ref())?;
         let plan = Plan {
             payload,
             devices: match self.devices.take() {
-                Some(devices) => devices,
-                None => DevTree::make(self.has_kcore).map_err(errno("make", "/dev"))?,
+                Some(devices) if is_confined => devices,
+                _ => DevTree::make(self.has_kcore, &more_nodes(request.confinement))
+                    .map_err(errno("make", "/dev"))?,
             },
-            net: if request.network == Network::None { Net::New } else { Net::Ours },
+            is_confined,
+            net: request.network,
+            network,
             unified: self.groups.are_unified(),
             rootless: in_user_namespace(),
             shows_cgroups: request.profile == Profile::Compat,
@@ -162,7 +169,7 @@ impl Station {
             help: "run it as root, outside a container or in a privileged one".into(),
         })?;
         let admitted = admit(group.as_ref(), gate_in, pid);
-        self.devices = DevTree::make(self.has_kcore).ok();
+        self.devices = DevTree::make(self.has_kcore, &[]).ok();
         // A gate that was dropped has ended the process by now or soon.
         let ending = supervise::wait(socket, pid, Some(pidfd))?;
         let out_of_memory = ending.code() != 0

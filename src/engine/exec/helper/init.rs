@@ -19,7 +19,7 @@ use super::exit;
 use crate::engine::exec::error::RunError;
 use crate::engine::exec::rootless::MORE_USERS;
 use crate::engine::exec::spec::{Profile, Ulimit};
-use crate::engine::exec::wire::Answer;
+use crate::engine::exec::wire::{Answer, Confinement};
 use crate::store::in_user_namespace;
 
 /// CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL
@@ -38,6 +38,7 @@ pub(super) struct Init {
     /// Final.
     pub(super) env: Vec<String>,
     pub(super) ulimits: Vec<Ulimit>,
+    pub(super) confinement: Confinement,
     pub(super) profile: Profile,
     pub(super) filter: Option<Vec<libc::sock_filter>>,
     /// Where to say why there was no execve.
@@ -56,6 +57,7 @@ struct Inner {
     /// Paths to try, in order.
     candidates: Vec<CString>,
     limits: Vec<(u32, libc::rlimit)>,
+    confinement: Confinement,
     profile: Profile,
     filter: Option<Vec<libc::sock_filter>>,
     complaint: OwnedFd,
@@ -76,8 +78,8 @@ impl Payload {
         let limits = limits(&init.ulimits)?;
         let (args, env) = (texts(init.args)?, texts(init.env)?);
         let (args, env) = (Pointers::to(args), Pointers::to(env));
-        let Init { profile, filter, complaint, .. } = init;
-        let inner = Inner { args, env, candidates, limits, profile, filter, complaint };
+        let Init { profile, confinement, filter, complaint, .. } = init;
+        let inner = Inner { args, env, candidates, limits, profile, confinement, filter, complaint };
         Ok(Payload { inner: Rc::new(inner) })
     }
 
@@ -139,11 +141,11 @@ impl Inner {
         if let Some(filter) = &self.filter {
             load(filter).map_err(|errno| Complaint { stage: Stage::Filter, errno, candidate: 0 })?;
         }
-        restrict(self.profile).map_err(|errno| Complaint {
-            stage: Stage::Capabilities,
-            errno,
-            candidate: 0,
-        })?;
+        let restricted = match self.confinement {
+            Confinement::Full => restrict(self.profile),
+            Confinement::Namespaces { .. } => keep_all_capabilities(),
+        };
+        restricted.map_err(|errno| Complaint { stage: Stage::Capabilities, errno, candidate: 0 })?;
         Err(self.execve())
     }
 
@@ -560,6 +562,34 @@ fn keep_capabilities(kept: u64) -> Result<(), i32> {
             _ => Err(last_errno()),
         }
     }
+}
+
+/// Inheritable and ambient to all that is permitted, so that they outlive execve, as any user. What is not in the bounding
+/// set this process never had.
+fn keep_all_capabilities() -> Result<(), i32> {
+    let header = CapabilityHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+    let mut data = [CapabilityData { effective: 0, permitted: 0, inheritable: 0 }; 2];
+    // SAFETY: both take a header and two data blocks (version 3) that outlive the calls; prctl takes numbers.
+    unsafe {
+        if libc::syscall(libc::SYS_capget, &raw const header, data.as_mut_ptr()) != 0 {
+            return Err(last_errno());
+        }
+        for it in &mut data {
+            *it = CapabilityData { effective: it.permitted, inheritable: it.permitted, ..*it };
+        }
+        if libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) != 0 {
+            return Err(last_errno());
+        }
+        for capability in 0..64 {
+            let is_permitted = data[capability / 32].permitted & (1 << (capability % 32)) != 0;
+            let capability = capability as libc::c_ulong;
+            let raise = libc::PR_CAP_AMBIENT_RAISE as libc::c_ulong;
+            if is_permitted && libc::prctl(libc::PR_CAP_AMBIENT, raise, capability, 0, 0) != 0 {
+                return Err(last_errno());
+            }
+        }
+    }
+    Ok(())
 }
 
 fn exists(path: &CStr) -> bool {

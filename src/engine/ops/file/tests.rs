@@ -1,5 +1,8 @@
 //! File actions on trees in a store. Skipped where overlayfs cannot be mounted.
 
+mod hostile;
+mod strange;
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};

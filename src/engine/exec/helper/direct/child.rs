@@ -18,6 +18,7 @@ use rustix::mount::{
     fsmount, fsopen, move_mount, open_tree, unmount,
 };
 use rustix::process::{Gid, Uid};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::devtree::{DEVICES, DevTree};
 use super::{EMPTY, hostview, rootfs};
@@ -27,6 +28,7 @@ use crate::engine::exec::helper::exit;
 use crate::engine::exec::helper::init::{self, Complaint, Payload, Step};
 use crate::engine::exec::sys;
 use crate::engine::exec::user::Identity;
+use crate::engine::exec::wire::Net;
 
 /// linux/sched.h; libc's has the wrong type.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -35,7 +37,11 @@ const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 pub(super) struct Plan {
     pub(super) payload: Payload,
     pub(super) devices: DevTree,
+    /// Whether kernel files are hidden and read-only.
+    pub(super) is_confined: bool,
     pub(super) net: Net,
+    /// The network namespace, if one is given.
+    pub(super) network: Option<OwnedFd>,
     /// Whether cgroups are of version 2 only: the container then gets a namespace.
     pub(super) unified: bool,
     /// Whether the host's root is somebody else: devices and kernel files then come from [`hostview`].
@@ -51,15 +57,6 @@ pub(super) struct Plan {
     pub(super) stderr: OwnedFd,
     /// To be read from before anything is done; its end is the order to end.
     pub(super) gate: Option<OwnedFd>,
-}
-
-/// The network of a container.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Net {
-    /// That of the helper.
-    Ours,
-    /// A new one with a loopback.
-    New,
 }
 
 /// A path for the child.
@@ -85,7 +82,7 @@ impl Plan {
             | libc::CLONE_NEWIPC
             | libc::CLONE_NEWUTS
             | libc::CLONE_PIDFD;
-        if self.net == Net::New {
+        if self.net == Net::Empty {
             flags |= libc::CLONE_NEWNET;
         }
         // SAFETY: all bytes zero is a valid `clone_args`.
@@ -130,8 +127,14 @@ impl Child<'_> {
             }
         }
         rustix::process::setsid().map_err(at(Step::Session))?;
-        if plan.net == Net::New {
-            sys::loopback_up().map_err(|err| at(Step::Network)(errno_of(&err)))?;
+        match (plan.net, &plan.network) {
+            (Net::Host, _) => {}
+            (Net::Empty, _) => sys::loopback_up().map_err(|err| at(Step::Network)(errno_of(&err)))?,
+            (Net::Given, Some(network)) => {
+                move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
+                    .map_err(at(Step::Network))?;
+            }
+            (Net::Given, None) => return Err(Complaint::step(Step::Network, libc::EBADF)),
         }
         if plan.unified {
             // SAFETY: no descriptor table is unshared, and this process has one thread.
@@ -177,7 +180,8 @@ impl Child<'_> {
         put(&plan.devices.pts, "dev/pts").map_err(at(Step::Terminals))?;
         put(&plan.devices.shm, "dev/shm").map_err(at(Step::SharedMemory))?;
         fresh("mqueue", quiet).and_then(|it| put(&it, "dev/mqueue")).map_err(at(Step::MessageQueues))?;
-        match fresh("sysfs", readonly) {
+        let kernel = if plan.is_confined { readonly } else { quiet };
+        match fresh("sysfs", kernel) {
             // It shows a network, and that is not this root's.
             Err(Errno::PERM) if plan.rootless => {
                 hostview::put_sys().and_then(|()| mask("sys/fs/cgroup")).map_err(at(Step::Sys))?;
@@ -185,7 +189,10 @@ impl Child<'_> {
             made => made.and_then(|it| put(&it, "sys")).map_err(at(Step::Sys))?,
         }
         if plan.unified && plan.shows_cgroups {
-            fresh("cgroup2", readonly).and_then(|it| put(&it, "sys/fs/cgroup")).map_err(at(Step::Cgroup))?;
+            fresh("cgroup2", kernel).and_then(|it| put(&it, "sys/fs/cgroup")).map_err(at(Step::Cgroup))?;
+        }
+        if !plan.is_confined {
+            return Ok(());
         }
         for path in READONLY {
             protect(&path[1..]).map_err(at(Step::Protect))?;

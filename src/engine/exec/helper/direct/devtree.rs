@@ -10,6 +10,7 @@ use rustix::mount::{
     fsmount, fsopen,
 };
 
+use crate::engine::exec::helper::defaults::Node;
 use crate::store::in_user_namespace;
 
 pub(super) const DEVICES: &[(&str, u32, u32)] =
@@ -31,8 +32,8 @@ pub(super) struct DevTree {
 }
 
 impl DevTree {
-    /// `has_kcore`: whether there is a link for it (runc makes one where the kernel has it).
-    pub(super) fn make(has_kcore: bool) -> Result<DevTree, Errno> {
+    /// `more` are nodes besides the usual ones. `has_kcore`: whether there is a link for it (runc makes one where the kernel has it).
+    pub(super) fn make(has_kcore: bool, more: &[Node]) -> Result<DevTree, Errno> {
         let nosuid = MountAttrFlags::MOUNT_ATTR_NOSUID;
         let noexec = nosuid | MountAttrFlags::MOUNT_ATTR_NOEXEC;
         let dev = file_system(
@@ -54,6 +55,15 @@ impl DevTree {
             mknodat(&dev, name, FileType::CharacterDevice, mode, makedev(major, minor))?;
             // What the file mask took.
             rustix::fs::chmodat(&dev, name, mode, AtFlags::empty())?;
+        }
+        for node in more {
+            if let Some((dir, _)) = node.path.rsplit_once('/') {
+                mkdirat(&dev, dir, Mode::from_raw_mode(0o755))?;
+            }
+            let kind = if node.is_block { FileType::BlockDevice } else { FileType::CharacterDevice };
+            let mode = Mode::from_raw_mode(0o666);
+            mknodat(&dev, &*node.path, kind, mode, makedev(node.major, node.minor))?;
+            rustix::fs::chmodat(&dev, &*node.path, mode, AtFlags::empty())?;
         }
         for (target, name) in LINKS {
             symlinkat(*target, &dev, *name)?;

@@ -27,6 +27,15 @@ pub(super) struct Groups {
     n_made: u64,
 }
 
+/// Which devices the processes of a group may open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Allowed {
+    /// Those that every command may.
+    Usual,
+    /// All.
+    All,
+}
+
 /// A group in some of the hierarchies.
 pub(super) struct Group {
     name: String,
@@ -65,7 +74,7 @@ impl Groups {
         if let [(Kind::Unified, root)] = opened.as_slice() {
             enable_controllers(root);
         }
-        let own = Group::make(&opened, &name, &Limits::default(), Path::new(""))?;
+        let own = Group::make(&opened, &name, &Limits::default(), Path::new(""), Allowed::Usual)?;
         let groups = Groups { hierarchies: opened, name, own, n_made: 0 };
         // 0 is who writes.
         groups.own.add(0)?;
@@ -73,11 +82,16 @@ impl Groups {
     }
 
     /// A group for one command, in the group `parent`.
-    pub(super) fn make(&mut self, limits: &Limits, parent: &str) -> Result<Group, RunError> {
+    pub(super) fn make(
+        &mut self,
+        limits: &Limits,
+        parent: &str,
+        allowed: Allowed,
+    ) -> Result<Group, RunError> {
         self.n_made += 1;
         let parent = tree::clean("/", parent);
         let parent = parent.strip_prefix("/").unwrap_or(&parent);
-        Group::make(&self.hierarchies, &format!("{}.{}", self.name, self.n_made), limits, parent)
+        Group::make(&self.hierarchies, &format!("{}.{}", self.name, self.n_made), limits, parent, allowed)
     }
 
     /// Whether there is version 2 and nothing else.
@@ -105,9 +119,10 @@ impl Group {
         name: &str,
         limits: &Limits,
         parent: &Path,
+        allowed: Allowed,
     ) -> Result<Group, RunError> {
         let mut group = Group { name: name.to_owned(), dirs: Vec::new() };
-        let outcome = group.fill(hierarchies, limits, parent);
+        let outcome = group.fill(hierarchies, limits, parent, allowed);
         match outcome {
             Ok(()) => Ok(group),
             Err(err) => {
@@ -122,6 +137,7 @@ impl Group {
         hierarchies: &[(Kind, OwnedFd)],
         limits: &Limits,
         parent: &Path,
+        allowed: Allowed,
     ) -> Result<(), RunError> {
         let has_devices = hierarchies.iter().any(|(kind, _)| kind.has_legacy("devices"));
         for (kind, root) in hierarchies {
@@ -136,7 +152,7 @@ impl Group {
             let fd = rustix::fs::openat(&parent, &self.name, flags, Mode::empty()).map_err(made)?;
             self.dirs.push(Dir { kind: kind.clone(), parent, fd });
         }
-        for dir in &self.dirs {
+        for dir in self.dirs.iter().filter(|_| allowed == Allowed::Usual) {
             dir.limit_devices(has_devices).map_err(|err| RunError::Environment {
                 what: format!("the devices that a command may open cannot be limited: {err}"),
                 help: "use a kernel with CONFIG_CGROUP_BPF, and run it as root outside a container".into(),
