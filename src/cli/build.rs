@@ -154,8 +154,7 @@ impl Work {
             Err(Stopped::Error(error)) => {
                 let log_path = |failed: &FailedVertex| Some(engine.store().log_path(&failed.run?));
                 let store_root = engine.store().root();
-                let context =
-                    Context { sources: &sources, graph: &graph, store_root, log_path: &log_path };
+                let context = Context { sources: &sources, graph: &graph, store_root, log_path: &log_path };
                 let reports = failure::reports(&error, &context);
                 return Err(Failure::new(sources, reports));
             }

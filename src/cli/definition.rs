@@ -47,8 +47,7 @@ pub(super) fn read(file: &Path) -> Result<Definition, Failure> {
         false => File::open(file).and_then(|file| file.take(most).read_to_end(&mut bytes)),
     };
     read.map_err(unreadable)?;
-    let (graph, root) =
-        unmarshal_within(&bytes, &limits).map_err(|error| refused(&error, &bytes, &shown))?;
+    let (graph, root) = unmarshal_within(&bytes, &limits).map_err(|error| refused(&error, &bytes, &shown))?;
     let path = std::path::absolute(file).map_err(unreadable)?;
     let name = match file.file_stem() {
         Some(stem) if !is_stdin => stem.to_string_lossy().into_owned(),

@@ -35,8 +35,7 @@ pub(super) fn run(args: &args::Log) -> Result<(), Failure> {
         let store = open(args)?;
         return print_log(&store, &run);
     }
-    let (subject, word) =
-        Subject::find(&args.words, args.file.as_ref(), args.definition.llb.as_ref())?;
+    let (subject, word) = Subject::find(&args.words, args.file.as_ref(), args.definition.llb.as_ref())?;
     let Some(word) = word else {
         let store = open(args)?;
         let runs = history::why::known(&store, Some(&subject.history()));

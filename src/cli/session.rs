@@ -57,7 +57,8 @@ impl LocalSession {
 fn named(texts: &[String], option: &str) -> Result<BTreeMap<String, PathBuf>, Report> {
     let mut all = BTreeMap::new();
     for text in texts {
-        let Some((name, dir)) = text.split_once('=').filter(|(name, dir)| !name.is_empty() && !dir.is_empty())
+        let Some((name, dir)) =
+            text.split_once('=').filter(|(name, dir)| !name.is_empty() && !dir.is_empty())
         else {
             let message = format!("`{option} {text}` names no directory");
             return Err(Report::error("bkl::usage", message)

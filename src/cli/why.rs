@@ -99,7 +99,11 @@ fn ask_definition(
 }
 
 impl Question {
-    fn new(definition: Definition, word: Option<&str>, session: Arc<dyn Session>) -> Result<Question, Report> {
+    fn new(
+        definition: Definition,
+        word: Option<&str>,
+        session: Arc<dyn Session>,
+    ) -> Result<Question, Report> {
         let Definition { sources, graph, outputs, roots, program } = definition;
         let named = match word {
             Some(word) => steps::find(word, &outputs, &graph, &roots)?,
@@ -189,10 +193,7 @@ impl Subject {
 }
 
 /// The program and the one word beside it.
-fn words(
-    words: &[String],
-    file: Option<&PathBuf>,
-) -> Result<(Program, Option<String>), Report> {
+fn words(words: &[String], file: Option<&PathBuf>) -> Result<(Program, Option<String>), Report> {
     let selection = args::Selection { words: words.to_vec(), file: file.cloned() };
     let mut program = Program::find(&selection)?;
     let word = one(std::mem::take(&mut program.targets).into_iter())?;
@@ -211,8 +212,7 @@ fn one(mut words: impl Iterator<Item = String>) -> Result<Option<String>, Report
 
 /// Runs the verb.
 pub(super) fn run(args: &args::Why) -> Result<(), Failure> {
-    let (subject, word) =
-        Subject::find(&args.words, args.file.as_ref(), args.definition.llb.as_ref())?;
+    let (subject, word) = Subject::find(&args.words, args.file.as_ref(), args.definition.llb.as_ref())?;
     let runtime = runtime()?;
     let (question, resolver) =
         subject.ask(word.as_deref(), &args.inputs, &args.definition, args.format, &runtime)?;

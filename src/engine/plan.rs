@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::base::Digest;
-use crate::graph::ir::{Edge, Graph, Location, Op, VertexId};
+use crate::graph::ir::{Edge, Graph, Location, MountKind, Op, Tree, VertexId};
 use crate::graph::llb::{self, MarshalOptions};
 
 use super::history::record::Book;
@@ -61,8 +61,44 @@ impl Prepared {
         Prepared { plan: Plan { nodes, roots }, united, build: build.clone(), digests, forced }
     }
 
+    /// Empties the cache mounts of commands that may not use what is there, before anything runs (BuildKit,
+    /// `detectPrunedCacheID`). What cannot be emptied is used as it is.
+    pub(super) async fn prune_caches(&self, graph: &Graph) {
+        let roots: Vec<Tree> = self
+            .plan
+            .roots
+            .iter()
+            .map(|&(node, _)| Some(Edge { vertex: self.united.first[node], output: 0 }))
+            .collect();
+        if self.forced.iter().all(Option::is_none) {
+            return;
+        }
+        let needed = graph.needed(&roots);
+        let mut ids = BTreeSet::new();
+        for (node, &id) in self.united.first.iter().enumerate() {
+            let Op::Exec(exec) = &graph.vertex(id).op else { continue };
+            if self.forced[node].is_none() || !needed[id.0 as usize] {
+                continue;
+            }
+            for mount in &exec.mounts {
+                if let MountKind::Cache { id, .. } = &mount.kind {
+                    ids.insert(id.clone());
+                }
+            }
+        }
+        if !ids.is_empty() {
+            let store = self.build.store.clone();
+            let _ = tokio::task::spawn_blocking(move || store.prune_cache_mounts(&ids)).await;
+        }
+    }
+
     /// What a failure of the scheduler is to callers; `runs` names the run of each node that ran.
-    pub(super) fn error(&self, graph: &Graph, failure: Failure<OpError>, runs: &HashMap<usize, Digest>) -> SolveError {
+    pub(super) fn error(
+        &self,
+        graph: &Graph,
+        failure: Failure<OpError>,
+        runs: &HashMap<usize, Digest>,
+    ) -> SolveError {
         match failure {
             Failure::Cancelled => SolveError::Cancelled,
             Failure::Op { vertex, error, others } => {
@@ -79,7 +115,13 @@ impl Prepared {
     }
 
     /// What is kept of a node.
-    pub(super) fn manifest(&self, graph: &Graph, node: usize, account: &Account, stands_for: StandsFor) -> Manifest {
+    pub(super) fn manifest(
+        &self,
+        graph: &Graph,
+        node: usize,
+        account: &Account,
+        stands_for: StandsFor,
+    ) -> Manifest {
         let id = self.united.first[node];
         let forced = self.forced[node];
         Manifest::new(graph, id, &self.digests, account, forced, stands_for)

@@ -19,12 +19,12 @@ use super::plan::Prepared;
 use super::registry::RegistryOptions;
 use super::request::{SolveError, SolveRequest, SolveResult, SolveStats};
 use super::solver::{Failure, Limits, Node, Outcome, Plan, Scheduler};
+use super::source::Source;
 use super::source::git::GitSource;
 use super::source::http::HttpSource;
 use super::source::image::ImageSource;
 use super::source::local::LocalSource;
 use super::source::oci_layout::OciLayoutSource;
-use super::source::Source;
 
 /// How an engine is set up.
 #[derive(Default)]
@@ -101,6 +101,7 @@ impl Engine {
     /// The first failure with the vertex it happened in; see [`SolveError`].
     pub async fn solve(&self, request: SolveRequest<'_>) -> Result<SolveResult, SolveError> {
         let prepared = self.prepare(&request);
+        prepared.prune_caches(request.graph).await;
         let cache = Arc::new(StoreCache::new(self.store.clone()));
         let Outcome { result, ran, sources } =
             self.scheduler.solve(&prepared.plan, cache, request.events.clone(), &request.cancel).await;

@@ -26,9 +26,8 @@ pub fn trials() -> Vec<Trial> {
     let files = crate::files_below(&["tests/golden/llb-bad"], "txt");
     assert!(!files.is_empty());
     let name = |file: &Path| file.file_stem().unwrap().to_string_lossy().into_owned();
-    let trial = |file: PathBuf| {
-        crate::trial(format!("bad_definitions::{}", name(&file)), move || check(&file))
-    };
+    let trial =
+        |file: PathBuf| crate::trial(format!("bad_definitions::{}", name(&file)), move || check(&file));
     files.into_iter().map(trial).collect()
 }
 

@@ -9,8 +9,8 @@ use super::spec::{AnnotationPlace, ImageOptions, MediaTypes};
 use super::{ExportError, ExportImage, ExportItem, ExportKind, ExportedImage, json};
 use crate::base::{Digest, Platform};
 use crate::engine::registry::chain_id;
-use crate::graph::ir::ImageConfig;
 use crate::engine::registry::document::{Descriptor, Index, Manifest, media};
+use crate::graph::ir::ImageConfig;
 use crate::store::{BlobDescriptor, Compression, Existing, LayerId, Snapshot, Store, StoreError};
 
 /// What an item is in an OCI layout: its root and all that the root leads to.

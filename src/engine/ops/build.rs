@@ -125,6 +125,7 @@ pub(super) async fn run(
     let within = build.within.iter().copied().chain([digest]).collect();
     let nested = Arc::new(Build { within, ..Build::clone(build) });
     let prepared = Prepared::new(&nested, &graph, &[root], &BTreeSet::new());
+    prepared.prune_caches(&graph).await;
     let cache = Arc::new(StoreCache::new(build.store.clone()));
     let Outcome { result, ran, sources } =
         build.scheduler.solve(&prepared.plan, cache, ctx.events(), &ctx.cancel).await;

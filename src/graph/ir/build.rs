@@ -336,7 +336,11 @@ impl Graph {
     /// What the definition in a file of `tree` builds; empty `filename` is `buildkit.llb.definition` (BuildKit
     /// client/llb/llbbuild).
     pub fn build(&mut self, tree: Edge, filename: &str, platform: Option<Platform>) -> Edge {
-        let attrs = if filename.is_empty() { None } else { Some((BuildOp::FILENAME.to_owned(), filename.to_owned())) };
+        let attrs = if filename.is_empty() {
+            None
+        } else {
+            Some((BuildOp::FILENAME.to_owned(), filename.to_owned()))
+        };
         let op = BuildOp {
             inputs: [(BuildOp::DEFINITION.to_owned(), 0)].into(),
             attrs: attrs.into_iter().collect(),

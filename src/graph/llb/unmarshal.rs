@@ -194,11 +194,7 @@ struct RawOp {
 }
 
 impl Reader {
-    fn new(
-        definition: &pb::Definition,
-        limits: &Limits,
-        mut memory: usize,
-    ) -> Result<Reader, DecodeError> {
+    fn new(definition: &pb::Definition, limits: &Limits, mut memory: usize) -> Result<Reader, DecodeError> {
         let n = definition.def.len();
         let mut ops = Vec::with_capacity(n);
         // First op of each digest.
