@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::base::{Digest, Report, SourceMap};
+use crate::cli::allow;
 use crate::cli::args::{self, Format};
 use crate::cli::definition::{self, Definition};
 use crate::cli::emulation::Machine;
@@ -22,6 +23,7 @@ use crate::cli::tracked;
 use crate::cli::ui::Ui;
 use crate::cli::{Failure, print_reports};
 use crate::engine::cancel::Cancel;
+use crate::engine::entitlement::Grants;
 use crate::engine::event::EventSink;
 use crate::engine::export::{
     self, Dest, ExportImage, ExportItem, ExportKind, ExportedImage, ImageOptions, OutputSpec,
@@ -42,6 +44,8 @@ const TERMINATED: u8 = 143;
 
 /// Runs the verb.
 pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
+    // Also where nothing is built.
+    allow::grants(&args.commands)?;
     let spec = args.output.as_deref().map(output_spec).transpose()?;
     match &args.definition.llb {
         Some(file) => of_definition(args, file, spec)?.build(args),
@@ -123,6 +127,7 @@ fn resolver(args: &args::Build, session: &Arc<dyn Session>, runtime: &tokio::run
     let limits = args.jobs.map(|jobs| Limits { commands: jobs.max(1), ..default_limits() });
     let (store, handle) = (args.inputs.store.clone(), runtime.handle().clone());
     Resolver::new(store, limits, args.format, session.clone(), handle)
+        .with_sandbox(args.commands.network.into())
 }
 
 impl Work {
@@ -141,7 +146,10 @@ impl Work {
             (args::Progress::Auto | args::Progress::Tty, Some(_)) => args::Progress::Plain,
             (progress, _) => progress,
         };
-        let build = Build { engine, session, graph: &graph, roots: &roots, rerun, program, inspector };
+        let grants = allow::grants(&args.commands)?;
+        allow::say(&grants, &graph, &roots, progress);
+        let build =
+            Build { engine, session, graph: &graph, roots: &roots, grants, rerun, program, inspector };
         let ui = Ui::start(progress);
         let cache = if args.no_cache { CacheMode::Ignore } else { CacheMode::Use };
         let solved = runtime.block_on(build.solve(cache, &ui));
@@ -212,6 +220,8 @@ pub(super) struct Build<'a> {
     pub(super) session: Arc<dyn Session>,
     pub(super) graph: &'a Graph,
     pub(super) roots: &'a [Tree],
+    /// What commands may have beyond the usual.
+    pub(super) grants: Grants,
     /// Steps that run although there is a result.
     pub(super) rerun: BTreeSet<VertexId>,
     /// Names the program in the history.
@@ -240,6 +250,7 @@ impl Build<'_> {
             graph: self.graph,
             roots: self.roots.iter().copied().flatten().collect(),
             session: self.session.clone(),
+            grants: self.grants.clone(),
             cache,
             rerun: self.rerun.clone(),
             program: self.program,

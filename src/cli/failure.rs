@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use crate::base::{FileId, Report, SourceMap, Span};
 use crate::engine::content_hash::HashError;
+use crate::engine::entitlement;
 use crate::engine::exec::RunError;
+use crate::engine::exec::rootless::MORE_USERS;
 use crate::engine::ops::{BuildError, ExecError, FileError, OpError};
 use crate::engine::registry::ImageError;
 use crate::engine::source::SourceError;
@@ -14,7 +16,7 @@ use crate::engine::source::local::LocalError;
 use crate::engine::{FailedVertex, SolveError};
 use crate::graph::ir::{Graph, Location};
 use crate::session::SessionError;
-use crate::store::StoreError;
+use crate::store::{StoreError, in_user_namespace, n_users};
 
 /// Lines of a failed step's output that a report shows.
 const TAIL_LINES: usize = 20;
@@ -44,6 +46,9 @@ pub(super) fn reports(error: &SolveError, context: &Context<'_>) -> Vec<Report> 
 
 fn report(failed: &FailedVertex, context: &Context<'_>) -> Report {
     let (mut report, what) = explain(failed, context);
+    if report.help.is_none() && wants_users(&*failed.cause) {
+        report = report.help(MORE_USERS);
+    }
     for location in &failed.locations {
         // Calls that came to the same step say the same place.
         if let Some(span) = span_of(location, context.sources, context.graph)
@@ -53,6 +58,16 @@ fn report(failed: &FailedVertex, context: &Context<'_>) -> Report {
         }
     }
     report
+}
+
+/// Whether it failed because this user namespace has one user only: giving files to others is then an invalid argument, and
+/// devices are not permitted.
+fn wants_users(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |it| it.source());
+    let refused = |it: &std::io::Error| matches!(it.raw_os_error(), Some(libc::EINVAL | libc::EPERM));
+    in_user_namespace()
+        && n_users() <= 1
+        && causes.any(|it| it.downcast_ref::<std::io::Error>().is_some_and(refused))
 }
 
 /// The report without places, and what to say at the step's place.
@@ -95,6 +110,12 @@ fn explain(failed: &FailedVertex, context: &Context<'_>) -> (Report, &'static st
             let report =
                 Report::error("bkl::no_agent", format!("the agent `{id}` is not given to this build"));
             (report.help(no_agent_help(id)), "this step asks for it")
+        }
+        OpError::Exec(ExecError::Denied(denied)) => {
+            let requested = entitlement::list(&denied.missing);
+            let message = format!("`{}` requests {requested}, which is not granted", one_line(&failed.name));
+            let help = format!("if you trust it with that, build with `{}`", denied.flags());
+            (Report::error("bkl::not_allowed", message).help(help), "this step requests it")
         }
         OpError::Exec(ExecError::Session(error @ SessionError::Agent { .. })) => {
             (Report::error("bkl::ssh", with_causes(error)), "needed by this step")
@@ -179,6 +200,7 @@ fn source(error: &(dyn std::error::Error + Send + Sync + 'static), store_root: &
                 LocalError::Missing { .. }
                 | LocalError::NotADirectory { .. }
                 | LocalError::NotGiven { .. } => "bkl::no_directory",
+                LocalError::Attribute { .. } => "bkl::bad_source",
                 LocalError::Pattern { .. } => "bkl::bad_pattern",
                 LocalError::Vanished { .. } | LocalError::Changed { .. } => "bkl::context_changed",
                 LocalError::Unreadable { .. } | LocalError::Store(_) | LocalError::Cancelled => {

@@ -15,6 +15,7 @@ use crate::cli::steps::{self, Named};
 use crate::cli::why::Subject;
 use crate::cli::{failure, program};
 use crate::engine::cancel::Cancel;
+use crate::engine::entitlement::Grants;
 use crate::engine::history::why::Known;
 use crate::engine::history::{self};
 use crate::engine::{CacheMode, event};
@@ -59,6 +60,8 @@ pub(super) fn run(args: &args::Log) -> Result<(), Failure> {
         session: question.session.clone(),
         graph: &question.graph,
         roots: &roots,
+        // Nothing is run.
+        grants: Grants::default(),
         rerun: Default::default(),
         program: question.program,
         inspector: None,

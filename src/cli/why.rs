@@ -22,6 +22,7 @@ use crate::cli::session::{Given, LocalSession};
 use crate::cli::steps::{self, Named};
 use crate::cli::{Failure, print_reports};
 use crate::engine::cancel::Cancel;
+use crate::engine::entitlement::Grants;
 use crate::engine::history::{Reason, When, Why};
 use crate::engine::{CacheMode, Engine, SolveError, event};
 use crate::graph::ir::{Edge, Graph, Output, Tree};
@@ -224,6 +225,8 @@ pub(super) fn run(args: &args::Why) -> Result<(), Failure> {
         session: question.session.clone(),
         graph: &question.graph,
         roots: &edges,
+        // Nothing is run.
+        grants: Grants::default(),
         rerun,
         program: question.program,
         inspector: None,

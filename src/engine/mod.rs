@@ -5,7 +5,7 @@
 //! - [`ops`]: what each kind of op does.
 //! - [`source`]: where trees come from.
 //! - [`content_hash`]: digests of what an op reads of a tree.
-//! - [`exec`]: running one command.
+//! - [`exec`]: running one command; [`entitlement`]: what a command has to be granted.
 //! - [`registry`]: talking to registries.
 //! - [`export`]: results to files and images.
 //! - [`history`]: what ran before, and why something has to run again.
@@ -14,6 +14,7 @@
 mod blocking;
 pub mod cancel;
 pub mod content_hash;
+pub mod entitlement;
 pub mod event;
 pub mod exec;
 

@@ -9,7 +9,7 @@ use crate::graph::llb::{self, MarshalOptions};
 
 use super::history::record::Book;
 use super::history::{Forced, Manifest};
-use super::ops::{Build, GraphOp, OpError};
+use super::ops::{Build, ExecError, GraphOp, OpError};
 use super::request::{CacheMode, FailedVertex, SolveError};
 use super::solver::{Account, Failure, Node, Plan};
 use super::source::StandsFor;
@@ -89,6 +89,24 @@ impl Prepared {
         if !ids.is_empty() {
             let store = self.build.store.clone();
             let _ = tokio::task::spawn_blocking(move || store.prune_cache_mounts(&ids)).await;
+        }
+    }
+
+    /// Refuses commands that request what they were not granted, all of them at once, before anything starts. Whether there
+    /// is a result already does not count: what a build with more rights has made is not for one with fewer.
+    pub(super) fn check_entitlements(&self, graph: &Graph, roots: &[Edge]) -> Result<(), SolveError> {
+        let roots: Vec<Tree> = roots.iter().copied().map(Some).collect();
+        let needed = graph.needed(&roots).into_iter().zip(&self.united.node);
+        let nodes: BTreeSet<usize> = needed.filter(|(needed, _)| *needed).map(|(_, node)| *node).collect();
+        let denied = nodes.into_iter().filter_map(|node| {
+            let denied = self.plan.nodes[node].op.check_entitlements().err()?;
+            let cause = Arc::new(OpError::Exec(ExecError::Denied(denied)));
+            Some(self.united.failed(graph, &self.digests, node, cause))
+        });
+        let mut denied = denied.collect::<Vec<_>>().into_iter();
+        match denied.next() {
+            None => Ok(()),
+            Some(first) => Err(SolveError::Vertex { failed: Box::new(first), others: denied.collect() }),
         }
     }
 

@@ -11,7 +11,9 @@ use crate::graph::ir::{Edge, VertexId};
 use crate::store::{Snapshot, Store, StoreError};
 
 use super::cancel::Cancel;
-use super::exec::{ExecSpec, ExitStatus, HelperRunner, LogSink, RunError, Runner, RunnerKind};
+use super::exec::{
+    ExecSpec, ExitStatus, HelperRunner, LogSink, RunError, Runner, RunnerKind, SandboxNetwork,
+};
 use super::history::why::Current;
 use super::history::{self, Why};
 use super::ops::{Build, GraphOp, StoreCache};
@@ -20,6 +22,7 @@ use super::registry::RegistryOptions;
 use super::request::{SolveError, SolveRequest, SolveResult, SolveStats};
 use super::solver::{Failure, Limits, Node, Outcome, Plan, Scheduler};
 use super::source::Source;
+use super::source::blob::BlobSource;
 use super::source::git::GitSource;
 use super::source::http::HttpSource;
 use super::source::image::ImageSource;
@@ -37,6 +40,8 @@ pub struct EngineConfig {
     pub registry: RegistryOptions,
     /// Runs commands; `None` is helper processes of the kind that `BKL_RUNNER` says ([`HelperRunner`]).
     pub runner: Option<Arc<dyn Runner>>,
+    /// What the commands of helper processes are connected to that ask for no other network.
+    pub sandbox: SandboxNetwork,
 }
 
 /// Solves build graphs, any number at once, all in one store.
@@ -56,21 +61,23 @@ impl Engine {
     /// # Errors
     /// When the store cannot be opened.
     pub fn open(root: &Path, config: EngineConfig) -> Result<Engine, StoreError> {
-        let EngineConfig { store, limits, registry, runner } = config;
+        let EngineConfig { store, limits, registry, runner, sandbox } = config;
         let n_cpus = || std::thread::available_parallelism().map_or(1, usize::from);
         let limits = limits.unwrap_or_else(|| Limits::for_cpus(n_cpus()));
         let http = Arc::new(HttpSource::new(registry.clone()));
         let images = Arc::new(ImageSource::new(registry));
+        let blobs = BlobSource::new(images.clone());
         Ok(Engine {
             store: Arc::new(Store::open(root, &store)?),
             scheduler: Arc::new(Scheduler::new(limits)),
-            runner: runner.unwrap_or_else(|| Arc::new(LazyRunner::default())),
+            runner: runner.unwrap_or_else(|| Arc::new(LazyRunner { runner: OnceLock::new(), sandbox })),
             sources: vec![
                 Arc::new(LocalSource),
                 images.clone(),
                 Arc::new(OciLayoutSource),
                 http.clone(),
-                Arc::new(GitSource),
+                Arc::new(blobs.clone()),
+                Arc::new(GitSource::new(blobs)),
             ],
             images,
             http,
@@ -101,6 +108,7 @@ impl Engine {
     /// The first failure with the vertex it happened in; see [`SolveError`].
     pub async fn solve(&self, request: SolveRequest<'_>) -> Result<SolveResult, SolveError> {
         let prepared = self.prepare(&request);
+        prepared.check_entitlements(request.graph, &request.roots)?;
         prepared.prune_caches(request.graph).await;
         let cache = Arc::new(StoreCache::new(self.store.clone()));
         let Outcome { result, ran, sources } =
@@ -198,6 +206,8 @@ impl Engine {
             sources: self.sources.clone(),
             machine: self.machine.clone(),
             inspector: request.inspector.clone(),
+            grants: request.grants.clone(),
+            said: Default::default(),
             scheduler: self.scheduler.clone(),
             cache: request.cache,
             program: request.program,
@@ -218,9 +228,9 @@ fn stats(plan: &Plan<GraphOp>, solved: &super::solver::Solved<Snapshot>) -> Solv
 }
 
 /// Finds out how commands are run when the first one is: most builds run none.
-#[derive(Default)]
 struct LazyRunner {
     runner: OnceLock<HelperRunner>,
+    sandbox: SandboxNetwork,
 }
 
 impl Runner for LazyRunner {
@@ -234,7 +244,7 @@ impl Runner for LazyRunner {
             let runner = match self.runner.get() {
                 Some(runner) => runner,
                 None => {
-                    let made = HelperRunner::new(RunnerKind::from_env()?)?;
+                    let made = HelperRunner::new(RunnerKind::from_env()?)?.with_sandbox(self.sandbox);
                     self.runner.get_or_init(|| made)
                 }
             };

@@ -14,10 +14,11 @@ use super::file::FileError;
 use super::root::{Last, Root, kind};
 use super::{Build, OpError, StoreCache, blocking};
 use crate::base::Digest;
+use crate::engine::entitlement::Grants;
 use crate::engine::plan::Prepared;
 use crate::engine::request::{FailedVertex, SolveError};
 use crate::engine::solver::{ExecCtx, Failure, Outcome};
-use crate::graph::ir::{BuildOp, Location};
+use crate::graph::ir::{BuildOp, Graph, Location};
 use crate::graph::llb::unmarshal::Limits;
 use crate::graph::llb::{DecodeError, unmarshal_within};
 use crate::store::{Snapshot, Store};
@@ -83,7 +84,12 @@ pub enum BuildError {
 
 /// The key of a build op. Below another definition it is one of its own: so an op never waits for one that it is a part
 /// of, whoever runs that.
-pub(super) fn key(op: Digest, within: &[Digest]) -> Digest {
+pub(super) fn key(op: Digest, within: &[Digest], grants: &Grants) -> Digest {
+    // Its commands are unknown until it runs: what they made with more rights must not be found by a build with fewer.
+    let op = match grants.to_string() {
+        none if none.is_empty() => op,
+        some => Digest::of(format!("bkl.granted.v1:{op}:{some}")),
+    };
     if within.is_empty() {
         return op;
     }
@@ -125,6 +131,9 @@ pub(super) async fn run(
     let within = build.within.iter().copied().chain([digest]).collect();
     let nested = Arc::new(Build { within, ..Build::clone(build) });
     let prepared = Prepared::new(&nested, &graph, &[root], &BTreeSet::new());
+    if let Err(denied) = prepared.check_entitlements(&graph, &[root]) {
+        return Err(nested_error(&graph, denied));
+    }
     prepared.prune_caches(&graph).await;
     let cache = Arc::new(StoreCache::new(build.store.clone()));
     let Outcome { result, ran, sources } =
@@ -135,15 +144,20 @@ pub(super) async fn run(
     prepared.keep(&graph, ran, &sources, &failed);
     match result {
         Ok(solved) => Ok(solved.roots.into_iter().next().expect("a tree per root")),
-        Err(failure) => Err(match prepared.error(&graph, failure, &runs) {
-            SolveError::Cancelled => OpError::Cancelled,
-            SolveError::Store(error) => OpError::Store(error),
-            SolveError::Vertex { failed, .. } => {
-                let place = |location: &Location| location.place(&graph);
-                let places = failed.locations.iter().filter_map(place).collect();
-                BuildError::Failed { failed, places }.into()
-            }
-        }),
+        Err(failure) => Err(nested_error(&graph, prepared.error(&graph, failure, &runs))),
+    }
+}
+
+/// A failure of the definition `graph`, as one of the step that made it.
+fn nested_error(graph: &Graph, error: SolveError) -> OpError {
+    match error {
+        SolveError::Cancelled => OpError::Cancelled,
+        SolveError::Store(error) => OpError::Store(error),
+        SolveError::Vertex { failed, .. } => {
+            let place = |location: &Location| location.place(graph);
+            let places = failed.locations.iter().filter_map(place).collect();
+            BuildError::Failed { failed, places }.into()
+        }
     }
 }
 

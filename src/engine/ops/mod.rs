@@ -8,11 +8,13 @@ mod exec;
 mod file;
 mod inspect;
 
-use std::sync::{Arc, OnceLock};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures_util::future::BoxFuture;
 
 use super::content_hash::HashTree;
+use super::entitlement::{self, Denied, Grants};
 use super::exec::Runner;
 use super::request::CacheMode;
 use super::solver::{self, CacheMap, ExecCtx, InputRule, Scheduler, Slot};
@@ -46,6 +48,10 @@ pub struct Build {
     pub machine: Platform,
     /// Who may look at commands that failed.
     pub inspector: Option<Arc<dyn Inspector>>,
+    /// What commands may have beyond the usual.
+    pub grants: Grants,
+    /// What was said about the machine: once is enough.
+    pub said: Arc<Said>,
     /// Runs the ops: also those of definitions that steps make.
     pub scheduler: Arc<Scheduler<GraphOp>>,
     /// Whether results that exist may be used.
@@ -54,6 +60,18 @@ pub struct Build {
     pub program: Digest,
     /// Digests of the definitions that this one is built for, the outermost first; none for what was asked for.
     pub within: Vec<Digest>,
+}
+
+/// What a build was told already.
+#[derive(Debug, Default)]
+pub struct Said(Mutex<BTreeSet<String>>);
+
+impl Said {
+    /// Whether `notice` is new.
+    fn is_new(&self, notice: &str) -> bool {
+        // A panic while it is held leaves a set of texts all the same.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(notice.to_owned())
+    }
 }
 
 /// What a source's identifier stands for, once that is known; shared with the ops that read it.
@@ -105,6 +123,19 @@ impl GraphOp {
         matches!(self.vertex.op, Op::Source(_))
     }
 
+    /// Whether it may run at all: a command must have been granted what it requests.
+    ///
+    /// # Errors
+    /// [`Denied`] with what is missing.
+    pub fn check_entitlements(&self) -> Result<(), Denied> {
+        match &self.vertex.op {
+            Op::Exec(op) => entitlement::authorize(op, &self.build.grants).map(|_| ()),
+            Op::Source(_) | Op::File(_) | Op::Merge(_) | Op::Diff(_) | Op::Passthrough(_) | Op::Build(_) => {
+                Ok(())
+            }
+        }
+    }
+
     /// Of a source whose cache map was asked for: what it stands for.
     pub fn stands_for(&self) -> StandsFor {
         self.answer.get().map_or(StandsFor::Other, |answer| answer.stands_for())
@@ -133,8 +164,12 @@ impl GraphOp {
             return Ok(CacheMap { digest, inputs: Vec::new() });
         }
         let digest = key::cache_digest(&self.vertex, &self.build.machine).expect("only sources have none");
-        let digest = match self.vertex.op {
-            Op::Build(_) => build::key(digest, &self.build.within),
+        let digest = match &self.vertex.op {
+            Op::Build(_) => build::key(digest, &self.build.within, &self.build.grants),
+            // What a command did with more rights is no result of this one. Others have BuildKit's digest.
+            Op::Exec(_) if self.vertex.metadata.is_strict() => {
+                Digest::of(format!("bkl.exec.strict.v1:{digest}"))
+            }
             _ => digest,
         };
         let rules = key::input_rules(&self.vertex)?;
@@ -178,6 +213,8 @@ impl GraphOp {
                     description: self.vertex.name(),
                     ctx,
                     inspector: self.build.inspector.as_ref(),
+                    grants: &self.build.grants,
+                    said: &self.build.said,
                 };
                 Ok(run.run(inputs).await?)
             }
@@ -279,7 +316,11 @@ fn remembered(store: &Store, tree: &Snapshot, selectors: &[Selector]) -> Result<
     {
         return Ok(Digest::from_bytes(bytes));
     }
-    let digest = HashTree::of_view(store.view(tree)?)?.digest(selectors)?;
+    let hashes = match tree.is_scratch() {
+        true => HashTree::of_nothing(),
+        false => HashTree::of_view(store.view(tree)?)?,
+    };
+    let digest = hashes.digest(selectors)?;
     // Forgetting it only costs doing it again.
     let _ = store.put_value(Table::ContentDigests, key.as_bytes(), digest.as_bytes());
     Ok(digest)

@@ -8,8 +8,10 @@
 mod error;
 mod follow;
 mod layer;
+mod metadata;
 mod scan;
 mod state;
+mod wanted;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -17,14 +19,14 @@ use std::sync::{Arc, OnceLock};
 use futures_util::future::BoxFuture;
 
 use super::{Resolved, Source, SourceCtx, SourceError, StandsFor};
-use crate::base::glob::Patterns;
 use crate::base::{Digest, Platform};
 use crate::engine::content_hash::HashTree;
-use crate::graph::ir::{SourceOp, attr};
+use crate::graph::ir::SourceOp;
 use crate::store::{Snapshot, Table};
 
 pub use error::LocalError;
 use scan::{Filter, Scan};
+use wanted::{Differ, Wanted};
 
 /// Local directories.
 pub struct LocalSource;
@@ -51,13 +53,7 @@ impl Source for LocalSource {
         _platform: Option<&'a Platform>,
     ) -> BoxFuture<'a, Result<Arc<dyn Resolved>, SourceError>> {
         let (ctx, op) = (ctx.clone(), op.clone());
-        Box::pin(async move {
-            blocking(move || {
-                let tree = look(&ctx, &op)?;
-                Ok(Arc::new(tree) as Arc<dyn Resolved>)
-            })
-            .await
-        })
+        Box::pin(async move { blocking(move || look(&ctx, &Wanted::read(&op)?)).await })
     }
 }
 
@@ -80,23 +76,24 @@ impl Resolved for LocalTree {
     }
 }
 
-fn look(ctx: &SourceCtx, op: &SourceOp) -> Result<LocalTree, LocalError> {
-    let name = op.locator();
-    let not_given = || LocalError::NotGiven { name: name.to_owned() };
+fn look(ctx: &SourceCtx, wanted: &Wanted) -> Result<Arc<dyn Resolved>, LocalError> {
+    let Wanted { name, include, exclude, follow, differ, metadata_only } = wanted;
+    let not_given = || LocalError::NotGiven { name: name.clone() };
     let dir = ctx.session.local_dir(name).ok_or_else(not_given)?;
     let root = scan::open_root(&dir, name)?;
-    let include = op.patterns(attr::LOCAL_INCLUDE);
-    let exclude = op.patterns(attr::LOCAL_EXCLUDE);
-    let follow = op.patterns(attr::LOCAL_FOLLOW);
     let id = Digest::of(format!("{dir:?}{include:?}{exclude:?}{follow:?}"));
-    let patterns = |list: &[String]| {
-        Patterns::new(list).map_err(|source| LocalError::Pattern { name: name.to_owned(), source })
-    };
     let filter = Filter {
-        include: patterns(&follow::extend(&root, &dir, include, &follow)?)?,
-        exclude: patterns(&exclude)?,
+        include: wanted.patterns(&follow::extend(&root, &dir, include.clone(), follow)?)?,
+        exclude: wanted.patterns(exclude)?,
     };
-    let known = ctx.store.get_value(Table::LocalFiles, &state::scan_key(&id)).ok().flatten();
+    if let Some(exceptions) = metadata_only {
+        let exceptions = wanted.patterns(exceptions)?;
+        return Ok(Arc::new(metadata::look(ctx, &root, &dir, &id, &filter, &exceptions)?));
+    }
+    let known = match differ {
+        Differ::Metadata => ctx.store.get_value(Table::LocalFiles, &state::scan_key(&id)).ok().flatten(),
+        Differ::None => None,
+    };
     let known = known.and_then(|bytes| state::decode(&bytes)).unwrap_or_default();
     let mut scan = scan::scan(&root, &dir, &filter, &ctx.cancel)?;
     let same = scan.take_known(&known);
@@ -114,7 +111,7 @@ fn look(ctx: &SourceCtx, op: &SourceOp) -> Result<LocalTree, LocalError> {
             key
         }
     };
-    Ok(LocalTree { dir, id, scan: Arc::new(scan), key, hashes: OnceLock::new() })
+    Ok(Arc::new(LocalTree { dir, id, scan: Arc::new(scan), key, hashes: OnceLock::new() }))
 }
 
 async fn blocking<T: Send + 'static>(

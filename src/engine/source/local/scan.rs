@@ -341,7 +341,8 @@ pub(super) fn before(a: &[u8], b: &[u8]) -> bool {
     a.split(|&byte| byte == b'/').lt(b.split(|&byte| byte == b'/'))
 }
 
-fn read_entry(root: &OwnedFd, dir: &Path, entry: &mut Entry) -> Result<(), LocalError> {
+/// Reads what is known of a file besides what `stat` says: attributes, and the target of a link.
+pub(super) fn read_attributes(root: &OwnedFd, dir: &Path, entry: &mut Entry) -> Result<(), LocalError> {
     let host = dir.join(OsStr::from_bytes(&entry.path));
     let failed = |attempt| {
         let host = host.clone();
@@ -359,6 +360,12 @@ fn read_entry(root: &OwnedFd, dir: &Path, entry: &mut Entry) -> Result<(), Local
         let target = rustix::fs::readlinkat(&directory, name, Vec::new()).map_err(failed("read the link"))?;
         entry.target = target.into_bytes();
     }
+    Ok(())
+}
+
+fn read_entry(root: &OwnedFd, dir: &Path, entry: &mut Entry) -> Result<(), LocalError> {
+    read_attributes(root, dir, entry)?;
+    let host = dir.join(OsStr::from_bytes(&entry.path));
     entry.digest = Some(match entry.kind {
         FileKind::Regular => {
             let fd = open_seen(root, dir, entry)?;
