@@ -4,6 +4,7 @@
 mod bad_definitions;
 mod build;
 mod cli;
+mod commands;
 mod docs;
 mod editors;
 mod eval;
@@ -19,6 +20,7 @@ mod numbers;
 mod passes;
 mod programs;
 mod registry;
+mod rootless;
 mod shell;
 mod solver;
 mod sources;
@@ -39,6 +41,7 @@ fn main() {
     trials.extend(bad_definitions::trials());
     trials.extend(build::trials());
     trials.extend(cli::trials());
+    trials.extend(commands::trials());
     trials.extend(docs::trials());
     trials.extend(editors::trials());
     trials.extend(eval::trials());
@@ -52,6 +55,7 @@ fn main() {
     trials.extend(passes::trials());
     trials.extend(programs::trials());
     trials.extend(registry::trials());
+    trials.extend(rootless::trials());
     trials.extend(shell::trials());
     trials.extend(solver::trials());
     trials.extend(sources::trials());

@@ -4,6 +4,7 @@ mod confinement;
 mod hostile;
 mod lifetime;
 mod mounts;
+mod network;
 mod process;
 mod seen;
 
@@ -19,7 +20,7 @@ use bkl::engine::cancel::Cancel;
 use bkl::engine::entitlement::{Authorized, Grants, authorize};
 use bkl::engine::exec::{
     Access, ExecMount, ExecSpec, ExitStatus, HelperRunner, HostLine, Limits, MountSource, Network, Profile,
-    RunError, Runner, RunnerKind, Security, Stream, StubParents, Ulimit,
+    RunError, Runner, RunnerKind, SandboxNetwork, Security, Stream, StubParents, Ulimit,
 };
 use bkl::graph::ir::{ExecOp, NetMode, SecurityMode};
 use libtest_mimic::Trial;
@@ -37,6 +38,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         mounts::cases(),
         lifetime::cases(),
         seen::cases(),
+        network::cases(),
         hostile::cases(),
     ];
     let cases: Vec<Case> = parts.into_iter().flatten().collect();
@@ -87,7 +89,7 @@ impl Tree {
             .or_else(|_| fs::copy("/bin/busybox", tree.join("bin/busybox")).map(|_| ()))
             .unwrap();
         let tools = "sh cat echo env id ls sleep true false stat mount grep touch mkdir rm ln hostname ip kill tr wc \
-            dd seq ps chmod mknod test sort head mv ulimit pwd cut nproc";
+            dd seq ps chmod mknod test sort head mv ulimit pwd cut nproc sed";
         for tool in tools.split_whitespace() {
             symlink("busybox", tree.join("bin").join(tool)).unwrap();
         }
@@ -114,6 +116,22 @@ impl Tree {
     fn exists(&self, path: &str) -> bool {
         fs::symlink_metadata(self.join(path)).is_ok()
     }
+}
+
+/// A C program of this folder, compiled, static.
+struct Compiled {
+    path: PathBuf,
+    _dir: TempDir,
+}
+
+fn compiled(name: &str) -> Compiled {
+    let dir = TempDir::new_in("/var/tmp").unwrap();
+    let path = dir.path().join(name);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/it/exec/{name}.c"));
+    let mut cc = std::process::Command::new("gcc");
+    let ran = cc.args(["-static", "-O1", "-o"]).arg(&path).arg(source).output().expect("gcc is installed");
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    Compiled { path, _dir: dir }
 }
 
 fn detached(path: &Path) -> OwnedFd {

@@ -118,20 +118,10 @@ fn scene() -> Scene {
     Scene { tree, spec, other, _listener: listener }
 }
 
-/// The probe, compiled once.
+/// The probe.
 pub(super) fn probe() -> &'static Path {
-    static PROBE: OnceLock<TempDir> = OnceLock::new();
-    static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| {
-        let dir = PROBE.get_or_init(|| TempDir::new_in("/var/tmp").unwrap());
-        let path = dir.path().join("probe");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/exec/probe.c");
-        let mut cc = std::process::Command::new("gcc");
-        let ran =
-            cc.args(["-static", "-O1", "-o"]).arg(&path).arg(source).output().expect("gcc is installed");
-        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
-        path
-    })
+    static PROBE: OnceLock<Compiled> = OnceLock::new();
+    &PROBE.get_or_init(|| compiled("probe")).path
 }
 
 fn what_commands_see() {

@@ -93,6 +93,8 @@ fn keep(wish: &Wish, link: &OwnedFd, host: &Result<File, String>, number: u64) {
             drop(fds);
             if sent.is_ok() {
                 until_either_ends(link, &pidfd);
+                // Before anything else: no other command is to get it.
+                let _ = rustix::net::shutdown(link, rustix::net::Shutdown::Both);
             }
             // It may have ended by itself.
             let _ = nat.kill();
