@@ -56,6 +56,19 @@ pub(crate) enum Command {
     Man(Man),
 }
 
+/// Root's lies with the machine's state, another user's with his data.
+fn default_store() -> PathBuf {
+    let given = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
+    match rustix::process::geteuid().is_root() {
+        true => PathBuf::from("/var/lib/bkl"),
+        false => match (given("XDG_DATA_HOME"), given("HOME")) {
+            (Some(data), _) => data.join("bkl"),
+            (None, Some(home)) => home.join(".local/share/bkl"),
+            (None, None) => PathBuf::from("/var/lib/bkl"),
+        },
+    }
+}
+
 /// What names a program and its targets; shared by the verbs.
 #[derive(Debug, Args)]
 pub(crate) struct Selection {
@@ -100,7 +113,7 @@ pub(crate) struct Inputs {
     pub(crate) strict: bool,
 
     /// Where images, results and caches are kept
-    #[arg(long, value_name = "DIR", env = "BKL_STORE", default_value = "/var/lib/bkl")]
+    #[arg(long, value_name = "DIR", env = "BKL_STORE", default_value_os_t = default_store())]
     pub(crate) store: PathBuf,
 }
 

@@ -6,6 +6,7 @@ use crate::base::{FileId, Report, SourceMap, Span};
 use crate::engine::content_hash::HashError;
 use crate::engine::entitlement;
 use crate::engine::exec::RunError;
+use crate::engine::exec::rootless::MORE_USERS;
 use crate::engine::ops::{BuildError, ExecError, FileError, OpError};
 use crate::engine::registry::ImageError;
 use crate::engine::source::SourceError;
@@ -15,7 +16,7 @@ use crate::engine::source::local::LocalError;
 use crate::engine::{FailedVertex, SolveError};
 use crate::graph::ir::{Graph, Location};
 use crate::session::SessionError;
-use crate::store::StoreError;
+use crate::store::{StoreError, in_user_namespace, n_users};
 
 /// Lines of a failed step's output that a report shows.
 const TAIL_LINES: usize = 20;
@@ -45,6 +46,9 @@ pub(super) fn reports(error: &SolveError, context: &Context<'_>) -> Vec<Report> 
 
 fn report(failed: &FailedVertex, context: &Context<'_>) -> Report {
     let (mut report, what) = explain(failed, context);
+    if report.help.is_none() && wants_users(&*failed.cause) {
+        report = report.help(MORE_USERS);
+    }
     for location in &failed.locations {
         // Calls that came to the same step say the same place.
         if let Some(span) = span_of(location, context.sources, context.graph)
@@ -54,6 +58,16 @@ fn report(failed: &FailedVertex, context: &Context<'_>) -> Report {
         }
     }
     report
+}
+
+/// Whether it failed because this user namespace has one user only: giving files to others is then an invalid argument, and
+/// devices are not permitted.
+fn wants_users(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |it| it.source());
+    let refused = |it: &std::io::Error| matches!(it.raw_os_error(), Some(libc::EINVAL | libc::EPERM));
+    in_user_namespace()
+        && n_users() <= 1
+        && causes.any(|it| it.downcast_ref::<std::io::Error>().is_some_and(refused))
 }
 
 /// The report without places, and what to say at the step's place.

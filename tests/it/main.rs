@@ -4,6 +4,7 @@
 mod bad_definitions;
 mod build;
 mod cli;
+mod commands;
 mod docs;
 mod editors;
 mod entitlements;
@@ -20,6 +21,7 @@ mod numbers;
 mod passes;
 mod programs;
 mod registry;
+mod rootless;
 mod shell;
 mod solver;
 mod sources;
@@ -40,6 +42,7 @@ fn main() {
     trials.extend(bad_definitions::trials());
     trials.extend(build::trials());
     trials.extend(cli::trials());
+    trials.extend(commands::trials());
     trials.extend(docs::trials());
     trials.extend(editors::trials());
     trials.extend(eval::trials());
@@ -53,6 +56,7 @@ fn main() {
     trials.extend(passes::trials());
     trials.extend(programs::trials());
     trials.extend(registry::trials());
+    trials.extend(rootless::trials());
     trials.extend(shell::trials());
     trials.extend(solver::trials());
     trials.extend(entitlements::trials());

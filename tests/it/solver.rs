@@ -1,6 +1,8 @@
 //! Builds from graph to tree: local directories, commands with busybox, file ops. All of these need root, overlayfs and
 //! /bin/busybox (static).
 
+mod definitions;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -15,14 +17,15 @@ use bkl::engine::exec::{HelperRunner, RunnerKind};
 use bkl::engine::{CacheMode, Engine, EngineConfig, SolveError, SolveRequest, SolveResult, SolveStats};
 use bkl::graph::ir::build::FileStep;
 use bkl::graph::ir::{Edge, ExecBuilder, ExecOp, FileCopy, FileMkfile, Graph, MountSpec, Tree};
-use bkl::session::Session;
+use bkl::session::{Session, SessionError};
 use bkl::store::Snapshot;
 use libtest_mimic::Trial;
 use tempfile::TempDir;
 
 pub fn trials() -> Vec<Trial> {
     let trial = |name: &str, run: fn()| crate::trial(format!("solver::needs_root::{name}"), run);
-    vec![
+    let mut trials = definitions::trials();
+    trials.extend([
         trial("a_build_runs_each_step_once", a_build_runs_each_step_once),
         trial("only_what_reads_a_change_is_run", only_what_reads_a_change_is_run),
         trial("a_change_comes_as_a_small_layer", a_change_comes_as_a_small_layer),
@@ -36,11 +39,12 @@ pub fn trials() -> Vec<Trial> {
         trial("bad_contexts_are_named", bad_contexts_are_named),
         trial("a_full_disk_is_said", a_full_disk_is_said),
         trial("two_engines_share_the_work", two_engines_share_the_work),
-    ]
+    ]);
+    trials
 }
 
 /// A store, a context directory and a session that gives it as `ctx`, and busybox as `busybox`.
-struct Bench {
+pub(crate) struct Bench {
     dir: TempDir,
 }
 
@@ -50,23 +54,29 @@ impl Session for Dirs {
     fn local_dir(&self, name: &str) -> Option<PathBuf> {
         self.0.get(name).cloned()
     }
+
+    fn secret(&self, id: &str) -> Result<Option<Vec<u8>>, SessionError> {
+        Ok((id == "token").then(|| b"hush".to_vec()))
+    }
 }
 
 impl Bench {
-    fn new() -> Bench {
+    pub(crate) fn new() -> Bench {
         let dir = TempDir::new_in("/var/tmp").unwrap();
         fs::create_dir(dir.path().join("ctx")).unwrap();
         let bin = dir.path().join("busybox/bin");
         fs::create_dir_all(&bin).unwrap();
         fs::copy("/bin/busybox", bin.join("busybox")).unwrap();
-        for tool in ["sh", "cat", "echo", "sleep", "true", "false", "mkdir", "rm", "touch", "ls", "dd", "cp"]
-        {
+        for tool in [
+            "sh", "cat", "echo", "sleep", "true", "false", "mkdir", "rm", "touch", "ls", "dd", "cp", "env",
+            "stat", "wc",
+        ] {
             symlink("busybox", bin.join(tool)).unwrap();
         }
         Bench { dir }
     }
 
-    fn write(&self, path: &str, text: &str) {
+    pub(crate) fn write(&self, path: &str, text: &str) {
         let path = self.dir.path().join("ctx").join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
@@ -77,7 +87,7 @@ impl Bench {
     }
 
     /// What a new process would open.
-    fn engine(&self) -> Engine {
+    pub(crate) fn engine(&self) -> Engine {
         engine(&self.store())
     }
 
@@ -87,13 +97,18 @@ impl Bench {
     }
 
     /// Solves in a new engine.
-    fn solve(&self, graph: &Graph, root: Edge) -> Built {
+    pub(crate) fn solve(&self, graph: &Graph, root: Edge) -> Built {
         let engine = self.engine();
         let result = self.try_solve(&engine, graph, root).unwrap_or_else(|error| panic!("{error}"));
         Built { engine, result }
     }
 
-    fn try_solve(&self, engine: &Engine, graph: &Graph, root: Edge) -> Result<SolveResult, SolveError> {
+    pub(crate) fn try_solve(
+        &self,
+        engine: &Engine,
+        graph: &Graph,
+        root: Edge,
+    ) -> Result<SolveResult, SolveError> {
         self.solve_with(engine, graph, root, CacheMode::Use, &Cancel::new(), |_| {})
     }
 
@@ -133,17 +148,17 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-struct Built {
+pub(crate) struct Built {
     engine: Engine,
     result: SolveResult,
 }
 
 impl Built {
-    fn read(&self, path: &str) -> String {
+    pub(crate) fn read(&self, path: &str) -> String {
         fs::read_to_string(self.path(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
-    fn has(&self, path: &str) -> bool {
+    pub(crate) fn has(&self, path: &str) -> bool {
         self.path(path).symlink_metadata().is_ok()
     }
 
@@ -151,7 +166,7 @@ impl Built {
         view(&self.engine, &self.result.roots[0]).join(path)
     }
 
-    fn ran(&self) -> (usize, usize) {
+    pub(crate) fn ran(&self) -> (usize, usize) {
         let SolveStats { n_executed, n_fetched, .. } = self.result.stats;
         (n_executed, n_fetched)
     }
@@ -182,7 +197,7 @@ fn copy(from: Tree, src: &str, dest: &str) -> FileStep {
     FileStep::Copy { from, copy }
 }
 
-fn sh(base: Tree, script: &str) -> ExecBuilder {
+pub(crate) fn sh(base: Tree, script: &str) -> ExecBuilder {
     let args = ["sh", "-c", script].map(str::to_owned).to_vec();
     ExecBuilder {
         op: ExecOp { args, cwd: "/".to_owned(), ..ExecOp::default() },

@@ -1,12 +1,13 @@
 //! Running one command in a prepared tree: what to run, how it ended, and the trait of those who can.
 //!
 //! A caller mounts trees (detached mounts, as file descriptors), describes the command in an [`ExecSpec`], and
-//! afterwards commits the trees it mounted writable. Nothing here knows of the graph or of the store.
+//! afterwards commits the trees it mounted writable. Nothing here knows of the graph, or of the trees of the store.
 //!
 //! - [`spec`]: what to run and how it ended.
 //! - [`error`]: why a command could not be run at all.
 //! - `runner`: the runner in this process: starts helpers and talks to them (`wire`).
 //! - [`helper`]: the helper: the same program started afresh, which sets containers up and waits for them.
+//! - [`rootless`]: how a normal user comes to run commands.
 //! - `network`: what the sandbox is connected to: namespaces with a NAT, pooled.
 //! - `user`, `netfiles`, `seccomp`, `cgroup`, `tree`, `bpf`, `sys`: what the two need.
 
@@ -16,6 +17,7 @@ pub mod error;
 pub mod helper;
 mod netfiles;
 mod network;
+pub mod rootless;
 mod runner;
 mod seccomp;
 pub mod spec;

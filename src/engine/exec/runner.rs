@@ -24,6 +24,7 @@ use super::spec::{Access, ExecSpec, ExitStatus, MountSource, Network, Profile, S
 use super::wire::{self, Answer, Confinement, Fds, Net, Request, WireMount, WireSource};
 use super::{LogSink, Runner, RunnerKind, SandboxNetwork, cgroup, helper, netfiles, seccomp, sys};
 use crate::engine::cancel::Cancel;
+use crate::store::in_user_namespace;
 
 /// Host name of a command that names none (BuildKit).
 const DEFAULT_HOSTNAME: &str = "buildkitsandbox";
@@ -58,7 +59,7 @@ impl HelperRunner {
     /// # Errors
     /// As [`HelperRunner::new`].
     pub fn with_program(kind: RunnerKind, program: &Path) -> Result<HelperRunner, RunError> {
-        check_machine()?;
+        check_machine(kind)?;
         cgroup::sweep();
         // A read-only mount of the program alone: a container's first process is still this program when it meets what
         // an image brings, and must not be a way to write to it (CVE-2019-5736).
@@ -461,12 +462,22 @@ fn filter(profile: Profile) -> Result<&'static OwnedFd, RunError> {
 }
 
 /// Whether commands can be run here at all.
-fn check_machine() -> Result<(), RunError> {
+fn check_machine(kind: RunnerKind) -> Result<(), RunError> {
     if !rustix::process::geteuid().is_root() {
         return Err(RunError::Environment {
             what: "running commands in containers needs root".into(),
             help: "run the same command as root, for example with sudo".into(),
         });
+    }
+    if in_user_namespace() {
+        // Cgroups are not needed there, nor to be had.
+        return match kind {
+            RunnerKind::Direct => Ok(()),
+            RunnerKind::Libcontainer => Err(RunError::Environment {
+                what: "the runner `libcontainer` is root's only".into(),
+                help: "do not set BKL_RUNNER, or run the same command as root".into(),
+            }),
+        };
     }
     let hierarchies = cgroup::hierarchies().map_err(io_error("read", "/proc/self/mountinfo"))?;
     if hierarchies.is_empty() {

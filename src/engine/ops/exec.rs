@@ -17,6 +17,7 @@ use crate::engine::exec::{
     Runner, Security, StubParents, Ulimit,
 };
 use crate::engine::solver::ExecCtx;
+use crate::graph::ir::config::DEFAULT_PATH;
 use crate::graph::ir::{ExecOp, FileSecret, LinuxResources, Metadata, Mount, MountKind, NetMode, Sharing};
 use crate::session::{Session, SessionError};
 use crate::store::{self, ActiveLayer, CacheDir, LayerMeta, Seed, Snapshot, Store, StoreError};
@@ -307,7 +308,7 @@ impl Run<'_> {
         })
     }
 
-    /// The op's variables, then the proxy's, then secrets; the runner adds what is missing.
+    /// The op's variables, the proxy's, PATH if it is missing, then secrets: BuildKit's order. The runner adds HOME.
     fn env(&self) -> Result<Vec<String>, ExecError> {
         let mut env = self.op.env.clone();
         if let Some(proxy) = &self.op.proxy_env {
@@ -322,6 +323,9 @@ impl Run<'_> {
                 env.push(format!("{name}={value}"));
                 env.push(format!("{}={value}", name.to_lowercase()));
             }
+        }
+        if !env.iter().any(|it| it.starts_with("PATH=")) {
+            env.push(format!("PATH={DEFAULT_PATH}"));
         }
         for secret in &self.op.secret_env {
             let value = match self.session.secret(&secret.id)? {

@@ -11,6 +11,7 @@ use crate::engine::registry::{
     ImageError, LayerProgress, Registry, RegistryOptions, ResolveMode, ResolvedImage, pull, resolve_image,
 };
 use crate::graph::ir::{SourceOp, attr};
+use crate::graph::llb::key::image_key;
 
 /// Images of registries.
 pub struct ImageSource {
@@ -91,7 +92,7 @@ pub(super) struct PulledImage {
     image: ResolvedImage,
     /// What the op asked for, normalised.
     platform: Platform,
-    layer_limit: Option<usize>,
+    layer_limit: Option<u32>,
 }
 
 impl PulledImage {
@@ -105,7 +106,7 @@ impl PulledImage {
         let layer_limit = match op.attrs.get(limit_key).map(String::as_str) {
             None | Some("") => None,
             Some(text) => {
-                let limit = text.parse::<usize>().ok().filter(|&limit| 0 < limit);
+                let limit = text.parse::<u32>().ok().filter(|&limit| 0 < limit);
                 Some(limit.ok_or_else(|| ImageError::Identifier {
                     identifier: op.identifier.clone(),
                     reason: format!("`{text}` is no number of layers"),
@@ -113,7 +114,7 @@ impl PulledImage {
             }
         };
         if let Some(limit) = layer_limit {
-            image.limit_layers(limit);
+            image.limit_layers(limit as usize);
         }
         Ok(PulledImage { image, platform, layer_limit })
     }
@@ -125,7 +126,7 @@ impl Resolved for PulledImage {
     fn key(&self) -> Digest {
         self.image
             .chain_id()
-            .unwrap_or_else(|| manifest_key(&self.image.root_digest, &self.platform, self.layer_limit))
+            .unwrap_or_else(|| image_key(&self.image.root_digest, &self.platform, self.layer_limit))
     }
 
     fn stands_for(&self) -> StandsFor {
@@ -148,70 +149,9 @@ impl Resolved for PulledImage {
     }
 }
 
-/// Digest of the JSON that names a root and what is chosen of it; keys in the order of BuildKit's struct.
-fn manifest_key(root: &Digest, platform: &Platform, limit: Option<usize>) -> Digest {
-    #[derive(serde::Serialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Key<'a> {
-        digest: &'a Digest,
-        #[serde(rename = "OS")]
-        os: &'a str,
-        arch: &'a str,
-        #[serde(skip_serializing_if = "str::is_empty")]
-        variant: &'a str,
-        #[serde(rename = "OSVersion", skip_serializing_if = "str::is_empty")]
-        os_version: &'a str,
-        #[serde(rename = "OSFeatures", skip_serializing_if = "<[String]>::is_empty")]
-        os_features: &'a [String],
-        #[serde(skip_serializing_if = "Option::is_none")]
-        limit: Option<usize>,
-    }
-    let key = Key {
-        digest: root,
-        os: &platform.os,
-        arch: &platform.arch,
-        variant: &platform.variant,
-        os_version: &platform.os_version,
-        os_features: &platform.os_features,
-        limit,
-    };
-    Digest::of(serde_json::to_vec(&key).expect("texts and numbers are JSON"))
-}
-
 pub(super) fn source_error(error: ImageError) -> SourceError {
     match error {
         ImageError::Cancelled => SourceError::Cancelled,
         error => SourceError::Source(Box::new(error)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The vector of BuildKit's exported cache, and what else is chosen of a root.
-    #[test]
-    fn keys_of_roots() {
-        let root: Digest =
-            "sha256:856750d891e4696e71e86b26c87dcd699153446ba1e556ce4296db2ae31d64a9".parse().unwrap();
-        let linux: Platform = "linux/amd64".parse().unwrap();
-        let key = |platform: &Platform, limit| manifest_key(&root, platform, limit).to_string();
-        assert_eq!(
-            key(&linux, None),
-            "sha256:6a460109c0c8709973361d9a816f950e0501bbd3e7843a06742383560ed45267"
-        );
-        let json = |rest: &str| Digest::of(format!("{{\"Digest\":\"{root}\",{rest}}}")).to_string();
-        assert_eq!(key(&linux, Some(2)), json(r#""OS":"linux","Arch":"amd64","Limit":2"#));
-        let windows = Platform {
-            os: "windows".to_owned(),
-            arch: "arm".to_owned(),
-            variant: "v7".to_owned(),
-            os_version: "10".to_owned(),
-            os_features: vec!["win32k".to_owned()],
-        };
-        assert_eq!(
-            key(&windows, None),
-            json(r#""OS":"windows","Arch":"arm","Variant":"v7","OSVersion":"10","OSFeatures":["win32k"]"#)
-        );
     }
 }

@@ -8,10 +8,12 @@
 //! - `child`: from clone3 to execve.
 //! - `devtree`: what is mounted on /dev.
 //! - `group`: cgroups by descriptor.
+//! - `hostview`: what of the host is needed where root is not the host's.
 
 mod child;
 mod devtree;
 mod group;
+mod hostview;
 
 use std::fs;
 use std::io::{PipeWriter, Write as _};
@@ -32,6 +34,7 @@ use crate::engine::exec::cgroup;
 use crate::engine::exec::error::RunError;
 use crate::engine::exec::spec::{Limits, Profile};
 use crate::engine::exec::wire::{Answer, Confinement, Fds, Net, Request};
+use crate::store::in_user_namespace;
 
 /// An empty directory in the helper's area: it is mounted on directories that are hidden.
 const EMPTY: &str = "/empty";
@@ -66,10 +69,16 @@ impl Station {
         harden();
         let hierarchies = cgroup::hierarchies().map_err(io("read", "/proc/self/mountinfo"))?;
         let name = cgroup::own_name().map_err(io("read", "/proc/self/stat"))?;
-        let groups = Groups::enter(&hierarchies, name)?;
+        let groups = match in_user_namespace() {
+            true => Groups::none(name),
+            false => Groups::enter(&hierarchies, name)?,
+        };
         let has_kcore = Path::new("/proc/kcore").exists();
         place::enter_namespaces(Net::Host, None)?;
         let area = place::area()?;
+        if in_user_namespace() {
+            hostview::make(&area)?;
+        }
         // Nothing of the host is left in this namespace: a container starts from a copy of it.
         let failed = |attempt| errno(attempt, &area);
         rustix::process::chdir(&area).map_err(failed("enter"))?;
@@ -142,6 +151,7 @@ impl Station {
             net: request.network,
             network,
             unified: self.groups.are_unified(),
+            rootless: in_user_namespace(),
             shows_cgroups: request.profile == Profile::Compat,
             hostname: request.hostname.clone(),
             readonly_root: request.readonly_root,

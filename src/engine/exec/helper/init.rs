@@ -17,8 +17,10 @@ use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
 
 use super::exit;
 use crate::engine::exec::error::RunError;
+use crate::engine::exec::rootless::MORE_USERS;
 use crate::engine::exec::spec::{Profile, Ulimit};
 use crate::engine::exec::wire::{Answer, Confinement};
+use crate::store::in_user_namespace;
 
 /// CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL
 /// AUDIT_WRITE: containerd's defaults (`pkg/oci`, defaultUnixCaps).
@@ -304,6 +306,16 @@ impl Complaint {
                 let step = Step::ALL.get(usize::from(self.candidate));
                 let (step, attempt) = step.copied().unwrap_or((Step::Gate, "do an unknown step"));
                 return Err(match step {
+                    Step::User | Step::Groups if in_user_namespace() => RunError::Environment {
+                        what: format!("cannot {attempt} of a command in this user namespace: {why}"),
+                        help: MORE_USERS.into(),
+                    },
+                    Step::Proc if in_user_namespace() => RunError::Environment {
+                        what: format!("cannot {attempt} of a container in this user namespace: {why}"),
+                        help: "parts of this machine's own /proc are hidden, as in a container: run it outside, or with an \
+                            unmasked /proc (`--security-opt systempaths=unconfined`)"
+                            .into(),
+                    },
                     Step::Directory => RunError::Step { what: format!("cannot {attempt}: {why}") },
                     _ => RunError::Environment {
                         what: format!("cannot {attempt} of a container: {why}"),

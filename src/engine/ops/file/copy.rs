@@ -71,8 +71,7 @@ impl Copy<'_> {
             return Err(FileError::NotFound { path: op.src.clone() });
         }
         for asked in matches {
-            let source =
-                self.from.resolve(&asked, if op.follow_symlink { Last::Follow } else { Last::Keep })?;
+            let source = self.from.resolve(&asked, self.last())?;
             let Some(stat) = self.from.stat(&source)? else {
                 return Err(FileError::NotFound { path: String::from_utf8_lossy(&asked).into_owned() });
             };
@@ -82,6 +81,11 @@ impl Copy<'_> {
             self.copy_match(&asked, &source, &stat)?;
         }
         self.check_required()
+    }
+
+    /// Whether the path that is copied may itself be a link to be followed.
+    fn last(&self) -> Last {
+        if self.op.follow_symlink { Last::Follow } else { Last::Keep }
     }
 
     /// Where it goes, from the top; `/` or `/.` at the end stay, for they say that it is a directory.
@@ -101,7 +105,8 @@ impl Copy<'_> {
         if !self.op.allow_wildcard || pattern.is_empty() {
             return Ok(vec![src.into_bytes()]);
         }
-        let top = self.from.resolve(before.as_bytes(), Last::Follow)?;
+        // Where a link stands right before the wildcard, it is the path itself that is followed or not.
+        let top = self.from.resolve(before.as_bytes(), self.last())?;
         let prefix = before.trim_end_matches('/').as_bytes();
         let below = super::matches_below(self.from, &top, pattern)?;
         Ok(below.into_iter().map(|below| [prefix, &below].concat()).collect())

@@ -69,11 +69,12 @@ impl Run<'_> {
     pub(super) fn run(&self) -> Result<Vec<Snapshot>, FailedAction> {
         let actions = &self.op.actions;
         let mut states: Vec<State> = Vec::with_capacity(actions.len());
+        let stay_open = self.stay_open();
         let mut outputs: Vec<Option<Snapshot>> =
             vec![None; actions.iter().filter(|it| it.output.is_some()).count()];
         for (idx, action) in actions.iter().enumerate() {
             let failed = |error| FailedAction { action: idx, name: action.op.name(), error };
-            let state = self.action(idx, action, &mut states).map_err(failed)?;
+            let state = self.action(action, stay_open[idx], &mut states).map_err(failed)?;
             if let Some(output) = action.output {
                 let State::Tree(tree) = &state else { unreachable!("an action with an output is committed") };
                 let slot = outputs.get_mut(output as usize).filter(|it| it.is_none());
@@ -87,13 +88,18 @@ impl Run<'_> {
         Ok(outputs.into_iter().map(|it| it.expect("as many outputs as slots, each another")).collect())
     }
 
-    fn action(&self, idx: usize, action: &FileAction, states: &mut [State]) -> Result<State, FileError> {
+    fn action(
+        &self,
+        action: &FileAction,
+        stays_open: bool,
+        states: &mut [State],
+    ) -> Result<State, FileError> {
         if self.cancel.is_cancelled() {
             return Err(FileError::Cancelled);
         }
         let open = self.open(action.input, states)?;
         self.perform(action, &open.root, states)?;
-        if self.stays_open(idx) {
+        if stays_open {
             return Ok(State::Open(open));
         }
         let Open { root, layer } = open;
@@ -103,14 +109,25 @@ impl Run<'_> {
         Ok(State::Tree(base.with(layer.commit(&meta)?)))
     }
 
-    /// Whether the only use of an action's result is another action that goes on with it.
-    fn stays_open(&self, idx: usize) -> bool {
-        let this = FileInput::Action(idx as u32);
-        let count = |test: &dyn Fn(&FileAction) -> usize| self.op.actions.iter().map(test).sum::<usize>();
-        let n_primary = count(&|it| usize::from(it.input == this));
-        let n_other =
-            count(&|it| usize::from(it.secondary == this) + names(&it.op).filter(|it| *it == this).count());
-        self.op.actions[idx].output.is_none() && n_primary == 1 && n_other == 0
+    /// For each action, whether the only use of its result is another action that goes on with it.
+    fn stay_open(&self) -> Vec<bool> {
+        let actions = &self.op.actions;
+        let mut n_primary = vec![0_usize; actions.len()];
+        let mut n_other = vec![0_usize; actions.len()];
+        let count = |uses: &mut [usize], input: FileInput| {
+            if let FileInput::Action(used) = input
+                && let Some(n) = uses.get_mut(used as usize)
+            {
+                *n += 1;
+            }
+        };
+        for action in actions {
+            count(&mut n_primary, action.input);
+            count(&mut n_other, action.secondary);
+            names(&action.op).for_each(|input| count(&mut n_other, input));
+        }
+        let uses = n_primary.into_iter().zip(n_other).zip(actions);
+        uses.map(|((primary, other), action)| action.output.is_none() && primary == 1 && other == 0).collect()
     }
 
     /// The layer that an action on `input` writes to.
@@ -275,9 +292,9 @@ fn remove(root: &Root, place: &[u8]) -> Result<(), FileError> {
 }
 
 /// Places below the directory `before` whose path from there matches `pattern`, in order; what lies in a match is not
-/// looked at.
+/// looked at. A link in the place of `before` is not followed, and holds nothing.
 fn expand(root: &Root, before: &str, pattern: &str) -> Result<Vec<Place>, FileError> {
-    let top = root.resolve(before.as_bytes(), Last::Follow)?;
+    let top = root.resolve(before.as_bytes(), Last::Keep)?;
     let below = matches_below(root, &top, pattern)?;
     Ok(below.into_iter().map(|below| [top.as_slice(), &below].concat()).collect())
 }

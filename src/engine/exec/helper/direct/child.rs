@@ -20,8 +20,8 @@ use rustix::mount::{
 use rustix::process::{Gid, Uid};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::devtree::DevTree;
-use super::{EMPTY, rootfs};
+use super::devtree::{DEVICES, DevTree};
+use super::{EMPTY, hostview, rootfs};
 use crate::engine::exec::error::RunError;
 use crate::engine::exec::helper::defaults::{MASKED, READONLY};
 use crate::engine::exec::helper::exit;
@@ -44,6 +44,8 @@ pub(super) struct Plan {
     pub(super) network: Option<OwnedFd>,
     /// Whether cgroups are of version 2 only: the container then gets a namespace.
     pub(super) unified: bool,
+    /// Whether the host's root is somebody else: devices and kernel files then come from [`hostview`].
+    pub(super) rootless: bool,
     /// Whether it sees them too.
     pub(super) shows_cgroups: bool,
     pub(super) hostname: String,
@@ -170,11 +172,22 @@ impl Child<'_> {
         let readonly = quiet | MountAttrFlags::MOUNT_ATTR_RDONLY;
         fresh("proc", quiet).and_then(|it| put(&it, "proc")).map_err(at(Step::Proc))?;
         put(&plan.devices.dev, "dev").map_err(at(Step::Devices))?;
+        if plan.rootless {
+            for (name, ..) in DEVICES {
+                hostview::put_device(name).map_err(at(Step::Devices))?;
+            }
+        }
         put(&plan.devices.pts, "dev/pts").map_err(at(Step::Terminals))?;
         put(&plan.devices.shm, "dev/shm").map_err(at(Step::SharedMemory))?;
         fresh("mqueue", quiet).and_then(|it| put(&it, "dev/mqueue")).map_err(at(Step::MessageQueues))?;
         let kernel = if plan.is_confined { readonly } else { quiet };
-        fresh("sysfs", kernel).and_then(|it| put(&it, "sys")).map_err(at(Step::Sys))?;
+        match fresh("sysfs", kernel) {
+            // It shows a network, and that is not this root's.
+            Err(Errno::PERM) if plan.rootless => {
+                hostview::put_sys().and_then(|()| mask("sys/fs/cgroup")).map_err(at(Step::Sys))?;
+            }
+            made => made.and_then(|it| put(&it, "sys")).map_err(at(Step::Sys))?,
+        }
         if plan.unified && plan.shows_cgroups {
             fresh("cgroup2", kernel).and_then(|it| put(&it, "sys/fs/cgroup")).map_err(at(Step::Cgroup))?;
         }
@@ -205,7 +218,11 @@ impl Child<'_> {
         let Identity { uid, gid, .. } = self.plan.identity;
         let entered = rustix::process::chdir(&self.plan.cwd);
         // The per-thread calls: libc's synchronise threads, which there are none of.
-        rustix::thread::set_thread_groups(self.groups).map_err(at(Step::Groups))?;
+        match rustix::thread::set_thread_groups(self.groups) {
+            // With one user there is one group, and the user's others cannot be dropped.
+            Err(Errno::PERM) if self.plan.rootless && self.groups.len() <= 1 => {}
+            other => other.map_err(at(Step::Groups))?,
+        }
         let gid = Gid::from_raw(gid);
         rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(at(Step::Groups))?;
         rustix::thread::set_keep_capabilities(true).map_err(at(Step::User))?;
@@ -263,7 +280,7 @@ fn target(path: &str) -> Result<OwnedFd, Errno> {
     }
 }
 
-fn put(mount: impl AsFd, path: &str) -> Result<(), Errno> {
+pub(super) fn put(mount: impl AsFd, path: &str) -> Result<(), Errno> {
     put_on(mount, &target(path)?)
 }
 

@@ -17,6 +17,7 @@ use crate::engine::exec::helper::defaults::DEFAULT_PIDS;
 use crate::engine::exec::helper::devices;
 use crate::engine::exec::spec::Limits;
 use crate::engine::exec::tree;
+use crate::store::in_user_namespace;
 
 /// The hierarchies, and the helper's group in those that count for every command.
 pub(super) struct Groups {
@@ -53,6 +54,12 @@ struct Dir {
 const ALWAYS: &[&str] = &["devices", "memory", "pids"];
 
 impl Groups {
+    /// No groups: those of the machine are not this user's. What can only be limited by them is then refused.
+    pub(super) fn none(name: String) -> Groups {
+        let own = Group { name: name.clone(), dirs: Vec::new() };
+        Groups { hierarchies: Vec::new(), name, own, n_made: 0 }
+    }
+
     /// Makes the group `name` and moves this process into it.
     pub(super) fn enter(hierarchies: &[Hierarchy], name: String) -> Result<Groups, RunError> {
         let mut opened = Vec::new();
@@ -90,7 +97,7 @@ impl Groups {
 
     /// Whether there is version 2 and nothing else.
     pub(super) fn are_unified(&self) -> bool {
-        self.hierarchies.iter().all(|(kind, _)| *kind == Kind::Unified)
+        !self.hierarchies.is_empty() && self.hierarchies.iter().all(|(kind, _)| *kind == Kind::Unified)
     }
 
     /// How many processes of the helper's own group were killed for want of memory.
@@ -272,7 +279,11 @@ impl Group {
                 },
             };
         if writes.is_empty() && asked && !unified.is_empty() {
-            return Err(unlimited(controller, "no hierarchy has the controller"));
+            let why = match in_user_namespace() {
+                true => "cgroups are root's",
+                false => "no hierarchy has the controller",
+            };
+            return Err(unlimited(controller, why));
         }
         for (dir, file, value) in writes {
             match write(dir, file, value) {

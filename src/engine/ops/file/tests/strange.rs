@@ -253,3 +253,57 @@ fn what_mkfile_mkdir_and_symlink_find() {
     assert!(run(link("x", "/dir")).is_err() && run(link("x", "/none/x")).is_err());
     assert!(run(link("x", "/to-top")).is_err(), "what the link leads to is there");
 }
+
+/// `*` never crosses `/`, dots are letters like others, what is matched is not looked into for more.
+#[test]
+fn wildcards() {
+    let Some(bench) = Bench::new() else { return };
+    let from = bench.tree(|root| {
+        fs::create_dir_all(root.join("d/d/e")).unwrap();
+        for name in ["a.txt", ".hidden.txt", "b[1].txt", "d/a.txt", "d/d/a.txt"] {
+            fs::write(root.join(name), name).unwrap();
+        }
+        symlink("d", root.join("link")).unwrap();
+        symlink("/nowhere", root.join("gone")).unwrap();
+    });
+    let names = |op: FileCopy| -> Vec<String> {
+        let tree = match bench.copy(&Snapshot::scratch(), &from, FileCopy { dest: "/to/".to_owned(), ..op }) {
+            Ok(tree) => tree,
+            Err(failed) => return vec![failed.error.to_string()],
+        };
+        let entries = fs::read_dir(tree.path.join("to")).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    let plain = |src: &str| names(copy(src, ""));
+    assert_eq!(plain("*.txt"), [".hidden.txt", "a.txt", "b[1].txt"]);
+    assert_eq!(plain("?.txt"), ["a.txt"]);
+    // A backslash makes a letter of a wildcard, in patterns; a path without any is taken as it is written (sic).
+    assert_eq!(plain("b\\[*.txt"), ["b[1].txt"]);
+    assert_eq!(plain("b\\[1].txt"), ["`/b\\[1].txt` does not exist"]);
+    assert_eq!(plain("[^a]*.txt"), [".hidden.txt", "b[1].txt"]);
+    assert_eq!(plain("*/a.txt"), ["a.txt"]);
+    assert_eq!(plain("d*"), ["d"], "a directory goes into the one that is named by a slash");
+    assert_eq!(plain("g*"), ["gone"], "a link is copied, wherever it leads");
+    // A link before the wildcard is only followed when the path is to be; links further up always are.
+    assert_eq!(plain("link/*.txt"), ["`link/*.txt` does not exist"]);
+    assert_eq!(names(FileCopy { follow_symlink: true, ..copy("link/*.txt", "") }), ["a.txt"]);
+    assert_eq!(plain("link/d/*.txt"), ["a.txt"]);
+    // Without wildcards allowed they are names.
+    assert_eq!(names(FileCopy { allow_wildcard: false, ..copy("b[1].txt", "") }), ["b[1].txt"]);
+    assert_eq!(names(FileCopy { allow_wildcard: false, ..copy("*.txt", "") }), ["`/*.txt` does not exist"]);
+    let bad = names(copy("[a", ""));
+    assert!(bad[0].contains('['), "{bad:?}");
+    let rm = |path: &str| {
+        let op = FileRm { path: path.to_owned(), allow_not_found: false, allow_wildcard: true };
+        bench.chain(std::slice::from_ref(&from), vec![FileActionOp::Rm(op)]).unwrap()
+    };
+    let tree = rm("*/a.txt");
+    assert!(!tree.has("d/a.txt") && tree.has("d/d/a.txt") && tree.has("a.txt"));
+    assert!(rm("link/*").has("d/a.txt"), "what the link leads to is left alone");
+    assert!(!rm("link/d/*").has("d/d/a.txt"));
+    assert!(!rm("lin?").has("link"));
+    assert!(rm("none*").has("a.txt"), "no match is no error");
+}
