@@ -4,7 +4,7 @@ use super::*;
 
 /// What the program makes of a frame of this type whose destination is `address`.
 fn passes(ether_type: u16, at: usize, address: &[u8]) -> bool {
-    let mut frame = vec![0xee; 60];
+    let mut frame = [0xee; 60];
     frame[12..14].copy_from_slice(&ether_type.to_be_bytes());
     frame[at..at + address.len()].copy_from_slice(address);
     let program = program();
@@ -30,7 +30,7 @@ fn passes(ether_type: u16, at: usize, address: &[u8]) -> bool {
 
 /// The same of the classic one.
 fn passes_classic(ether_type: u16, at: usize, address: &[u8]) -> bool {
-    let mut frame = vec![0xee; 60];
+    let mut frame = [0xee; 60];
     frame[12..14].copy_from_slice(&ether_type.to_be_bytes());
     frame[at..at + address.len()].copy_from_slice(address);
     let program = classic(&program());
