@@ -206,6 +206,16 @@ mod every_field {
         ("exec", "/mounts/1/kind/cache/sharing"),
         ("exec", "/mounts/2/kind/cache/id"),
         ("exec", "/mounts/2/kind/cache/sharing"),
+        // A plain root: its result is told apart by the output it is asked for, which is in the edge's key.
+        ("exec", "/mounts/0/output"),
+        // Nothing is selected where there is no tree: in caches, in memory, and in an empty tree, where nothing is that
+        // could be.
+        ("exec", "/mounts/1/selector"),
+        ("exec", "/mounts/2/selector"),
+        ("exec", "/mounts/4/selector"),
+        ("exec", "/mounts/5/selector"),
+        ("exec", "/mounts/6/selector"),
+        ("exec", "/mounts/7/selector"),
     ];
 
     /// Texts that stand for something other than themselves, to be put in the place of another.
