@@ -3,11 +3,11 @@
 mod diff;
 mod mount;
 mod normalise;
+mod parts;
 pub(super) mod rows;
 mod squash;
 mod twin;
 
-use std::collections::HashSet;
 use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -54,6 +54,8 @@ pub struct LayerInfo {
     pub diff_id: Option<Digest>,
     /// The blob it was pulled as.
     pub pulled: Option<BlobDescriptor>,
+    /// Layers whose directories hold parts of it below its own, bottom first; of most layers none.
+    pub parts: Vec<LayerId>,
 }
 
 /// What something occupies on disk.
@@ -163,6 +165,8 @@ fn stamp(root: &tree::Meta) -> i64 {
 pub struct ActiveLayer {
     staged: Staged,
     parents: Snapshot,
+    /// Parts of the layer that are there already, bottom first; see [`parts`].
+    parts: Vec<LayerId>,
     /// Attributes the root began with: those of the tree below.
     root: tree::Meta,
 }
@@ -184,7 +188,7 @@ impl ActiveLayer {
 
     /// What [`ActiveLayer::mount`] mounts, for a process that mounts it itself. Each plan is good for one mount.
     pub fn plan(&self) -> Result<MountPlan> {
-        let lowers = self.staged.store.lower_dirs(&self.parents)?;
+        let lowers = self.staged.store.dirs_below(&self.parents, &self.parts)?;
         let dir = self.staged.dir().join("fs");
         // A volatile overlay refuses a work directory that was used before.
         let work = self.staged.store.inner.owner.new_dir()?;
@@ -199,8 +203,11 @@ impl ActiveLayer {
 
     /// Publishes the layer. All mounts of it must be closed.
     pub fn commit(self, meta: &LayerMeta) -> Result<LayerId> {
-        let ActiveLayer { staged, parents, root } = self;
-        let Outline { usage, hash } = staged.normalise(&parents)?;
+        if !self.parts.is_empty() {
+            return self.commit_part(meta);
+        }
+        let ActiveLayer { staged, parents, parts, root } = self;
+        let Outline { usage, hash, hides } = staged.normalise(&parents)?;
         let now = tree::stat_fd(staged.fs()).at("look at", staged.dir())?;
         let same_root = (now.mode, now.uid, now.gid) == (root.mode, root.uid, root.gid);
         let empty = usage.inodes == 0 && same_root;
@@ -211,6 +218,8 @@ impl ActiveLayer {
             usage,
             outline: Some(hash),
             diff_id: None,
+            parts: &parts,
+            hides: Some(hides),
         })
     }
 }
@@ -232,7 +241,16 @@ impl Staged {
         meta: &LayerMeta,
     ) -> Result<LayerId> {
         let empty = usage.inodes == 0;
-        self.publish(&rows::NewLayer { parents, meta, empty, usage, outline: None, diff_id: Some(diff_id) })
+        self.publish(&rows::NewLayer {
+            parents,
+            meta,
+            empty,
+            usage,
+            outline: None,
+            diff_id: Some(diff_id),
+            parts: &[],
+            hides: None,
+        })
     }
 }
 
@@ -242,7 +260,7 @@ impl Store {
         let staged = Staged::new(self)?;
         self.inherit_root(&staged, parents)?;
         let root = tree::stat_fd(staged.fs()).at("look at", staged.dir())?;
-        Ok(ActiveLayer { staged, parents: parents.clone(), root })
+        Ok(ActiveLayer { staged, parents: parents.clone(), parts: Vec::new(), root })
     }
 
     /// Gives a new layer's root the attributes of the tree below: overlayfs shows the top one's.
@@ -275,31 +293,12 @@ impl Store {
         Ok(MountPlan { lowers, upper: None })
     }
 
-    /// The layer directories to stack, top first: each layer once, no empty ones, few enough for the kernel.
-    fn lower_dirs(&self, tree: &Snapshot) -> Result<Vec<PathBuf>> {
-        let mut seen = HashSet::with_capacity(tree.layers.len());
-        // Of two equal layers the lower one changes nothing: whatever it did, the upper does again.
-        let distinct: Vec<LayerId> =
-            tree.layers.iter().rev().copied().filter(|it| seen.insert(*it)).collect();
-        let empty = rows::empty_flags(&self.inner.database, &distinct)?;
-        let mut wanted = Vec::with_capacity(distinct.len());
-        for (layer, empty) in distinct.into_iter().zip(empty) {
-            match empty {
-                Some(true) => {}
-                Some(false) => wanted.push(layer),
-                None => return Err(StoreError::NoLayer { layer }),
-            }
-        }
-        let stack = self.squash(wanted)?;
-        Ok(stack.into_iter().map(|it| self.layer_fs(it)).collect())
-    }
-
     /// The error of a failed mount, a layer that lost its directory found out and forgotten.
     fn explain_mount(&self, tree: &Snapshot, error: StoreError) -> StoreError {
         if matches!(&error, StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
-            && let Some(&layer) = tree.layers.iter().find(|it| !self.layer_fs(**it).is_dir())
+            && let Some(lost) = self.part_lost(tree)
         {
-            return self.lost(layer);
+            return self.lost(lost);
         }
         error
     }
@@ -318,8 +317,9 @@ impl Store {
 
     /// Whether every layer of the tree is there and looks whole; cheap. `false` is a cache miss.
     pub fn check(&self, tree: &Snapshot) -> bool {
-        let Ok(stamps) = rows::stamps(&self.inner.database, &tree.layers) else { return false };
-        tree.layers.iter().zip(stamps).all(|(layer, recorded)| {
+        let Ok(dirs) = self.all_dirs(&tree.layers) else { return false };
+        let Ok(stamps) = rows::stamps(&self.inner.database, &dirs) else { return false };
+        dirs.iter().zip(stamps).all(|(layer, recorded)| {
             let found = tree::stat(CWD, self.layer_fs(*layer).as_os_str().as_encoded_bytes());
             matches!((found, recorded), (Ok(Some(found)), Some(recorded)) if found.is_dir() && stamp(&found) == recorded)
         })

@@ -37,6 +37,8 @@ pub(in crate::store) struct Outline {
     pub(in crate::store) usage: Usage,
     /// Of the names and attributes of all entries but for times: equal layers have equal ones.
     pub(in crate::store) hash: i64,
+    /// Whether there are whiteouts in it, or were directories that hid what lay below.
+    pub(in crate::store) hides: bool,
 }
 
 /// Normalises the layer at `upper` in place and says what is in it.
@@ -54,6 +56,7 @@ pub(super) fn normalise(
         path: Vec::new(),
         usage: Usage::default(),
         hash: 0,
+        hides: false,
         links: Default::default(),
     };
     if tree::xattr(upper, b".", OPAQUE).at("read attributes of", shown)?.as_deref() == Some(b"y") {
@@ -61,7 +64,7 @@ pub(super) fn normalise(
     }
     walk.below(upper)?;
     walk.settle_directory(upper, b".")?;
-    Ok(Outline { usage: walk.usage, hash: walk.hash })
+    Ok(Outline { usage: walk.usage, hash: walk.hash, hides: walk.hides })
 }
 
 struct Walk<'a> {
@@ -74,6 +77,7 @@ struct Walk<'a> {
     usage: Usage,
     /// Sum of the entries' own, as they are not listed in order.
     hash: i64,
+    hides: bool,
     /// Inodes with several names, counted already.
     links: std::collections::HashSet<u64>,
 }
@@ -111,6 +115,7 @@ impl Walk<'_> {
             }
         }
         if holds_whiteouts {
+            self.hides = true;
             tree::set_xattr(dir, b".", ORIGIN, b"").at("mark", self.shown)?;
         }
         Ok(())
@@ -153,7 +158,8 @@ impl Walk<'_> {
     }
 
     /// Makes the opaque directory `name` (open as `child`) hide by whiteouts what it hides by being opaque.
-    fn spell_out(&self, dir: BorrowedFd<'_>, name: &[u8], child: BorrowedFd<'_>) -> Result<()> {
+    fn spell_out(&mut self, dir: BorrowedFd<'_>, name: &[u8], child: BorrowedFd<'_>) -> Result<()> {
+        self.hides = true;
         let base = match self.mounted.get() {
             Some(base) => base,
             None => {
