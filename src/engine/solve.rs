@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use crate::base::{Digest, Platform};
 use crate::graph::ir::{Edge, Graph, Location, Op, VertexId};
 use crate::graph::llb::{self, MarshalOptions};
-use crate::store::{Snapshot, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 use super::cancel::Cancel;
 use super::exec::{ExecSpec, ExitStatus, HelperRunner, LogSink, RunError, Runner, RunnerKind};
@@ -19,13 +19,14 @@ use super::history::{self, Forced, Manifest, Why};
 use super::ops::{Build, GraphOp, OpError, StoreCache};
 use super::registry::RegistryOptions;
 use super::request::{CacheMode, FailedVertex, SolveError, SolveRequest, SolveResult, SolveStats};
-use super::solver::{Account, Failure, Limits, Node, Outcome, Plan, Scheduler};
+use super::solver::{Account, Failure, Limits, Node, Outcome, Plan, Scheduler, Solved};
 use super::source::git::GitSource;
 use super::source::http::HttpSource;
 use super::source::image::ImageSource;
 use super::source::local::LocalSource;
 use super::source::oci_layout::OciLayoutSource;
-use super::source::{Source, StandsFor};
+use super::source::{Source, SourceError, StandsFor};
+use super::tree::{Tree, Unstored};
 
 /// How an engine is set up.
 #[derive(Default)]
@@ -102,7 +103,7 @@ impl Engine {
     /// The first failure with the vertex it happened in; see [`SolveError`].
     pub async fn solve(&self, request: SolveRequest<'_>) -> Result<SolveResult, SolveError> {
         let prepared = self.prepare(&request);
-        let cache = Arc::new(StoreCache::new(self.store.clone()));
+        let cache = Arc::new(StoreCache::new(self.store.clone(), prepared.unstored.clone()));
         let Outcome { result, ran, sources } =
             self.scheduler.solve(&prepared.plan, cache, request.events.clone(), &request.cancel).await;
         let failed = match &result {
@@ -114,10 +115,11 @@ impl Engine {
         let runs: HashMap<usize, Digest> =
             ran.iter().filter_map(|(node, account)| Some((*node, account.run?))).collect();
         prepared.keep(&self.store, &request, ran, &sources, &failed);
-        match result {
-            Ok(solved) => Ok(SolveResult { stats: stats(&prepared.plan, &solved), roots: solved.roots }),
-            Err(failure) => Err(prepared.error(request.graph, failure, &runs)),
-        }
+        let kept = match result {
+            Ok(solved) => prepared.store_roots(solved, &request.cancel).await,
+            Err(failure) => Err(failure),
+        };
+        kept.map_err(|failure| prepared.error(request.graph, failure, &runs))
     }
 
     /// Says why the roots have to be built, or why they were when something of them last ran.
@@ -172,7 +174,7 @@ impl Engine {
     /// What the roots are built from, as it is now, inputs before users; nothing is run or fetched.
     async fn current(&self, request: &SolveRequest<'_>) -> Result<Vec<Current>, SolveError> {
         let prepared = self.prepare(request);
-        let cache = Arc::new(StoreCache::new(self.store.clone()));
+        let cache = Arc::new(StoreCache::new(self.store.clone(), prepared.unstored.clone()));
         let looked = self.scheduler.survey(&prepared.plan, cache, &request.cancel).await;
         let accounts = looked.map_err(|failure| prepared.error(request.graph, failure, &HashMap::new()))?;
         let mut current: Vec<Current> = Vec::new();
@@ -205,6 +207,7 @@ impl Engine {
             sources: self.sources.clone(),
             machine: self.machine.clone(),
             inspector: request.inspector.clone(),
+            unstored: Arc::default(),
         });
         let digests = llb::digests(graph, &MarshalOptions::default());
         let united = United::new(graph, &digests, rerun);
@@ -230,7 +233,7 @@ impl Engine {
         }
         let roots =
             roots.iter().map(|edge| (united.node[edge.vertex.0 as usize], edge.output as usize)).collect();
-        Prepared { plan: Plan { nodes, roots }, united, digests, forced }
+        Prepared { plan: Plan { nodes, roots }, united, digests, forced, unstored: build.unstored.clone() }
     }
 }
 
@@ -242,9 +245,37 @@ struct Prepared {
     digests: Vec<Digest>,
     /// By node: why results that exist are not used.
     forced: Vec<Option<Forced>>,
+    unstored: Arc<Unstored>,
 }
 
 impl Prepared {
+    /// The results, all in the store.
+    async fn store_roots(
+        &self,
+        solved: Solved<Tree>,
+        cancel: &Cancel,
+    ) -> Result<SolveResult, Failure<OpError>> {
+        let stats = stats(&self.plan, &solved);
+        let mut roots = Vec::with_capacity(solved.roots.len());
+        for (tree, &(vertex, _)) in solved.roots.into_iter().zip(&self.plan.roots) {
+            if let Tree::Stored(tree) = tree {
+                roots.push(tree);
+                continue;
+            }
+            let cancel = cancel.clone();
+            let write = move || tree.snapshot(&cancel);
+            match super::blocking::blocking(SourceError::Cancelled, write).await {
+                Ok(tree) => roots.push(tree),
+                Err(SourceError::Cancelled) => return Err(Failure::Cancelled),
+                Err(error) => {
+                    let (error, others) = (Arc::new(OpError::Source(error)), Vec::new());
+                    return Err(Failure::Op { vertex, error, others });
+                }
+            }
+        }
+        Ok(SolveResult { stats, roots })
+    }
+
     fn error(&self, graph: &Graph, failure: Failure<OpError>, runs: &HashMap<usize, Digest>) -> SolveError {
         match failure {
             Failure::Cancelled => SolveError::Cancelled,
@@ -292,7 +323,7 @@ impl Prepared {
     }
 }
 
-fn stats(plan: &Plan<GraphOp>, solved: &super::solver::Solved<Snapshot>) -> SolveStats {
+fn stats(plan: &Plan<GraphOp>, solved: &Solved<Tree>) -> SolveStats {
     let n_fetched = solved.executed.iter().filter(|&&node| plan.nodes[node].op.is_source()).count();
     SolveStats {
         n_vertices: solved.n_reachable,

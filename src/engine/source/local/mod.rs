@@ -2,16 +2,21 @@
 //!
 //! Resolving walks the directory and compares what `stat` says with what it said last time: only files that are new or
 //! changed are read. The key is the digest of what the patterns select, so a file that they leave out may change at
-//! will. Fetching makes the tree of last time's plus a layer with what changed since. Owners are root, as in BuildKit;
-//! modes and times are kept; sockets are left out.
+//! will. Owners are root, as in BuildKit; modes and times are kept; sockets are left out.
+//!
+//! Nothing is written to the store before somebody needs a tree there: copies read the directory itself, as far as it was
+//! looked at, and it is an error if a file is another one by then. What is remembered between builds (`state`) says of
+//! each path since when it is as it is (`memory`): so a copy, and a tree, that was made before is brought up to date
+//! with what differs ([`crate::engine::ops`], `file/local.rs`).
 
 mod error;
+mod files;
 mod follow;
-mod layer;
+mod memory;
 mod scan;
 mod state;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use futures_util::future::BoxFuture;
@@ -19,25 +24,37 @@ use futures_util::future::BoxFuture;
 use super::{Resolved, Source, SourceCtx, SourceError, StandsFor};
 use crate::base::glob::Patterns;
 use crate::base::{Digest, Platform};
+use crate::engine::cancel::Cancel;
 use crate::engine::content_hash::HashTree;
+use crate::engine::tree::Tree;
 use crate::graph::ir::{SourceOp, attr};
-use crate::store::{Snapshot, Table};
+use crate::store::{Snapshot, Store, StoreError};
 
 pub use error::LocalError;
+pub(crate) use files::ScannedFiles;
+use memory::Memory;
+pub(crate) use memory::{Moment, Since};
 use scan::{Filter, Scan};
 
 /// Local directories.
 pub struct LocalSource;
 
 /// A directory as it was when it was looked at.
-struct LocalTree {
+pub struct LocalTree {
+    store: Arc<Store>,
     dir: PathBuf,
     /// What the states of this directory, seen through these patterns, are kept by.
     id: Digest,
-    scan: Arc<Scan>,
+    scan: Scan,
+    memory: Memory,
     key: Digest,
     hashes: OnceLock<Arc<HashTree>>,
+    /// Its tree in the store, once there is one.
+    stored: OnceLock<Snapshot>,
 }
+
+/// The answer of [`LocalSource`].
+struct Looked(Arc<LocalTree>);
 
 impl Source for LocalSource {
     fn schemes(&self) -> &'static [&'static str] {
@@ -54,29 +71,92 @@ impl Source for LocalSource {
         Box::pin(async move {
             blocking(move || {
                 let tree = look(&ctx, &op)?;
-                Ok(Arc::new(tree) as Arc<dyn Resolved>)
+                Ok(Arc::new(Looked(Arc::new(tree))) as Arc<dyn Resolved>)
             })
             .await
         })
     }
 }
 
-impl Resolved for LocalTree {
+impl Resolved for Looked {
     fn key(&self) -> Digest {
-        self.key
+        self.0.key
     }
 
     fn fetch<'a>(&'a self, ctx: &'a SourceCtx) -> BoxFuture<'a, Result<Snapshot, SourceError>> {
-        let (ctx, dir, id, scan) = (ctx.clone(), self.dir.clone(), self.id, self.scan.clone());
-        Box::pin(async move { blocking(move || layer::materialise(&ctx, &dir, &id, &scan)).await })
+        let (tree, cancel) = (self.0.clone(), ctx.cancel.clone());
+        Box::pin(async move { blocking(move || tree.snapshot(&cancel)).await })
+    }
+
+    fn unfetched(&self) -> Option<Tree> {
+        Some(Tree::Local(self.0.clone()))
     }
 
     fn stands_for(&self) -> StandsFor {
-        StandsFor::Files(self.scan.known_files())
+        StandsFor::Files(self.0.scan.known_files())
     }
 
     fn hashes(&self) -> Option<Arc<HashTree>> {
-        Some(self.hashes.get_or_init(|| Arc::new(self.scan.hash_tree())).clone())
+        Some(self.0.hashes())
+    }
+}
+
+impl LocalTree {
+    /// Names what it holds: directories that hold the same have the same.
+    pub fn identity(&self) -> Digest {
+        Digest::of(format!("bkl.local.v1:{}:{}", self.id, self.key))
+    }
+
+    /// Names the directory and what of it is meant, whatever it holds.
+    pub(crate) fn id(&self) -> &Digest {
+        &self.id
+    }
+
+    /// Where it lies.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Content hashes of all of it.
+    pub(crate) fn hashes(&self) -> Arc<HashTree> {
+        self.hashes.get_or_init(|| Arc::new(self.scan.hash_tree())).clone()
+    }
+
+    /// Names its state exactly.
+    pub(crate) fn moment(&self) -> Moment {
+        self.memory.moment()
+    }
+
+    /// What differs from the state at `moment`; `None` when that is not known.
+    pub(crate) fn since(&self, moment: &Moment) -> Option<Since<'_>> {
+        self.memory.since(moment)
+    }
+
+    /// Number of files of all kinds.
+    pub(crate) fn n_files(&self) -> usize {
+        self.scan.entries.len()
+    }
+
+    /// Its tree in the store, which is written if that was not done before. Blocks.
+    ///
+    /// # Errors
+    /// When a file is another one by now, or the store cannot be written.
+    pub fn snapshot(&self, cancel: &Cancel) -> Result<Snapshot, LocalError> {
+        if let Some(tree) = self.stored.get() {
+            return Ok(tree.clone());
+        }
+        // One at a time, here and in other processes: whoever waited finds what the first one wrote.
+        let lease =
+            self.store.lease(&Digest::of(format!("local tree {}", self.id)), &|| cancel.is_cancelled());
+        let _lease = lease.map_err(|error| match error {
+            StoreError::Cancelled => LocalError::Cancelled,
+            error => LocalError::Store(error),
+        })?;
+        if let Some(tree) = self.stored.get() {
+            return Ok(tree.clone());
+        }
+        let tree = crate::engine::ops::local_tree(&self.store, self, cancel)?;
+        Ok(self.stored.get_or_init(|| tree).clone())
     }
 }
 
@@ -96,25 +176,29 @@ fn look(ctx: &SourceCtx, op: &SourceOp) -> Result<LocalTree, LocalError> {
         include: patterns(&follow::extend(&root, &dir, include, &follow)?)?,
         exclude: patterns(&exclude)?,
     };
-    let known = ctx.store.get_value(Table::LocalFiles, &state::scan_key(&id)).ok().flatten();
-    let known = known.and_then(|bytes| state::decode(&bytes)).unwrap_or_default();
-    let mut scan = scan::scan(&root, &dir, &filter, &ctx.cancel)?;
-    let same = scan.take_known(&known);
-    let key = match (same, known.key) {
-        (true, Some(key)) => key,
-        _ => {
+    let (known, scan) =
+        rayon::join(|| state::load(&ctx.store, &id), || scan::scan(&root, &dir, &filter, &ctx.cancel));
+    let mut scan = scan?;
+    let hashes = OnceLock::new();
+    let is_same = known.as_ref().is_some_and(|known| scan.take_known(known));
+    let (memory, key) = match known {
+        Some(known) if is_same => (known.memory, known.key),
+        known => {
             scan.read_files(&root, &dir, &ctx.cancel)?;
-            let key = scan.hash_tree().whole();
+            let tree = Arc::new(scan.hash_tree());
+            let key = tree.whole();
+            let _ = hashes.set(tree);
+            let memory = match &known {
+                Some(known) => known.memory.clone().advance(&known.scan, &scan),
+                None => Memory::new(&scan),
+            };
             // Not remembering it costs reading the files again.
-            let _ = ctx.store.put_value(
-                Table::LocalFiles,
-                &state::scan_key(&id),
-                &state::encode(&scan, Some(key), None),
-            );
-            key
+            let _ = state::keep(&ctx.store, &id, known.as_ref(), &scan, &memory, &key);
+            (memory, key)
         }
     };
-    Ok(LocalTree { dir, id, scan: Arc::new(scan), key, hashes: OnceLock::new() })
+    let (store, stored) = (ctx.store.clone(), OnceLock::new());
+    Ok(LocalTree { store, dir, id, scan, memory, key, hashes, stored })
 }
 
 async fn blocking<T: Send + 'static>(
