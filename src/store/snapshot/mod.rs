@@ -265,14 +265,25 @@ impl Store {
 
     /// Gives a new layer's root the attributes of the tree below: overlayfs shows the top one's.
     pub(super) fn inherit_root(&self, staged: &Staged, parents: &Snapshot) -> Result<()> {
-        let Some(&top) = parents.layers.last() else { return Ok(()) };
+        let Some((dir, meta)) = self.open_root(parents)? else { return Ok(()) };
+        tree::copy_attributes(&dir, b".", &meta, staged.fs(), b".").at("set the attributes of", staged.dir())
+    }
+
+    /// Attributes of the root of a tree; `None` of the empty tree.
+    fn root_of(&self, tree: &Snapshot) -> Result<Option<tree::Meta>> {
+        Ok(self.open_root(tree)?.map(|(_, meta)| meta))
+    }
+
+    /// The directory that shows as the root of a tree.
+    fn open_root(&self, tree: &Snapshot) -> Result<Option<(OwnedFd, tree::Meta)>> {
+        let Some(&top) = tree.layers.last() else { return Ok(None) };
         let path = self.layer_fs(top);
         let dir = match File::open(&path) {
             Ok(dir) => OwnedFd::from(dir),
             Err(_) => return Err(self.lost(top)),
         };
         let meta = tree::stat_fd(&dir).at("look at", &path)?;
-        tree::copy_attributes(&dir, b".", &meta, staged.fs(), b".").at("set the attributes of", staged.dir())
+        Ok(Some((dir, meta)))
     }
 
     /// A detached read-only mount of the tree; closing it dissolves it.

@@ -41,7 +41,9 @@ impl Store {
         };
         parts.push(layer);
         let active = self.stage(&info.parents.with(layer))?;
-        Ok(Some(ActiveLayer { parents: info.parents, parts, ..active }))
+        // It changes nothing if it gives the root what the tree below gives it.
+        let root = self.root_of(&info.parents)?.unwrap_or(active.root);
+        Ok(Some(ActiveLayer { parents: info.parents, parts, root, ..active }))
     }
 
     /// What a layer holds, in the form of one directory.
@@ -131,6 +133,14 @@ impl Store {
         Ok(whole)
     }
 
+    /// Whether nothing shows of `parts` below what is staged.
+    fn holds_nothing(&self, staged: &Staged, parts: &[LayerId]) -> Result<bool> {
+        let below = parts.iter().rev().map(|it| self.layer_fs(*it));
+        let lowers = std::iter::once(staged.dir().join("fs")).chain(below).collect();
+        let view = MountPlan { lowers, upper: None }.mount()?;
+        Ok(tree::names(&view).at("list", staged.dir())?.is_empty())
+    }
+
     /// Puts what a layer's own directory holds on top of what is staged, by hard links.
     fn put_on(&self, layer: LayerId, staged: &Staged) -> Result<()> {
         let path = self.layer_fs(layer);
@@ -145,7 +155,7 @@ impl Store {
 impl ActiveLayer {
     /// [`ActiveLayer::commit`] where there are parts.
     pub(super) fn commit_part(self, meta: &LayerMeta) -> Result<LayerId> {
-        let ActiveLayer { staged, parents, mut parts, .. } = self;
+        let ActiveLayer { staged, parents, mut parts, root } = self;
         let store = staged.store().clone();
         // What shows below the new part: opaque directories are spelled out against it.
         let outline = |staged: &Staged, parts: &[LayerId]| {
@@ -172,14 +182,19 @@ impl ActiveLayer {
         let Outline { usage, hides, .. } = last;
         // The topmost part's row tells of all below it, too.
         let top = *parts.last().expect("a composite has parts");
-        let below = store.layer(top)?.ok_or(StoreError::NoLayer { layer: top })?.usage;
-        let hidden = rows::stackings(&store.inner.database, &[top])?.pop().flatten();
-        let hides = hides || hidden.is_none_or(|it| it.hides != Some(false));
-        let usage = Usage { bytes: usage.bytes + below.bytes, inodes: usage.inodes + below.inodes };
+        let below = store.layer(top)?.ok_or(StoreError::NoLayer { layer: top })?;
+        let stacking = rows::stackings(&store.inner.database, &[top])?.pop().flatten();
+        let empty =
+            if hides { store.holds_nothing(&staged, &parts)? } else { usage.inodes == 0 && below.empty };
+        let now = tree::stat_fd(staged.fs()).at("look at", staged.dir())?;
+        let empty = empty && (now.mode, now.uid, now.gid) == (root.mode, root.uid, root.gid);
+        let hides = hides || stacking.is_none_or(|it| it.hides != Some(false));
+        let usage =
+            Usage { bytes: usage.bytes + below.usage.bytes, inodes: usage.inodes + below.usage.inodes };
         staged.publish(&rows::NewLayer {
             parents: &parents,
             meta,
-            empty: false,
+            empty,
             usage,
             outline: None,
             diff_id: None,

@@ -49,8 +49,8 @@ struct Tree<'a> {
     time: Option<Timespec>,
     /// First target of every file that has several names.
     inodes: HashMap<(u64, u64), Place>,
-    /// Directories on the way down, outermost first: where from, where to, whether made or met.
-    way: Vec<(Place, Place, bool)>,
+    /// Directories on the way down, outermost first: where from, where to, and once it is there, whether it is new.
+    way: Vec<(Place, Place, Option<bool>)>,
     regular: Regular,
 }
 
@@ -271,10 +271,9 @@ impl Tree<'_> {
         verdicts: &Verdicts,
     ) -> Result<(), FileError> {
         let is_top = relative.is_empty();
-        let mut is_new = false;
-        self.way.push((source.to_vec(), target.to_vec(), false));
+        self.way.push((source.to_vec(), target.to_vec(), None));
         if selected {
-            is_new = self.make_way()?;
+            self.make_way()?;
         }
         let from = self.copy.from.directory(source)?;
         let mut jobs: Vec<Job> = Vec::new();
@@ -298,7 +297,7 @@ impl Tree<'_> {
             }
         }
         if !jobs.is_empty() {
-            is_new |= self.make_way()?;
+            self.make_way()?;
             self.files(&*from, target, &jobs)?;
         }
         drop(from);
@@ -306,12 +305,13 @@ impl Tree<'_> {
             let (below, target) = (join(source, name.as_bytes()), join(target, name.as_bytes()));
             self.entry(&below, &facts, &relative, &target, verdicts)?;
         }
-        let (_, _, exists) = self.way.pop().expect("pushed above");
-        if !exists {
+        let (_, _, met) = self.way.pop().expect("pushed above");
+        let is_new = match met {
+            Some(is_new) => is_new,
             // What the earlier copy made on the way to what did not change is as it is now.
-            is_new = self.copy.before.is_some() && self.copy.to.is_dir(target)? && self.is_own(target)?;
-        }
-        if !is_new && (!exists || !selected) {
+            None => self.copy.before.is_some() && self.copy.to.is_dir(target)? && self.is_own(target)?,
+        };
+        if !is_new && (met.is_none() || !selected) {
             return Ok(());
         }
         // Metadata comes last: the children changed the times.
@@ -324,16 +324,15 @@ impl Tree<'_> {
         self.copy.before.map_or(Ok(false), |before| Ok(!before.is_dir(target)?))
     }
 
-    /// Makes the directories on the way that were not made yet; whether the innermost one is new.
-    fn make_way(&mut self) -> Result<bool, FileError> {
+    /// Makes the directories on the way that were not made yet.
+    fn make_way(&mut self) -> Result<(), FileError> {
         let to = self.copy.to;
-        let mut is_new = false;
         for idx in 0..self.way.len() {
-            if self.way[idx].2 {
+            if self.way[idx].2.is_some() {
                 continue;
             }
             let (source, target, _) = self.way[idx].clone();
-            is_new = match to.stat(&target)? {
+            let is_new = match to.stat(&target)? {
                 Some(stat) if Facts::of(&stat).is_dir() => self.is_own(&target)?,
                 Some(_) if self.copy.op.always_replace_existing => {
                     to.remove_all(&target)?;
@@ -349,7 +348,7 @@ impl Tree<'_> {
                     true
                 }
             };
-            self.way[idx].2 = true;
+            self.way[idx].2 = Some(is_new);
             // Those above the innermost were not selected themselves: their metadata is set when the walk leaves them
             // if they are new, and now for what is copied meanwhile.
             if is_new
@@ -359,7 +358,7 @@ impl Tree<'_> {
                 self.metadata(&source, &facts, &target, Keep::Nothing)?;
             }
         }
-        Ok(is_new)
+        Ok(())
     }
 
     /// Removes a file or link where a file comes.

@@ -206,3 +206,6 @@ pub(crate) fn local_tree(store: &Store, local: &LocalTree, cancel: &Cancel) -> R
         error => LocalError::Store(StoreError::io("copy", local.dir(), std::io::Error::other(error))),
     })
 }
+
+#[cfg(test)]
+mod tests;

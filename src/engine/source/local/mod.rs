@@ -164,10 +164,32 @@ fn look(ctx: &SourceCtx, op: &SourceOp) -> Result<LocalTree, LocalError> {
     let name = op.locator();
     let not_given = || LocalError::NotGiven { name: name.to_owned() };
     let dir = ctx.session.local_dir(name).ok_or_else(not_given)?;
+    let wanted = Wanted {
+        include: op.patterns(attr::LOCAL_INCLUDE),
+        exclude: op.patterns(attr::LOCAL_EXCLUDE),
+        follow: op.patterns(attr::LOCAL_FOLLOW),
+    };
+    look_at(&ctx.store, name, dir, wanted, &ctx.cancel)
+}
+
+/// What of a directory is meant.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Wanted {
+    pub(crate) include: Vec<String>,
+    pub(crate) exclude: Vec<String>,
+    pub(crate) follow: Vec<String>,
+}
+
+/// The directory `dir`, which the build calls `name`, as it is now.
+pub(crate) fn look_at(
+    store: &Arc<Store>,
+    name: &str,
+    dir: PathBuf,
+    wanted: Wanted,
+    cancel: &Cancel,
+) -> Result<LocalTree, LocalError> {
     let root = scan::open_root(&dir, name)?;
-    let include = op.patterns(attr::LOCAL_INCLUDE);
-    let exclude = op.patterns(attr::LOCAL_EXCLUDE);
-    let follow = op.patterns(attr::LOCAL_FOLLOW);
+    let Wanted { include, exclude, follow } = wanted;
     let id = Digest::of(format!("{dir:?}{include:?}{exclude:?}{follow:?}"));
     let patterns = |list: &[String]| {
         Patterns::new(list).map_err(|source| LocalError::Pattern { name: name.to_owned(), source })
@@ -176,15 +198,14 @@ fn look(ctx: &SourceCtx, op: &SourceOp) -> Result<LocalTree, LocalError> {
         include: patterns(&follow::extend(&root, &dir, include, &follow)?)?,
         exclude: patterns(&exclude)?,
     };
-    let (known, scan) =
-        rayon::join(|| state::load(&ctx.store, &id), || scan::scan(&root, &dir, &filter, &ctx.cancel));
+    let (known, scan) = rayon::join(|| state::load(store, &id), || scan::scan(&root, &dir, &filter, cancel));
     let mut scan = scan?;
     let hashes = OnceLock::new();
     let is_same = known.as_ref().is_some_and(|known| scan.take_known(known));
     let (memory, key) = match known {
         Some(known) if is_same => (known.memory, known.key),
         known => {
-            scan.read_files(&root, &dir, &ctx.cancel)?;
+            scan.read_files(&root, &dir, cancel)?;
             let tree = Arc::new(scan.hash_tree());
             let key = tree.whole();
             let _ = hashes.set(tree);
@@ -193,11 +214,11 @@ fn look(ctx: &SourceCtx, op: &SourceOp) -> Result<LocalTree, LocalError> {
                 None => Memory::new(&scan),
             };
             // Not remembering it costs reading the files again.
-            let _ = state::keep(&ctx.store, &id, known.as_ref(), &scan, &memory, &key);
+            let _ = state::keep(store, &id, known.as_ref(), &scan, &memory, &key);
             (memory, key)
         }
     };
-    let (store, stored) = (ctx.store.clone(), OnceLock::new());
+    let (store, stored) = (store.clone(), OnceLock::new());
     Ok(LocalTree { store, dir, id, scan, memory, key, hashes, stored })
 }
 
