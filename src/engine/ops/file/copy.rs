@@ -39,6 +39,8 @@ pub(super) struct Copy<'a> {
 pub(super) struct Match {
     pub(super) source: Place,
     pub(super) target: Place,
+    /// Whether the target was made for it, and not for the way there.
+    pub(super) is_new: bool,
 }
 
 /// Copying of one match.
@@ -51,6 +53,8 @@ struct Tree<'a> {
     inodes: HashMap<(u64, u64), Place>,
     /// Directories on the way down, outermost first: where from, where to, and once it is there, whether it is new.
     way: Vec<(Place, Place, Option<bool>)>,
+    /// What is brought up to date.
+    earlier: Option<&'a Match>,
     regular: Regular,
 }
 
@@ -88,8 +92,8 @@ impl Copy<'_> {
             if op.attempt_unpack && facts.kind == FileKind::Regular && self.unpack(&source, &facts)? {
                 continue;
             }
-            let target = self.copy_match(&asked, &source, &facts)?;
-            copied.push(Match { source, target });
+            let (target, is_new) = self.copy_match(&asked, &source, &facts)?;
+            copied.push(Match { source, target, is_new });
         }
         self.check_required()?;
         Ok(copied)
@@ -98,10 +102,12 @@ impl Copy<'_> {
     /// Copies into what an earlier run of the same copy made, as far as `from` shows what differs; see
     /// [`local`](super::local).
     pub(super) fn update(&self, earlier: &Match) -> Result<(), FileError> {
-        let Match { source, target } = earlier;
+        let Match { source, target, .. } = earlier;
         let missing = || FileError::NotFound { path: String::from_utf8_lossy(source).into_owned() };
         let facts = self.from.look(source)?.ok_or_else(missing)?;
-        self.tree()?.entry(source, &facts, "", target, &Verdicts::default())?;
+        let mut tree = self.tree()?;
+        tree.earlier = Some(earlier);
+        tree.entry(source, &facts, "", target, &Verdicts::default())?;
         self.check_required()
     }
 
@@ -121,6 +127,7 @@ impl Copy<'_> {
             time: timespec(self.op.timestamp),
             inodes: HashMap::new(),
             way: Vec::new(),
+            earlier: None,
             regular: Regular::default(),
         })
     }
@@ -149,7 +156,7 @@ impl Copy<'_> {
     }
 
     /// Copies a match; gives where to.
-    fn copy_match(&self, asked: &[u8], source: &[u8], facts: &Facts) -> Result<Place, FileError> {
+    fn copy_match(&self, asked: &[u8], source: &[u8], facts: &Facts) -> Result<(Place, bool), FileError> {
         let op = self.op;
         let is_dir = facts.is_dir();
         let time = timespec(op.timestamp);
@@ -180,13 +187,14 @@ impl Copy<'_> {
         } else {
             make(split(&target).0)?;
         }
+        let is_new = !self.to.is_dir(&target)?;
         self.tree()?.entry(source, facts, "", &target, &Verdicts::default())?;
         if let Some(time) = time {
             for place in made.iter().rev() {
                 self.to.set_times(place, time, time)?;
             }
         }
-        Ok(target)
+        Ok((target, is_new))
     }
 
     /// Required paths that no pattern selected: without them BuildKit's content hash would have failed.
@@ -321,6 +329,9 @@ impl Tree<'_> {
 
     /// Whether the directory at `target`, which is there, was made by the earlier copy.
     fn is_own(&self, target: &[u8]) -> Result<bool, FileError> {
+        if let Some(earlier) = self.earlier.filter(|it| it.target == target) {
+            return Ok(earlier.is_new);
+        }
         self.copy.before.map_or(Ok(false), |before| Ok(!before.is_dir(target)?))
     }
 

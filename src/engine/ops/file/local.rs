@@ -1,7 +1,8 @@
 //! Copies out of a directory of the machine: each file is copied once, from where it lies, and what was copied before
 //! is brought up to date with what differs.
 //!
-//! An earlier result of the same copy onto the same tree becomes the one that copying everything now would give, by
+//! An earlier result of the same copy onto the same tree (the input of the op, and what its actions before the copy make
+//! of it) becomes the one that copying everything now would give, by
 //! copying only what differs between the two states of the directory onto it, if all of this holds (else everything is
 //! copied):
 //!
@@ -36,6 +37,8 @@ pub(super) struct LocalCopy<'a> {
     pub(super) op: &'a FileCopy,
     pub(super) local: &'a LocalTree,
     pub(super) base: &'a Snapshot,
+    /// What is done in the same layer before it. It does not depend on the directory.
+    pub(super) prepare: Option<Prepare<'a>>,
     /// Names the op and everything it works on but the state of the directory.
     pub(super) key: Digest,
     pub(super) owner: Option<Owner>,
@@ -43,6 +46,9 @@ pub(super) struct LocalCopy<'a> {
     pub(super) description: &'a str,
     pub(super) cancel: &'a Cancel,
 }
+
+/// Actions on a tree.
+pub(super) type Prepare<'a> = &'a dyn Fn(&Root) -> Result<(), FileError>;
 
 /// What is kept of a copy.
 struct Earlier {
@@ -70,6 +76,7 @@ impl LocalCopy<'_> {
         }
         let layer = self.store.stage(self.base)?;
         let to = Root::new(layer.mount()?);
+        self.prepare(&to)?;
         let files = ScannedFiles::new(self.local)?;
         let mut copied = self.copy(&files, &to, None).run()?;
         drop(to);
@@ -102,7 +109,16 @@ impl LocalCopy<'_> {
             return Ok(None);
         }
         let Some(layer) = self.store.stage_part(earlier.layer)? else { return Ok(None) };
-        let before = Root::new(self.store.view(self.base)?);
+        // The layer in which things are prepared is only looked at.
+        let (_prepared, before) = match self.prepare {
+            None => (None, Root::new(self.store.view(self.base)?)),
+            Some(_) => {
+                let layer = self.store.stage(self.base)?;
+                let root = Root::new(layer.mount()?);
+                self.prepare(&root)?;
+                (Some(layer), root)
+            }
+        };
         let to = Root::new(layer.mount()?);
         let mut removed: Option<&[u8]> = None;
         for &gone in &since.gone {
@@ -141,6 +157,10 @@ impl LocalCopy<'_> {
         Copy { op: self.op, from, to, before, owner: self.owner, cancel: self.cancel }
     }
 
+    fn prepare(&self, root: &Root) -> Result<(), FileError> {
+        self.prepare.map_or(Ok(()), |prepare| prepare(root))
+    }
+
     fn commit(&self, layer: ActiveLayer) -> Result<LayerId, StoreError> {
         layer.commit(&LayerMeta { description: self.description.to_owned(), ..LayerMeta::default() })
     }
@@ -154,8 +174,9 @@ impl LocalCopy<'_> {
 
 impl Earlier {
     fn encode(&self) -> Vec<u8> {
-        let Match { source, target } = &self.copied;
+        let Match { source, target, is_new } = &self.copied;
         let mut out = self.moment.to_bytes();
+        out.push(u8::from(*is_new));
         out.extend_from_slice(self.layer.as_bytes());
         out.extend_from_slice(&(source.len() as u32).to_le_bytes());
         out.extend_from_slice(source);
@@ -165,13 +186,14 @@ impl Earlier {
 
     fn decode(bytes: &[u8]) -> Option<Earlier> {
         let (moment, rest) = bytes.split_first_chunk::<{ Moment::LENGTH }>()?;
+        let (is_new, rest) = rest.split_first()?;
         let (layer, rest) = rest.split_first_chunk::<16>()?;
         let (length, rest) = rest.split_first_chunk::<4>()?;
         let (source, target) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
         Some(Earlier {
             moment: Moment::from_bytes(moment),
             layer: LayerId::from_bytes(*layer),
-            copied: Match { source: source.to_vec(), target: target.to_vec() },
+            copied: Match { source: source.to_vec(), target: target.to_vec(), is_new: *is_new != 0 },
         })
     }
 }
@@ -190,6 +212,7 @@ pub(crate) fn local_tree(store: &Store, local: &LocalTree, cancel: &Cancel) -> R
         op: &op,
         local,
         base: &Snapshot::scratch(),
+        prepare: None,
         key: Digest::of(format!("tree {}", local.id())),
         owner: None,
         description: &format!("local {}", local.dir().display()),

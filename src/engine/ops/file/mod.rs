@@ -13,6 +13,7 @@ mod regular;
 pub(crate) mod root;
 mod unpack;
 
+use std::cell::Cell;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 
@@ -80,11 +81,13 @@ impl Run<'_> {
     /// Does all actions; gives the outputs in order. On failure nothing of them is left.
     pub(super) fn run(&self) -> Result<Vec<Snapshot>, FailedAction> {
         let actions = &self.op.actions;
-        if let [action] = actions.as_slice()
-            && let Some((local, op)) = self.local_copy(action)
-        {
-            let failed = |error| FailedAction { action: 0, name: action.op.name(), error };
-            return Ok(vec![self.copy_local(action, local, op).map_err(failed)?]);
+        if let Some((local, op)) = self.local_copy() {
+            let at = Cell::new(0);
+            let failed = |error| {
+                let action = at.get();
+                FailedAction { action, name: actions[action].op.name(), error }
+            };
+            return Ok(vec![self.copy_local(local, op, &at).map_err(failed)?]);
         }
         let mut states: Vec<State> = Vec::with_capacity(actions.len());
         let mut outputs: Vec<Option<Snapshot>> =
@@ -105,32 +108,49 @@ impl Run<'_> {
         Ok(outputs.into_iter().map(|it| it.expect("as many outputs as slots, each another")).collect())
     }
 
-    /// Of an action that is all of its op and copies out of a directory of the machine onto something else: the two.
-    fn local_copy<'o>(&self, action: &'o FileAction) -> Option<(&LocalTree, &'o FileCopy)> {
-        let FileActionOp::Copy(op) = &action.op else { return None };
-        let FileInput::Input(from) = action.secondary else { return None };
+    /// Of an op that is a copy out of a directory of the machine, with nothing before it but small actions on the same
+    /// tree: the two.
+    fn local_copy(&self) -> Option<(&LocalTree, &FileCopy)> {
+        let (last, before) = self.op.actions.split_last()?;
+        let FileActionOp::Copy(op) = &last.op else { return None };
+        let FileInput::Input(from) = last.secondary else { return None };
         let Some(Tree::Local(local)) = self.inputs.get(from as usize) else { return None };
-        let uses_it = action.input == action.secondary || names(&action.op).any(|it| it == action.secondary);
-        (!uses_it && action.output == Some(0)).then_some((&**local, op))
+        let is_small = |it: &FileAction| !matches!(it.op, FileActionOp::Copy(_)) && it.output.is_none();
+        let is_chain = self.op.actions.iter().enumerate().all(|(idx, it)| match (idx, it.input) {
+            (0, FileInput::Action(_)) => false,
+            (0, input) => input != last.secondary,
+            (idx, input) => input == FileInput::Action(idx as u32 - 1),
+        });
+        let is_other = |it: FileInput| it != last.secondary && !matches!(it, FileInput::Action(_));
+        let names_others = self.op.actions.iter().flat_map(|it| names(&it.op)).all(is_other);
+        (is_chain && names_others && before.iter().all(is_small) && last.output == Some(0))
+            .then_some((&**local, op))
     }
 
-    fn copy_local(
-        &self,
-        action: &FileAction,
-        local: &LocalTree,
-        op: &FileCopy,
-    ) -> Result<Snapshot, FileError> {
+    /// Does an op of which [`Run::local_copy`] says what is copied; `at` says how far it is.
+    fn copy_local(&self, local: &LocalTree, op: &FileCopy, at: &Cell<usize>) -> Result<Snapshot, FileError> {
         let from = self.inputs.iter().map(|input| match input {
             Tree::Local(tree) if std::ptr::eq(&**tree, local) => *local.id(),
             input => input.identity(),
         });
         let names = from.map(|it| it.to_string()).collect::<Vec<_>>().join(" ");
+        let (_, before) = self.op.actions.split_last().expect("the copy is there");
+        let prepare = |root: &Root| {
+            for (idx, action) in before.iter().enumerate() {
+                at.set(idx);
+                self.perform(action, root, &[])?;
+            }
+            at.set(before.len());
+            Ok(())
+        };
+        let prepare: Option<local::Prepare<'_>> = if before.is_empty() { None } else { Some(&prepare) };
         let lookup = |input| self.view(input, &[]);
         local::LocalCopy {
             store: self.store,
             op,
             local,
-            base: &self.tree(action.input, &[])?,
+            base: &self.tree(self.op.actions[0].input, &[])?,
+            prepare,
             key: Digest::of(format!("{} {names}", self.digest)),
             owner: op.owner.as_ref().map(|chown| owner::owner(chown, &lookup)).transpose()?,
             description: self.description,

@@ -139,8 +139,13 @@ impl Bench {
     ) -> Result<Snapshot, FileError> {
         let owner = (op.mode == 0o640).then_some(Owner { uid: 5, gid: 6 });
         let (key, cancel) = (Digest::of(key), Cancel::new());
-        LocalCopy { store: &self.store, op, local, base, key, owner, description: "test", cancel: &cancel }
-            .run()
+        let write = |root: &Root| {
+            root.make_dirs(b"/app/d", 0o755, None, None)?;
+            root.make_dirs(b"/b.txt", 0o700, None, None).map(drop)
+        };
+        let prepare: Option<Prepare<'_>> = if op.timestamp == -1 { None } else { Some(&write) };
+        let (store, description, cancel) = (&self.store, "test", &cancel);
+        LocalCopy { store, op, local, base, prepare, key, owner, description, cancel }.run()
     }
 
     /// All that can be told of a tree, and whether the clock was in it.
@@ -267,5 +272,5 @@ fn updates_are_what_copying_everything_gives() {
 fn many_updates() {
     let range = std::env::var("HISTORIES").unwrap();
     let (from, to) = range.split_once("..").unwrap();
-    (from.parse().unwrap()..to.parse().unwrap()).for_each(|seed: u64| drop(history(seed)));
+    (from.parse().unwrap()..to.parse().unwrap()).for_each(|seed: u64| println!("{seed}: {}", history(seed)));
 }
