@@ -15,17 +15,18 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export TIMEFORMAT='%R %U %S'
 
-# Runs `bkl build` in a folder, up to three times with a command before each; prints the best run.
-#   row NAME FOLDER RUNS TARGET [BEFORE]
+# Runs `bkl build` in a folder RUNS times with a command before each; prints the best times and the largest memory.
+#   row NAME FOLDER RUNS ARGUMENTS [BEFORE]     NEW in the arguments is another number every time
 row() {
   local name=$1 folder=$2 runs=$3 target=$4 before=${5:-true}
   for n in $(seq "$runs"); do
     (cd "$folder" && eval "$before") >/dev/null
     python3 - "$bkl" "$folder" "$target" <<'PY'
-import os, resource, subprocess, sys, time
+import resource, subprocess, sys, time
 bkl, folder, target = sys.argv[1:]
+words = [word.replace("NEW", str(time.time_ns())) for word in target.split()]
 start = time.monotonic()
-done = subprocess.run([bkl, "build", "--progress", "quiet", target], cwd=folder)
+done = subprocess.run([bkl, "build", "--progress", "quiet", *words], cwd=folder)
 wall = time.monotonic() - start
 used = resource.getrusage(resource.RUSAGE_CHILDREN)
 if done.returncode: sys.exit(done.returncode)
@@ -76,13 +77,21 @@ for target in alone app; do
   row "8 files of 128 MB, $target: one small file added" "$work/large" 5 $target "$add_one"
 done
 
-# A hundred copies of a file each, out of a hundred stages.
+# A hundred copies of a file each, out of a hundred stages: `fused`, as a program says it, and `apart`, where each copy is
+# a result of its own and so a step.
 mkdir -p "$work/copies"
 {
   echo 'param salt: str'
-  for n in $(seq 100); do echo "let s$n = scratch.write(\"/out\", \"\#{salt} $n\")" | sed 's/\\#/#/'; done
-  echo 'target app = scratch.write("/etc/os-release", "base")'
+  for n in $(seq 100); do echo "let s$n = scratch.write(\"/out\", \"#{salt} $n\")"; done
+  echo 'target fused = scratch.write("/etc/os-release", "base")'
   for n in $(seq 100); do echo "  .copy(s$n, \"/out\", \"/all/$n\")"; done
+  echo 'let t0 = scratch.write("/etc/os-release", "base")'
+  for n in $(seq 100); do echo "let t$n = t$((n - 1)).copy(s$n, \"/out\", \"/all/$n\")"; done
+  printf 'target apart = merge([t1'
+  for n in $(seq 2 100); do printf ', t%s' "$n"; done
+  echo '])'
 } > "$work/copies/build.bkl"
 export BKL_STORE=$work/store-copies
-row "100 copies across stages: first" "$work/copies" 5 "app -p salt=\$RANDOM"
+row "100 copies across stages, fused" "$work/copies" 5 "fused -p salt=NEW"
+row "100 copies across stages, each a step" "$work/copies" 5 "apart -p salt=NEW"
+row "100 copies across stages, unchanged" "$work/copies" 5 "apart -p salt=same"

@@ -278,7 +278,7 @@ fn remembered(store: &Store, tree: &Snapshot, selectors: &[Selector]) -> Result<
     {
         return Ok(Digest::from_bytes(bytes));
     }
-    let digest = HashTree::of_view(store.view(tree)?)?.digest(selectors)?;
+    let digest = HashTree::of_view(store.read(tree)?)?.digest(selectors)?;
     // Forgetting it only costs doing it again.
     let _ = store.put_value(Table::ContentDigests, key.as_bytes(), digest.as_bytes());
     Ok(digest)

@@ -294,6 +294,17 @@ impl Store {
         self.view_plan(tree)?.mount().map_err(|error| self.explain_mount(tree, error))
     }
 
+    /// A descriptor of the tree for our own reading, as [`Store::view`] gives one. Where one directory holds all of the
+    /// tree it is that directory: nothing is mounted.
+    pub fn read(&self, tree: &Snapshot) -> Result<OwnedFd> {
+        if let [layer] = tree.layers.as_slice()
+            && let Some(only) = self.as_it_is(*layer)?
+        {
+            return Ok(only);
+        }
+        self.view(tree)
+    }
+
     /// What [`Store::view`] mounts, for a process that mounts it itself.
     pub fn view_plan(&self, tree: &Snapshot) -> Result<MountPlan> {
         let mut lowers = self.lower_dirs(tree)?;
@@ -328,11 +339,16 @@ impl Store {
 
     /// Whether every layer of the tree is there and looks whole; cheap. `false` is a cache miss.
     pub fn check(&self, tree: &Snapshot) -> bool {
-        let Ok(dirs) = self.all_dirs(&tree.layers) else { return false };
-        let Ok(stamps) = rows::stamps(&self.inner.database, &dirs) else { return false };
-        dirs.iter().zip(stamps).all(|(layer, recorded)| {
+        let stackings = |layers: &[LayerId]| rows::stackings(&self.inner.database, layers);
+        let Ok(layers) = stackings(&tree.layers) else { return false };
+        let parts: Vec<LayerId> = layers.iter().flatten().flat_map(|it| it.parts.clone()).collect();
+        let Ok(below) = (if parts.is_empty() { Ok(Vec::new()) } else { stackings(&parts) }) else {
+            return false;
+        };
+        let mut all = tree.layers.iter().zip(&layers).chain(parts.iter().zip(&below));
+        all.all(|(layer, recorded)| {
             let found = tree::stat(CWD, self.layer_fs(*layer).as_os_str().as_encoded_bytes());
-            matches!((found, recorded), (Ok(Some(found)), Some(recorded)) if found.is_dir() && stamp(&found) == recorded)
+            matches!((found, recorded), (Ok(Some(found)), Some(recorded)) if found.is_dir() && stamp(&found) == recorded.stamp)
         })
     }
 

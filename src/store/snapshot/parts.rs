@@ -56,6 +56,17 @@ impl Store {
         MountPlan { lowers, upper: None }.mount()
     }
 
+    /// The directory of a layer that is a tree as it is: without whiteouts and parts.
+    pub(super) fn as_it_is(&self, layer: LayerId) -> Result<Option<OwnedFd>> {
+        let stacking = rows::stackings(&self.inner.database, &[layer])?.pop().flatten();
+        let is_plain = |it: &rows::Stacking| it.parts.is_empty() && it.hides == Some(false) && !it.empty;
+        if !stacking.is_some_and(|it| is_plain(&it)) {
+            return Ok(None);
+        }
+        let path = self.layer_fs(layer);
+        File::open(&path).map(|dir| Some(dir.into())).map_err(|_| self.lost(layer))
+    }
+
     /// The directories of all layers with their parts, in order.
     pub(super) fn all_dirs(&self, layers: &[LayerId]) -> Result<Vec<LayerId>> {
         let mut dirs = Vec::with_capacity(layers.len());

@@ -88,12 +88,14 @@ pub(super) struct Stacking {
     pub(super) parts: Vec<LayerId>,
     /// See [`NewLayer::hides`].
     pub(super) hides: Option<bool>,
+    /// Of its own root directory.
+    pub(super) stamp: i64,
 }
 
 /// How each layer is mounted; `None` for one that has no row.
 pub(super) fn stackings(database: &Database, layers: &[LayerId]) -> Result<Vec<Option<Stacking>>> {
-    per_layer(database, "SELECT empty, parts, hides FROM layers WHERE id = ?1", layers, |row| {
-        Ok(Stacking { empty: row.get(0)?, parts: parts_of(row, 1)?, hides: row.get(2)? })
+    per_layer(database, "SELECT empty, parts, hides, stamp FROM layers WHERE id = ?1", layers, |row| {
+        Ok(Stacking { empty: row.get(0)?, parts: parts_of(row, 1)?, hides: row.get(2)?, stamp: row.get(3)? })
     })
 }
 
@@ -102,11 +104,6 @@ fn parts_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Vec<LayerId>> {
     let Some(bytes) = row.get_ref(column)?.as_blob_or_null()? else { return Ok(Vec::new()) };
     let parts = decode_layers(bytes).ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     Ok(parts.layers)
-}
-
-/// Each layer's root stamp; `None` for one that has no row.
-pub(super) fn stamps(database: &Database, layers: &[LayerId]) -> Result<Vec<Option<i64>>> {
-    per_layer(database, "SELECT stamp FROM layers WHERE id = ?1", layers, |row| row.get(0))
 }
 
 fn per_layer<T>(

@@ -220,7 +220,7 @@ impl Run<'_> {
     }
 
     fn view(&self, input: FileInput, states: &[State]) -> Result<Root, FileError> {
-        Ok(Root::new(self.store.view(&self.tree(input, states)?)?))
+        Ok(Root::new(self.store.read(&self.tree(input, states)?)?))
     }
 
     fn perform(&self, action: &FileAction, root: &Root, states: &[State]) -> Result<(), FileError> {

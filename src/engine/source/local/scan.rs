@@ -109,7 +109,6 @@ impl Walk<'_> {
         }
         let names = list(fd).map_err(|errno| LocalError::read("list", &self.host(path), errno))?;
         let mut found = Vec::with_capacity(names.len());
-        let mut n_directories = 0;
         for (name, is_dir) in names {
             let below = if path.is_empty() {
                 name.as_bytes().to_vec()
@@ -130,34 +129,41 @@ impl Walk<'_> {
             match entry.kind {
                 FileKind::Socket => {}
                 FileKind::Directory => {
-                    n_directories += 1;
                     found.push(Found::Directory { entry, name, selected, verdicts });
                 }
                 _ if selected => found.push(Found::File(entry)),
                 _ => {}
             }
         }
-        let expand = |it: Found| -> Result<Vec<Entry>, LocalError> {
-            match it {
-                Found::File(entry) => Ok(vec![entry]),
-                Found::Directory { entry, name, selected, verdicts } => {
-                    self.below(fd, entry, &name, selected, &verdicts)
-                }
+        let below = |it: &Found| match it {
+            Found::File(_) => Ok(Vec::new()),
+            Found::Directory { entry, name, selected, verdicts } => {
+                self.below(fd, entry, name, *selected, verdicts)
             }
         };
-        let parts: Vec<Vec<Entry>> = if n_directories < 2 {
-            found.into_iter().map(expand).collect::<Result<_, _>>()?
+        let directories: Vec<&Found> =
+            found.iter().filter(|it| matches!(it, Found::Directory { .. })).collect();
+        let parts: Vec<Vec<Entry>> = if directories.len() < 2 {
+            directories.into_iter().map(below).collect::<Result<_, _>>()?
         } else {
-            found.into_par_iter().map(expand).collect::<Result<_, _>>()?
+            directories.into_par_iter().map(below).collect::<Result<_, _>>()?
         };
-        Ok(parts.into_iter().flatten().collect())
+        let mut entries = Vec::with_capacity(found.len() + parts.iter().map(Vec::len).sum::<usize>());
+        let mut parts = parts.into_iter();
+        for it in found {
+            match it {
+                Found::File(entry) => entries.push(entry),
+                Found::Directory { .. } => entries.extend(parts.next().into_iter().flatten()),
+            }
+        }
+        Ok(entries)
     }
 
     /// A directory with what it holds; nothing if neither it nor anything in it is meant.
     fn below(
         &self,
         fd: &OwnedFd,
-        entry: Entry,
+        entry: &Entry,
         name: &OsStr,
         selected: bool,
         verdicts: &Verdicts,
@@ -168,11 +174,9 @@ impl Walk<'_> {
             Err(Errno::ACCESS) if !selected => return Ok(Vec::new()),
             Err(errno) => return Err(LocalError::read("open", &self.host(&entry.path), errno)),
         };
-        let path = entry.path.clone();
-        let mut entries = vec![entry];
-        entries.extend(self.directory(&directory, &path, verdicts)?);
-        if !selected && entries.len() == 1 {
-            entries.clear();
+        let mut entries = self.directory(&directory, &entry.path, verdicts)?;
+        if selected || !entries.is_empty() {
+            entries.insert(0, entry.clone());
         }
         Ok(entries)
     }
