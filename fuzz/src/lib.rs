@@ -184,6 +184,7 @@ fn inputs() -> Inputs {
         params: Params::default(),
         platforms: vec![platform.clone()],
         platform_choice: PlatformChoice::Default,
+        confinement: Default::default(),
         build_platform: platform,
         ignore: Vec::new(),
         replacements: BTreeMap::new(),

@@ -1,10 +1,13 @@
 //! The command line: what is accepted, and what each word means.
 
 use std::ffi::OsStr;
+use std::marker::PhantomData;
 use std::path::PathBuf;
 
 use clap::builder::{EnumValueParser, PossibleValue, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::engine::exec::SandboxNetwork;
 
 /// A typed, declarative language for container builds, with its own solver.
 #[derive(Debug, Parser)]
@@ -53,6 +56,19 @@ pub(crate) enum Command {
     Man(Man),
 }
 
+/// Root's lies with the machine's state, another user's with his data.
+fn default_store() -> PathBuf {
+    let given = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
+    match rustix::process::geteuid().is_root() {
+        true => PathBuf::from("/var/lib/bkl"),
+        false => match (given("XDG_DATA_HOME"), given("HOME")) {
+            (Some(data), _) => data.join("bkl"),
+            (None, Some(home)) => home.join(".local/share/bkl"),
+            (None, None) => PathBuf::from("/var/lib/bkl"),
+        },
+    }
+}
+
 /// What names a program and its targets; shared by the verbs.
 #[derive(Debug, Args)]
 pub(crate) struct Selection {
@@ -92,8 +108,12 @@ pub(crate) struct Inputs {
     #[arg(long = "image", value_name = "[REF=]SOURCE", conflicts_with = "locked")]
     pub(crate) images: Vec<String>,
 
+    /// Confine commands that have no argument `security` as if they said `.strict`
+    #[arg(long)]
+    pub(crate) strict: bool,
+
     /// Where images, results and caches are kept
-    #[arg(long, value_name = "DIR", env = "BKL_STORE", default_value = "/var/lib/bkl")]
+    #[arg(long, value_name = "DIR", env = "BKL_STORE", default_value_os_t = default_store())]
     pub(crate) store: PathBuf,
 }
 
@@ -111,6 +131,63 @@ pub(crate) struct Secrets {
     pub(crate) ssh: Vec<String>,
 }
 
+/// What commands are allowed to do; shared by the verbs that run some.
+#[derive(Debug, Args)]
+pub(crate) struct Commands {
+    /// Grant what commands of the program request: `network.host`, the host's network; `security.insecure`, no
+    /// confinement; `device`, all devices, or `device=NAME`. May be repeated, or several by comma
+    #[arg(long = "allow", value_name = "ENTITLEMENT", value_delimiter = ',')]
+    pub(crate) allow: Vec<String>,
+
+    /// What commands are connected to that ask for no other network
+    #[arg(long, value_parser = or_default::<Sandbox>(), env = "BKL_NETWORK", default_value = "auto", hide_env_values = true)]
+    pub(crate) network: Sandbox,
+}
+
+/// What the sandbox of commands is connected to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sandbox {
+    #[default]
+    /// The outside, by pasta or slirp4netns; the host's network, with a warning, where neither works
+    Auto,
+    /// The outside, by pasta
+    Pasta,
+    /// The outside, by slirp4netns
+    Slirp4netns,
+    /// The host's network
+    Host,
+    /// Nothing
+    None,
+}
+
+impl From<Sandbox> for SandboxNetwork {
+    fn from(sandbox: Sandbox) -> SandboxNetwork {
+        match sandbox {
+            Sandbox::Auto => SandboxNetwork::Auto,
+            Sandbox::Pasta => SandboxNetwork::Pasta,
+            Sandbox::Slirp4netns => SandboxNetwork::Slirp4netns,
+            Sandbox::Host => SandboxNetwork::Host,
+            Sandbox::None => SandboxNetwork::None,
+        }
+    }
+}
+
+/// A marshalled graph in the place of a program, and what its sources are here.
+#[derive(Debug, Args)]
+pub(crate) struct Definition {
+    /// A pb.Definition in the place of a program, as `bkl lower` and BuildKit's clients write it; `-` is stdin
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "params", "platform", "lock", "locked", "images"])]
+    pub(crate) llb: Option<PathBuf>,
+
+    /// The directory that the definition calls NAME. May be repeated
+    #[arg(long = "local", value_name = "NAME=DIR", requires = "llb")]
+    pub(crate) locals: Vec<String>,
+
+    /// The OCI layout that the definition's content store NAME is. May be repeated
+    #[arg(long = "oci-layout", value_name = "NAME=DIR", requires = "llb")]
+    pub(crate) layouts: Vec<String>,
+}
+
 /// How errors are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
@@ -123,8 +200,9 @@ pub(crate) enum Format {
 }
 
 /// How progress is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Progress {
+    #[default]
     /// tty on a terminal, plain elsewhere
     Auto,
     /// Live and collapsed
@@ -137,27 +215,38 @@ pub(crate) enum Progress {
     Quiet,
 }
 
-/// Reads [`Progress`]; the empty text, as of `BUILDKIT_PROGRESS=`, is `auto`.
-#[derive(Debug, Clone)]
-pub(crate) struct ProgressParser;
+/// Reads a `T`; the empty text, as of `BUILDKIT_PROGRESS=`, is its default.
+#[derive(Debug)]
+pub(crate) struct OrDefault<T>(PhantomData<fn() -> T>);
 
-impl TypedValueParser for ProgressParser {
-    type Value = Progress;
+/// The parser of `T`.
+pub(crate) fn or_default<T>() -> OrDefault<T> {
+    OrDefault(PhantomData)
+}
+
+impl<T> Clone for OrDefault<T> {
+    fn clone(&self) -> OrDefault<T> {
+        or_default()
+    }
+}
+
+impl<T: ValueEnum + Default + Clone + Send + Sync + 'static> TypedValueParser for OrDefault<T> {
+    type Value = T;
 
     fn parse_ref(
         &self,
         command: &clap::Command,
         arg: Option<&clap::Arg>,
         value: &OsStr,
-    ) -> Result<Progress, clap::Error> {
+    ) -> Result<T, clap::Error> {
         if value.is_empty() {
-            return Ok(Progress::Auto);
+            return Ok(T::default());
         }
-        EnumValueParser::<Progress>::new().parse_ref(command, arg, value)
+        EnumValueParser::<T>::new().parse_ref(command, arg, value)
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
-        Some(Box::new(Progress::value_variants().iter().filter_map(Progress::to_possible_value)))
+        Some(Box::new(T::value_variants().iter().filter_map(T::to_possible_value)))
     }
 }
 
@@ -176,17 +265,25 @@ pub(crate) struct Build {
     #[allow(missing_docs, reason = "see the type")]
     pub(crate) secrets: Secrets,
 
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub(crate) commands: Commands,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub(crate) definition: Definition,
+
     /// Where results go: `dir`, `type=oci|docker|tar|local,dest=PATH`; `-` is stdout. Without it, targets declared
     /// with `-> "dir"` go there and the others stay in the store
     #[arg(short = 'o', long = "output", value_name = "SPEC")]
     pub(crate) output: Option<String>,
 
     /// How progress is shown
-    #[arg(long, value_parser = ProgressParser, env = "BUILDKIT_PROGRESS", default_value = "auto", hide_env_values = true)]
+    #[arg(long, value_parser = or_default::<Progress>(), env = "BUILDKIT_PROGRESS", default_value = "auto", hide_env_values = true)]
     pub(crate) progress: Progress,
 
     /// Show the targets of the program with their types and docs, and build nothing
-    #[arg(long)]
+    #[arg(long, conflicts_with = "llb")]
     pub(crate) list: bool,
 
     /// Run every step, even when its result is cached
@@ -246,6 +343,10 @@ pub(crate) struct Test {
     #[command(flatten)]
     #[allow(missing_docs, reason = "see the type")]
     pub(crate) secrets: Secrets,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub(crate) commands: Commands,
 
     /// Evaluate only: asserted checks are not run
     #[arg(long)]
@@ -357,6 +458,12 @@ pub(crate) struct Graph {
     #[allow(missing_docs, reason = "see the type")]
     pub(crate) secrets: Secrets,
 
+    /// Draw a pb.Definition in the place of a program; `-` is stdin
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "words", "file", "params", "platform", "lock", "locked", "images",
+    ])]
+    pub(crate) llb: Option<PathBuf>,
+
     /// What to write; when not given, what the name of the file says (.mmd, .dot, .svg, .html), else mermaid
     #[arg(long, value_enum)]
     pub(crate) format: Option<GraphFormat>,
@@ -443,6 +550,10 @@ pub(crate) struct Why {
     #[allow(missing_docs, reason = "see the type")]
     pub(crate) inputs: Inputs,
 
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub(crate) definition: Definition,
+
     /// As if the build was given it
     #[arg(long)]
     pub(crate) no_cache: bool,
@@ -471,6 +582,10 @@ pub(crate) struct Log {
     #[command(flatten)]
     #[allow(missing_docs, reason = "see the type")]
     pub(crate) inputs: Inputs,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub(crate) definition: Definition,
 
     /// How the list and errors are printed
     #[arg(long, value_enum, default_value = "human")]

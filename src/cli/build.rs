@@ -8,7 +8,9 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::base::{Digest, Report, SourceMap};
+use crate::cli::allow;
 use crate::cli::args::{self, Format};
+use crate::cli::definition::{self, Definition};
 use crate::cli::emulation::Machine;
 use crate::cli::failure::{self, Context};
 use crate::cli::inside;
@@ -21,6 +23,7 @@ use crate::cli::tracked;
 use crate::cli::ui::Ui;
 use crate::cli::{Failure, print_reports};
 use crate::engine::cancel::Cancel;
+use crate::engine::entitlement::Grants;
 use crate::engine::event::EventSink;
 use crate::engine::export::{
     self, Dest, ExportImage, ExportItem, ExportKind, ExportedImage, ImageOptions, OutputSpec,
@@ -41,7 +44,36 @@ const TERMINATED: u8 = 143;
 
 /// Runs the verb.
 pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
+    // Also where nothing is built.
+    allow::grants(&args.commands)?;
     let spec = args.output.as_deref().map(output_spec).transpose()?;
+    match &args.definition.llb {
+        Some(file) => of_definition(args, file, spec)?.build(args),
+        None => match of_program(args, spec)? {
+            Some(work) => work.build(args),
+            None => Ok(()),
+        },
+    }
+}
+
+/// A graph that is ready to be built, wherever it came from, and what becomes of its trees.
+struct Work {
+    /// Texts that its steps were written in.
+    sources: SourceMap,
+    graph: Graph,
+    outputs: Vec<Output>,
+    /// The trees of the outputs.
+    roots: Vec<Tree>,
+    plan: ExportPlan,
+    session: Arc<dyn Session>,
+    resolver: Resolver,
+    runtime: tokio::runtime::Runtime,
+    /// Names its runs in the history.
+    program: Digest,
+}
+
+/// Checks and evaluates a program. Of `--list` there is nothing to build.
+fn of_program(args: &args::Build, spec: Option<OutputSpec>) -> Result<Option<Work>, Failure> {
     let program = Program::find(&args.selection)?;
     let mut checked = program.check();
     let Some(hir) = checked.program.take() else {
@@ -49,76 +81,102 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
     };
     print_reports(&checked.reports, &checked.sources, args.format);
     if args.list {
-        return list(&list_targets(&hir), args.format);
+        return list(&list_targets(&hir), args.format).map(|()| None);
     }
     // `--list` needs none of it.
     let given = Given::read(&args.secrets)?;
     let runtime = runtime()?;
     let session: Arc<dyn Session> = Arc::new(LocalSession::new(&program.root, given));
-    let limits = args.jobs.map(|jobs| Limits { commands: jobs.max(1), ..default_limits() });
-    let resolver = Resolver::new(
-        args.inputs.store.clone(),
-        limits,
-        args.format,
-        session.clone(),
-        runtime.handle().clone(),
-    );
+    let resolver = resolver(args, &session, &runtime);
     let ready = match program::evaluate(&program, &mut checked, &hir, &args.inputs, &resolver) {
         Ok(ready) => ready,
         Err(reports) => return Err(Failure::new(checked.sources, reports)),
     };
-    print_reports(&ready.notes, &checked.sources, args.format);
+    let sources = checked.sources;
+    print_reports(&ready.notes, &sources, args.format);
     let outputs = ready.evaluated.outputs;
-    let plan = match ExportPlan::new(&program, &outputs, spec) {
+    let plan = match ExportPlan::new(&program.root, &outputs, spec) {
         Ok(plan) => plan,
-        Err(report) => return Err(Failure::new(checked.sources, vec![report])),
+        Err(report) => return Err(Failure::new(sources, vec![report])),
     };
-
-    let engine = resolver.engine()?;
     let (graph, roots, _) = passes::optimize(&ready.evaluated.graph, &trees(&outputs));
-    if let Err(reports) = Machine::this().refuse(&graph, &roots, &checked.sources) {
-        return Err(Failure::new(checked.sources, reports));
+    if let Err(reports) = inside::refuse(&graph, &roots, &program.root, &sources) {
+        return Err(Failure::new(sources, reports));
     }
-    if let Err(reports) = inside::refuse(&graph, &roots, &program.root, &checked.sources) {
-        return Err(Failure::new(checked.sources, reports));
-    }
-    let _sync = SyncLater(engine);
-    let rerun = steps::named(&args.no_cache_filter, &outputs, &graph, &roots)?;
-    let inspector = if args.shell_on_failure { Some(shell::inspector()?) } else { None };
-    // What is drawn live would be drawn over the shell.
-    let progress = match (args.progress, &inspector) {
-        (args::Progress::Auto | args::Progress::Tty, Some(_)) => args::Progress::Plain,
-        (progress, _) => progress,
-    };
     let program = program.history();
-    let build = Build { engine, session, graph: &graph, roots: &roots, rerun, program, inspector };
-    let ui = Ui::start(progress);
-    let cache = if args.no_cache { CacheMode::Ignore } else { CacheMode::Use };
-    let solved = runtime.block_on(build.solve(cache, &ui));
-    ui.finish();
-    let solved = match solved {
-        Ok(solved) => solved,
-        Err(Stopped::Signal(code)) => {
-            return Err(Failure { sources: SourceMap::default(), reports: vec![stopped()], code });
-        }
-        Err(Stopped::Error(error)) => {
-            let log_path = |failed: &FailedVertex| Some(engine.store().log_path(&failed.run?));
-            let store_root = engine.store().root();
-            let context =
-                Context { sources: &checked.sources, graph: &graph, store_root, log_path: &log_path };
-            let reports = failure::reports(&error, &context);
-            return Err(Failure::new(checked.sources, reports));
-        }
-    };
-    let built = built(outputs, &solved.trees);
-    let exported = plan.run(engine, &built)?;
-    if let Some(path) = &args.metadata_file {
-        write_metadata(path, &exported)?;
+    Ok(Some(Work { sources, graph, outputs, roots, plan, session, resolver, runtime, program }))
+}
+
+/// Reads a definition. It is built as it stands: no pass changes its steps, so their keys are those of BuildKit.
+fn of_definition(args: &args::Build, file: &Path, spec: Option<OutputSpec>) -> Result<Work, Failure> {
+    if let Some(word) = args.selection.words.first() {
+        return Err(Report::error("bkl::usage", format!("`{word}` cannot be chosen of a definition"))
+            .help("a definition has one result: leave the word away")
+            .into());
     }
-    if args.progress != args::Progress::Quiet {
-        summary(engine, &built, &exported, &solved.stats)?;
+    let given = Given::read(&args.secrets)?;
+    let session: Arc<dyn Session> = Arc::new(LocalSession::of_definition(&args.definition, given)?);
+    let Definition { sources, graph, outputs, roots, program } = definition::read(file)?;
+    let plan = ExportPlan::new(Path::new("."), &outputs, spec)?;
+    let runtime = runtime()?;
+    let resolver = resolver(args, &session, &runtime);
+    Ok(Work { sources, graph, outputs, roots, plan, session, resolver, runtime, program })
+}
+
+fn resolver(args: &args::Build, session: &Arc<dyn Session>, runtime: &tokio::runtime::Runtime) -> Resolver {
+    let limits = args.jobs.map(|jobs| Limits { commands: jobs.max(1), ..default_limits() });
+    let (store, handle) = (args.inputs.store.clone(), runtime.handle().clone());
+    Resolver::new(store, limits, args.format, session.clone(), handle)
+        .with_sandbox(args.commands.network.into())
+}
+
+impl Work {
+    /// Solves, exports, and says what became of it.
+    fn build(self, args: &args::Build) -> Result<(), Failure> {
+        let Work { sources, graph, outputs, roots, plan, session, resolver, runtime, program } = self;
+        let engine = resolver.engine()?;
+        if let Err(reports) = Machine::this().refuse(&graph, &roots, &sources) {
+            return Err(Failure::new(sources, reports));
+        }
+        let _sync = SyncLater(engine);
+        let rerun = steps::named(&args.no_cache_filter, &outputs, &graph, &roots)?;
+        let inspector = if args.shell_on_failure { Some(shell::inspector()?) } else { None };
+        // What is drawn live would be drawn over the shell.
+        let progress = match (args.progress, &inspector) {
+            (args::Progress::Auto | args::Progress::Tty, Some(_)) => args::Progress::Plain,
+            (progress, _) => progress,
+        };
+        let grants = allow::grants(&args.commands)?;
+        allow::say(&grants, &graph, &roots, progress);
+        let build =
+            Build { engine, session, graph: &graph, roots: &roots, grants, rerun, program, inspector };
+        let ui = Ui::start(progress);
+        let cache = if args.no_cache { CacheMode::Ignore } else { CacheMode::Use };
+        let solved = runtime.block_on(build.solve(cache, &ui));
+        ui.finish();
+        let solved = match solved {
+            Ok(solved) => solved,
+            Err(Stopped::Signal(code)) => {
+                return Err(Failure { sources: SourceMap::default(), reports: vec![stopped()], code });
+            }
+            Err(Stopped::Error(error)) => {
+                let log_path = |failed: &FailedVertex| Some(engine.store().log_path(&failed.run?));
+                let store_root = engine.store().root();
+                let context = Context { sources: &sources, graph: &graph, store_root, log_path: &log_path };
+                let reports = failure::reports(&error, &context);
+                return Err(Failure::new(sources, reports));
+            }
+        };
+        let built = built(outputs, &solved.trees);
+        let exported = plan.run(engine, &built)?;
+        if let Some(path) = &args.metadata_file {
+            write_metadata(path, &exported)?;
+        }
+        if args.progress != args::Progress::Quiet {
+            summary(engine, &built, &exported, &solved.stats)?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The runtime of a verb: two threads, for a build waits far more than it computes; heavy work has threads of its own.
@@ -162,6 +220,8 @@ pub(super) struct Build<'a> {
     pub(super) session: Arc<dyn Session>,
     pub(super) graph: &'a Graph,
     pub(super) roots: &'a [Tree],
+    /// What commands may have beyond the usual.
+    pub(super) grants: Grants,
     /// Steps that run although there is a result.
     pub(super) rerun: BTreeSet<VertexId>,
     /// Names the program in the history.
@@ -190,6 +250,7 @@ impl Build<'_> {
             graph: self.graph,
             roots: self.roots.iter().copied().flatten().collect(),
             session: self.session.clone(),
+            grants: self.grants.clone(),
             cache,
             rerun: self.rerun.clone(),
             program: self.program,
@@ -308,7 +369,8 @@ enum Became {
 }
 
 impl ExportPlan {
-    fn new(program: &Program, outputs: &[Output], spec: Option<OutputSpec>) -> Result<ExportPlan, Report> {
+    /// `root` is the folder that declared destinations are relative to.
+    fn new(root: &Path, outputs: &[Output], spec: Option<OutputSpec>) -> Result<ExportPlan, Report> {
         if let Some(spec) = &spec {
             refuse_unfit(outputs, spec)?;
         }
@@ -329,10 +391,10 @@ impl ExportPlan {
                 .label(output.span, "declared here")
                 .help("write elsewhere with `-o DIR`"));
             }
-            if let Some(report) = tracked::leads_out(&program.root, dest) {
+            if let Some(report) = tracked::leads_out(root, dest) {
                 return Err(report.label(output.span, "declared here").help("write elsewhere with `-o DIR`"));
             }
-            folders.push(Some(program.root.join(dest)));
+            folders.push(Some(root.join(dest)));
         }
         Ok(ExportPlan { all: spec, folders })
     }

@@ -4,17 +4,19 @@ use std::path::{Path, PathBuf};
 
 use crate::base::{FileId, Report, SourceMap, Span};
 use crate::engine::content_hash::HashError;
+use crate::engine::entitlement;
 use crate::engine::exec::RunError;
-use crate::engine::ops::{ExecError, FileError, OpError};
+use crate::engine::exec::rootless::MORE_USERS;
+use crate::engine::ops::{BuildError, ExecError, FileError, OpError};
 use crate::engine::registry::ImageError;
 use crate::engine::source::SourceError;
 use crate::engine::source::git::{GitError, no_agent_help};
 use crate::engine::source::http::HttpError;
 use crate::engine::source::local::LocalError;
 use crate::engine::{FailedVertex, SolveError};
-use crate::graph::ir::{Graph, Location, Range};
+use crate::graph::ir::{Graph, Location};
 use crate::session::SessionError;
-use crate::store::StoreError;
+use crate::store::{StoreError, in_user_namespace, n_users};
 
 /// Lines of a failed step's output that a report shows.
 const TAIL_LINES: usize = 20;
@@ -44,6 +46,9 @@ pub(super) fn reports(error: &SolveError, context: &Context<'_>) -> Vec<Report> 
 
 fn report(failed: &FailedVertex, context: &Context<'_>) -> Report {
     let (mut report, what) = explain(failed, context);
+    if report.help.is_none() && wants_users(&*failed.cause) {
+        report = report.help(MORE_USERS);
+    }
     for location in &failed.locations {
         // Calls that came to the same step say the same place.
         if let Some(span) = span_of(location, context.sources, context.graph)
@@ -53,6 +58,16 @@ fn report(failed: &FailedVertex, context: &Context<'_>) -> Report {
         }
     }
     report
+}
+
+/// Whether it failed because this user namespace has one user only: giving files to others is then an invalid argument, and
+/// devices are not permitted.
+fn wants_users(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |it| it.source());
+    let refused = |it: &std::io::Error| matches!(it.raw_os_error(), Some(libc::EINVAL | libc::EPERM));
+    in_user_namespace()
+        && n_users() <= 1
+        && causes.any(|it| it.downcast_ref::<std::io::Error>().is_some_and(refused))
 }
 
 /// The report without places, and what to say at the step's place.
@@ -96,6 +111,12 @@ fn explain(failed: &FailedVertex, context: &Context<'_>) -> (Report, &'static st
                 Report::error("bkl::no_agent", format!("the agent `{id}` is not given to this build"));
             (report.help(no_agent_help(id)), "this step asks for it")
         }
+        OpError::Exec(ExecError::Denied(denied)) => {
+            let requested = entitlement::list(&denied.missing);
+            let message = format!("`{}` requests {requested}, which is not granted", one_line(&failed.name));
+            let help = format!("if you trust it with that, build with `{}`", denied.flags());
+            (Report::error("bkl::not_allowed", message).help(help), "this step requests it")
+        }
         OpError::Exec(ExecError::Session(error @ SessionError::Agent { .. })) => {
             (Report::error("bkl::ssh", with_causes(error)), "needed by this step")
         }
@@ -131,6 +152,20 @@ fn explain(failed: &FailedVertex, context: &Context<'_>) -> (Report, &'static st
                 .help("check the path; an action that may find nothing says `optional: true`"),
             "this step reads it",
         ),
+        OpError::Build(error) => match &**error {
+            BuildError::Failed { failed: inner, places } => {
+                let (mut report, _) = explain(inner, context);
+                let place = places.first().map(|place| format!(", at {place}")).unwrap_or_default();
+                let details = report.details.take().unwrap_or_default();
+                let outer = one_line(&failed.name);
+                let said = format!("  in the definition that `{outer}` builds{place}\n{details}");
+                (report.details(said), "this step builds it")
+            }
+            error => {
+                let message = format!("{}: {}", one_line(&failed.name), with_causes(error));
+                (Report::error("bkl::bad_definition", message), "this step builds it")
+            }
+        },
         cause => {
             let message = format!("{}: {}", one_line(&failed.name), with_causes(cause));
             (Report::error("bkl::build_failed", message), "this step failed")
@@ -171,6 +206,7 @@ fn local(error: &LocalError, store_root: &Path) -> Report {
         LocalError::Missing { .. } | LocalError::NotADirectory { .. } | LocalError::NotGiven { .. } => {
             "bkl::no_directory"
         }
+        LocalError::Attribute { .. } => "bkl::bad_source",
         LocalError::Pattern { .. } => "bkl::bad_pattern",
         LocalError::Vanished { .. } | LocalError::Changed { .. } => "bkl::context_changed",
         LocalError::Unreadable { .. } | LocalError::Cancelled => "bkl::unreadable",
@@ -241,10 +277,12 @@ fn one_line(name: &str) -> String {
 /// The place of a location of `graph` in the program's texts.
 pub(super) fn span_of(location: &Location, sources: &SourceMap, graph: &Graph) -> Option<Span> {
     let info = graph.sources.get(location.source as usize)?;
-    let file = sources.files().iter().find(|file| *file.name == *info.filename)?;
+    let is_it = |text: &str| info.data.is_empty() || text.as_bytes() == info.data;
+    let file = sources.files().iter().find(|file| *file.name == *info.filename && is_it(&file.text))?;
     let range = location.ranges.first()?;
-    let Range { start, end } = range;
-    Some(Span::new(file.id, offset(sources, file.id, *start)?, offset(sources, file.id, *end)?))
+    let (start, end) = (offset(sources, file.id, range.start)?, offset(sources, file.id, range.end)?);
+    // Definitions say where they were written themselves.
+    Some(Span::new(file.id, start, end.max(start)))
 }
 
 /// Byte offset of a line (from 1) and a character (from 0).

@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::base::Report;
 use crate::cli::Failure;
 use crate::cli::args::{self, Format, GraphFormat};
+use crate::cli::definition::{self, Definition};
 use crate::cli::lower::write_stdout;
 use crate::cli::lowered::{self, lower};
 use crate::cli::program::io_reason;
@@ -18,15 +19,24 @@ use crate::graph::view::{View, dot, html, mermaid, svg};
 pub(super) fn run(args: &args::Graph) -> Result<(), Failure> {
     let format = format(args.format, args.output.as_deref())?;
     let given = Given::read(&args.secrets)?;
-    let lowered = lower(&args.selection, &args.inputs, given, args.level, Format::Human)?;
+    let (graph, outputs, roots) = match &args.llb {
+        Some(file) => {
+            let Definition { graph, outputs, roots, .. } = definition::read(file)?;
+            (graph, outputs, roots)
+        }
+        None => {
+            let lowered = lower(&args.selection, &args.inputs, given, args.level, Format::Human)?;
+            (lowered.graph, lowered.outputs, lowered.roots)
+        }
+    };
     let options =
         MarshalOptions { platform: Some(lowered::platform(&args.inputs)), ..MarshalOptions::default() };
-    let view = View::new(&lowered.graph, &lowered.outputs, &lowered.roots, &options);
+    let view = View::new(&graph, &outputs, &roots, &options);
     let text = match format {
         GraphFormat::Mermaid => mermaid::mermaid(&view),
         GraphFormat::Dot => dot::dot(&view),
         GraphFormat::Svg => svg::svg(&view),
-        GraphFormat::Html => html::page(&view, &title(&lowered.outputs)),
+        GraphFormat::Html => html::page(&view, &title(&outputs)),
     };
     match args.output.as_deref() {
         None => write_stdout(text.as_bytes()),

@@ -12,9 +12,10 @@ use crate::cli::args::{self, Format};
 use crate::cli::build::{Build, runtime};
 use crate::cli::lower::write_stdout;
 use crate::cli::steps::{self, Named};
-use crate::cli::why::{ask, words};
+use crate::cli::why::Subject;
 use crate::cli::{failure, program};
 use crate::engine::cancel::Cancel;
+use crate::engine::entitlement::Grants;
 use crate::engine::history::why::Known;
 use crate::engine::history::{self};
 use crate::engine::{CacheMode, event};
@@ -35,15 +36,16 @@ pub(super) fn run(args: &args::Log) -> Result<(), Failure> {
         let store = open(args)?;
         return print_log(&store, &run);
     }
-    let (mut program, word) = words(&args.words, args.file.as_ref())?;
+    let (subject, word) = Subject::find(&args.words, args.file.as_ref(), args.definition.llb.as_ref())?;
     let Some(word) = word else {
         let store = open(args)?;
-        let runs = history::why::known(&store, Some(&program.history()));
+        let runs = history::why::known(&store, Some(&subject.history()));
         let runs = runs.map_err(|error| failure::store(&error, &args.inputs.store))?;
         return list(&store, &runs, args.format);
     };
     let runtime = runtime()?;
-    let (question, resolver) = ask(&mut program, Some(&word), &args.inputs, args.format, &runtime)?;
+    let (question, resolver) =
+        subject.ask(Some(&word), &args.inputs, &args.definition, args.format, &runtime)?;
     let engine = resolver.engine()?;
     let steps = match &question.named {
         Named::Steps(steps) => steps.clone(),
@@ -58,8 +60,10 @@ pub(super) fn run(args: &args::Log) -> Result<(), Failure> {
         session: question.session.clone(),
         graph: &question.graph,
         roots: &roots,
+        // Nothing is run.
+        grants: Grants::default(),
         rerun: Default::default(),
-        program: program.history(),
+        program: question.program,
         inspector: None,
     };
     let request = build.request(CacheMode::Use, event::silent(), &Cancel::new());

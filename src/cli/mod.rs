@@ -1,7 +1,9 @@
 //! The command line: the only place that reads arguments and prints.
 
+mod allow;
 mod args;
 mod build;
+mod definition;
 mod doc;
 mod emulation;
 mod explain;
@@ -38,6 +40,7 @@ use clap::Parser;
 
 use crate::base::SourceMap;
 use crate::base::report::{self, Report, Severity, Style};
+use crate::engine::exec::rootless;
 use crate::lang::eval;
 
 /// Widest a report is drawn.
@@ -85,7 +88,7 @@ pub fn main() -> ExitCode {
         | args::Command::Lsp(_)
         | args::Command::Man(_) => args::Format::Human,
     };
-    let done = match &cli.command {
+    let done = prepare(&cli.command).and_then(|()| match &cli.command {
         args::Command::Build(args) => build::run(args),
         args::Command::Check(args) => check(args),
         args::Command::Lower(args) => lower::run(args),
@@ -102,7 +105,7 @@ pub fn main() -> ExitCode {
         args::Command::Lsp(_) => lsp::run(),
         args::Command::Completions(args) => man::completions(args),
         args::Command::Man(args) => man::pages(args),
-    };
+    });
     let code = match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -114,6 +117,23 @@ pub fn main() -> ExitCode {
         print_json(results_on_stdout(&cli.command));
     }
     code
+}
+
+/// What has to be done while there is one thread: a user who is not root becomes that of a user namespace for verbs that
+/// mount trees.
+fn prepare(command: &args::Command) -> Result<(), Failure> {
+    let mounts_trees = match command {
+        args::Command::Build(args) => !args.list,
+        args::Command::Test(_) | args::Command::Why(_) => true,
+        _ => false,
+    };
+    if !mounts_trees {
+        return Ok(());
+    }
+    rootless::enter().map_err(|error| {
+        let report = Report::error("bkl::environment", error.to_string());
+        report.maybe_help(error.help().map(str::to_owned)).into()
+    })
 }
 
 /// Whether stdout holds what was asked for, so that reports have to go elsewhere.

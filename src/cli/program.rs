@@ -13,7 +13,9 @@ use crate::cli::lock::Lock;
 use crate::cli::replace::Replacements;
 use crate::cli::resolver::{Pinning, Resolver};
 use crate::engine::history;
-use crate::lang::eval::{self, Evaluated, Inputs, Need, Outcome, Params, PlatformChoice, Request};
+use crate::lang::eval::{
+    self, Confinement, Evaluated, Inputs, Need, Outcome, Params, PlatformChoice, Request,
+};
 use crate::lang::resolve::{Entry, ModuleSource, ModuleText};
 use crate::lang::{self, hir};
 
@@ -189,6 +191,7 @@ impl<'a> Driver<'a> {
                 PlatformChoice::Explicit
             },
             platforms,
+            confinement: if args.strict { Confinement::Strict } else { Confinement::Sandbox },
             build_platform: Platform::host(),
             ignore: ignore_patterns(&program.root).map_err(|report| vec![report])?,
             replacements: replacements.images.clone(),

@@ -10,6 +10,7 @@ use crate::base::{Digest, ImageRef, Platform, Report, SourceMap};
 use crate::cli::args::Format;
 use crate::cli::lock::Lock;
 use crate::cli::{failure, print_reports, tracked};
+use crate::engine::exec::SandboxNetwork;
 use crate::engine::registry::{
     ImageError, Layout, RegistryError, ResolveMode, ResolvedImage, resolve_image, resolve_layout,
 };
@@ -41,6 +42,7 @@ enum Found {
 pub(crate) struct Resolver {
     store_root: PathBuf,
     limits: Option<Limits>,
+    sandbox: SandboxNetwork,
     /// Of what is said when the store is opened.
     format: Format,
     engine: OnceLock<Engine>,
@@ -57,7 +59,13 @@ impl Resolver {
         session: Arc<dyn Session>,
         runtime: tokio::runtime::Handle,
     ) -> Resolver {
-        Resolver { store_root, limits, format, engine: OnceLock::new(), session, runtime }
+        let sandbox = SandboxNetwork::default();
+        Resolver { store_root, limits, sandbox, format, engine: OnceLock::new(), session, runtime }
+    }
+
+    /// The same, with an engine whose commands are connected to `sandbox`.
+    pub(crate) fn with_sandbox(self, sandbox: SandboxNetwork) -> Resolver {
+        Resolver { sandbox, ..self }
     }
 
     /// The engine of this run.
@@ -65,7 +73,7 @@ impl Resolver {
         if let Some(engine) = self.engine.get() {
             return Ok(engine);
         }
-        let config = EngineConfig { limits: self.limits, ..EngineConfig::default() };
+        let config = EngineConfig { limits: self.limits, sandbox: self.sandbox, ..EngineConfig::default() };
         let engine = Engine::open(&self.store_root, config)
             .map_err(|error| failure::store(&error, &self.store_root))?;
         let notices: Vec<Report> = engine
@@ -189,7 +197,7 @@ impl Resolver {
                 }
                 let (url, reference) = (url.clone(), reference.clone());
                 let query = RefQuery { url, reference, token: token.clone(), ssh: ssh.clone() };
-                let commit = GitSource.resolve_ref(&self.session, query).await;
+                let commit = GitSource::resolve_ref(&self.session, query).await;
                 commit.map(Found::Commit).map_err(|error| error.report())
             }
             Request::Http { url, token } => {

@@ -1,9 +1,11 @@
 //! What the command line provides to a build: directories beside the program, secrets, agents, docker's credentials.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::base::Report;
 use crate::cli::args;
+use crate::cli::program::io_reason;
 use crate::cli::secret::Secrets;
 use crate::cli::ssh::{self, Agents};
 use crate::engine::registry::docker_credentials;
@@ -25,24 +27,67 @@ impl Given {
 
 /// The session of one `bkl` process.
 pub(crate) struct LocalSession {
-    root: PathBuf,
+    places: Places,
     given: Given,
+}
+
+/// Where directories and layouts are.
+enum Places {
+    /// Below this folder, absolute, by their paths.
+    Below(PathBuf),
+    /// Where the command line says.
+    Named { locals: BTreeMap<String, PathBuf>, layouts: BTreeMap<String, PathBuf> },
 }
 
 impl LocalSession {
     /// Directories are named relative to `root`, an absolute path: the folder of the program.
     pub(crate) fn new(root: &Path, given: Given) -> LocalSession {
-        LocalSession { root: root.to_owned(), given }
+        LocalSession { places: Places::Below(root.to_owned()), given }
     }
+
+    /// Directories are those of `--local` and `--oci-layout`.
+    pub(crate) fn of_definition(args: &args::Definition, given: Given) -> Result<LocalSession, Report> {
+        let locals = named(&args.locals, "--local")?;
+        let layouts = named(&args.layouts, "--oci-layout")?;
+        Ok(LocalSession { places: Places::Named { locals, layouts }, given })
+    }
+}
+
+/// The directories behind `NAME=DIR`, absolute.
+fn named(texts: &[String], option: &str) -> Result<BTreeMap<String, PathBuf>, Report> {
+    let mut all = BTreeMap::new();
+    for text in texts {
+        let Some((name, dir)) =
+            text.split_once('=').filter(|(name, dir)| !name.is_empty() && !dir.is_empty())
+        else {
+            let message = format!("`{option} {text}` names no directory");
+            return Err(Report::error("bkl::usage", message)
+                .help(format!("write the name, `=` and the directory: `{option} context=.`")));
+        };
+        let dir = std::path::absolute(dir).map_err(|error| {
+            let reason = io_reason(&error);
+            Report::error("bkl::usage", format!("`{option} {text}` cannot be found: {reason}"))
+        })?;
+        if all.insert(name.to_owned(), dir).is_some() {
+            return Err(Report::error("bkl::usage", format!("`{option} {name}=…` is given twice")));
+        }
+    }
+    Ok(all)
 }
 
 impl Session for LocalSession {
     fn local_dir(&self, name: &str) -> Option<PathBuf> {
-        Some(self.root.join(name))
+        match &self.places {
+            Places::Below(root) => Some(root.join(name)),
+            Places::Named { locals, .. } => locals.get(name).cloned(),
+        }
     }
 
     fn oci_layout(&self, store: &str) -> Option<PathBuf> {
-        Some(self.root.join(store))
+        match &self.places {
+            Places::Below(root) => Some(root.join(store)),
+            Places::Named { layouts, .. } => layouts.get(store).cloned(),
+        }
     }
 
     fn secret(&self, id: &str) -> Result<Option<Vec<u8>>, SessionError> {

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use crate::base::{Label, Platform, Report, SourceMap};
+use crate::cli::allow;
 use crate::cli::args;
 use crate::cli::build::{Build, Stopped, SyncLater, runtime, stopped};
 use crate::cli::emulation::Machine;
@@ -21,7 +22,8 @@ use crate::engine::{CacheMode, FailedVertex, SolveError};
 use crate::graph::ir::{Tree, Vertex};
 use crate::graph::passes;
 use crate::lang::eval::{
-    Answer, Answers, Inputs, Need, Params, PlatformChoice, Request, TestOutcome, Tested, evaluate_test,
+    Answer, Answers, Confinement, Inputs, Need, Params, PlatformChoice, Request, TestOutcome, Tested,
+    evaluate_test,
 };
 use crate::lang::examples::{self, Example, Subject, Trial};
 use crate::lang::{hir, on_deep_stack, syntax};
@@ -38,6 +40,8 @@ struct Tally {
 /// Runs the verb.
 pub(super) fn run(args: &args::Test) -> Result<(), Failure> {
     let given = Given::read(&args.secrets)?;
+    // Whether or not there is something to run.
+    allow::grants(&args.commands)?;
     let selection = args::Selection { words: args.words.clone(), file: args.file.clone() };
     let program = Program::find(&selection)?;
     if program.entry.ends_with(".md") {
@@ -53,7 +57,8 @@ pub(super) fn run(args: &args::Test) -> Result<(), Failure> {
     let runtime = runtime()?;
     let session: Arc<dyn Session> = Arc::new(LocalSession::new(&program.root, given));
     let store = args.inputs.store.clone();
-    let resolver = Resolver::new(store, None, args.format, session.clone(), runtime.handle().clone());
+    let resolver = Resolver::new(store, None, args.format, session.clone(), runtime.handle().clone())
+        .with_sandbox(args.commands.network.into());
     let mut driver = match Driver::new(&program, &mut checked, &hir, &args.inputs, &resolver) {
         Ok(driver) => driver,
         Err(reports) => return Err(Failure::new(checked.sources, reports)),
@@ -123,6 +128,7 @@ impl Examples {
             params: Params::default(),
             platforms: vec![Platform::host()],
             platform_choice: PlatformChoice::Default,
+            confinement: Confinement::default(),
             build_platform: Platform::host(),
             ignore: Vec::new(),
             replacements: BTreeMap::new(),
@@ -241,7 +247,9 @@ fn run_checks(
     }
     let (session, rerun) = (session.clone(), BTreeSet::new());
     let (program, inspector) = (program.history(), None);
-    let build = Build { engine, session, graph: &graph, roots: &roots, rerun, program, inspector };
+    let grants = allow::grants(&args.commands)?;
+    allow::say(&grants, &graph, &roots, args.progress);
+    let build = Build { engine, session, graph: &graph, roots: &roots, grants, rerun, program, inspector };
     let ui = Ui::start(args.progress);
     let solved = runtime.block_on(build.solve(CacheMode::Use, &ui));
     ui.finish();

@@ -3,14 +3,16 @@
 mod sentence;
 
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use crate::base::time::rfc3339;
-use crate::base::{Report, SourceMap};
+use crate::base::{Digest, Report, SourceMap};
 use crate::cli::args::{self, Format};
 use crate::cli::build::{Build, runtime, stopped, trees};
+use crate::cli::definition::{self, Definition};
 use crate::cli::failure::{self, Context};
 use crate::cli::inside;
 use crate::cli::lower::write_stdout;
@@ -20,6 +22,7 @@ use crate::cli::session::{Given, LocalSession};
 use crate::cli::steps::{self, Named};
 use crate::cli::{Failure, print_reports};
 use crate::engine::cancel::Cancel;
+use crate::engine::entitlement::Grants;
 use crate::engine::history::{Reason, When, Why};
 use crate::engine::{CacheMode, Engine, SolveError, event};
 use crate::graph::ir::{Edge, Graph, Output, Tree};
@@ -43,10 +46,12 @@ pub(super) struct Question {
     pub(super) sources: SourceMap,
     /// Of the program.
     pub(super) session: Arc<dyn Session>,
+    /// Names the program in the history.
+    pub(super) program: Digest,
 }
 
 /// Reads, checks and evaluates the program, as far as `word` needs it.
-pub(super) fn ask(
+fn ask(
     program: &mut Program,
     word: Option<&str>,
     inputs: &args::Inputs,
@@ -74,18 +79,44 @@ pub(super) fn ask(
     if let Err(reports) = inside::refuse(&graph, &roots, &program.root, &checked.sources) {
         return Err(Failure::new(checked.sources, reports));
     }
-    let named = match word {
-        Some(word) => steps::find(word, &outputs, &graph, &roots)?,
-        None => Named::Target(roots.iter().copied().flatten().collect()),
-    };
-    let about = word.map_or_else(
-        || outputs.iter().map(|it| it.name.as_str()).collect::<Vec<_>>().join(", "),
-        str::to_owned,
-    );
-    Ok((Question { about, graph, outputs, roots, named, sources: checked.sources, session }, resolver))
+    let (sources, program) = (checked.sources, program.history());
+    let definition = Definition { sources, graph, outputs, roots, program };
+    Ok((Question::new(definition, word, session)?, resolver))
+}
+
+/// As [`ask`], of a definition.
+fn ask_definition(
+    definition: Definition,
+    word: Option<&str>,
+    args: &args::Definition,
+    store: &Path,
+    format: Format,
+    runtime: &tokio::runtime::Runtime,
+) -> Result<(Question, Resolver), Failure> {
+    let session: Arc<dyn Session> = Arc::new(LocalSession::of_definition(args, Given::default())?);
+    let handle = runtime.handle().clone();
+    let resolver = Resolver::new(store.to_owned(), None, format, session.clone(), handle);
+    Ok((Question::new(definition, word, session)?, resolver))
 }
 
 impl Question {
+    fn new(
+        definition: Definition,
+        word: Option<&str>,
+        session: Arc<dyn Session>,
+    ) -> Result<Question, Report> {
+        let Definition { sources, graph, outputs, roots, program } = definition;
+        let named = match word {
+            Some(word) => steps::find(word, &outputs, &graph, &roots)?,
+            None => Named::Target(roots.iter().copied().flatten().collect()),
+        };
+        let about = word.map_or_else(
+            || outputs.iter().map(|it| it.name.as_str()).collect::<Vec<_>>().join(", "),
+            str::to_owned,
+        );
+        Ok(Question { about, graph, outputs, roots, named, sources, session, program })
+    }
+
     /// The edges that are asked about.
     pub(super) fn edges(&self) -> Vec<Edge> {
         match &self.named {
@@ -115,27 +146,77 @@ impl Question {
     }
 }
 
+/// What is asked about, and the word beside it.
+pub(super) enum Subject {
+    Program(Program),
+    Definition(Box<Definition>),
+}
+
+impl Subject {
+    /// Of the words of a command line: the subject, and the target or step among them.
+    pub(super) fn find(
+        words: &[String],
+        file: Option<&PathBuf>,
+        llb: Option<&PathBuf>,
+    ) -> Result<(Subject, Option<String>), Failure> {
+        let Some(llb) = llb else {
+            let (program, word) = self::words(words, file)?;
+            return Ok((Subject::Program(program), word));
+        };
+        let word = one(words.iter().cloned())?;
+        Ok((Subject::Definition(Box::new(definition::read(llb)?)), word))
+    }
+
+    /// Names it in the history.
+    pub(super) fn history(&self) -> Digest {
+        match self {
+            Subject::Program(program) => program.history(),
+            Subject::Definition(definition) => definition.program,
+        }
+    }
+
+    /// The question about `word`.
+    pub(super) fn ask(
+        self,
+        word: Option<&str>,
+        inputs: &args::Inputs,
+        definition: &args::Definition,
+        format: Format,
+        runtime: &tokio::runtime::Runtime,
+    ) -> Result<(Question, Resolver), Failure> {
+        match self {
+            Subject::Program(mut program) => ask(&mut program, word, inputs, format, runtime),
+            Subject::Definition(read) => {
+                ask_definition(*read, word, definition, &inputs.store, format, runtime)
+            }
+        }
+    }
+}
+
 /// The program and the one word beside it.
-pub(super) fn words(
-    words: &[String],
-    file: Option<&std::path::PathBuf>,
-) -> Result<(Program, Option<String>), Report> {
+fn words(words: &[String], file: Option<&PathBuf>) -> Result<(Program, Option<String>), Report> {
     let selection = args::Selection { words: words.to_vec(), file: file.cloned() };
     let mut program = Program::find(&selection)?;
-    let mut targets = std::mem::take(&mut program.targets).into_iter();
-    let word = targets.next();
-    match targets.next() {
+    let word = one(std::mem::take(&mut program.targets).into_iter())?;
+    Ok((program, word))
+}
+
+/// The word, if there is one.
+fn one(mut words: impl Iterator<Item = String>) -> Result<Option<String>, Report> {
+    let word = words.next();
+    match words.next() {
         Some(second) => Err(Report::error("bkl::usage", format!("`{second}` is a second target or step"))
             .help("ask about one at a time; a command of several words is put in quotes")),
-        None => Ok((program, word)),
+        None => Ok(word),
     }
 }
 
 /// Runs the verb.
 pub(super) fn run(args: &args::Why) -> Result<(), Failure> {
-    let (mut program, word) = words(&args.words, args.file.as_ref())?;
+    let (subject, word) = Subject::find(&args.words, args.file.as_ref(), args.definition.llb.as_ref())?;
     let runtime = runtime()?;
-    let (question, resolver) = ask(&mut program, word.as_deref(), &args.inputs, args.format, &runtime)?;
+    let (question, resolver) =
+        subject.ask(word.as_deref(), &args.inputs, &args.definition, args.format, &runtime)?;
     let engine = resolver.engine()?;
     let rerun = steps::named(&args.no_cache_filter, &question.outputs, &question.graph, &question.roots)?;
     let edges: Vec<Tree> = question.edges().into_iter().map(Some).collect();
@@ -144,8 +225,10 @@ pub(super) fn run(args: &args::Why) -> Result<(), Failure> {
         session: question.session.clone(),
         graph: &question.graph,
         roots: &edges,
+        // Nothing is run.
+        grants: Grants::default(),
         rerun,
-        program: program.history(),
+        program: question.program,
         inspector: None,
     };
     let cache = if args.no_cache { CacheMode::Ignore } else { CacheMode::Use };

@@ -9,6 +9,7 @@ use crate::session::Session;
 use crate::store::{Snapshot, StoreError};
 
 use super::cancel::Cancel;
+use super::entitlement::Grants;
 use super::event::EventSink;
 use super::ops::{Inspector, OpError};
 
@@ -21,6 +22,8 @@ pub struct SolveRequest<'a> {
     pub roots: Vec<Edge>,
     /// What the build may use of the machine it was asked for on.
     pub session: Arc<dyn Session>,
+    /// What commands may have beyond the usual. A graph that requests more is refused before anything starts.
+    pub grants: Grants,
     /// Whether results that exist may be used.
     pub cache: CacheMode,
     /// Steps that run although there is a result, as those that say so themselves.

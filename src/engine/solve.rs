@@ -1,32 +1,34 @@
 //! The engine: a store, a scheduler and everything ops need, and the way from a graph to results.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use futures_util::future::BoxFuture;
 
 use crate::base::{Digest, Platform};
-use crate::graph::ir::{Edge, Graph, Location, Op, VertexId};
-use crate::graph::llb::{self, MarshalOptions};
+use crate::graph::ir::{Edge, VertexId};
 use crate::store::{Store, StoreError};
 
 use super::cancel::Cancel;
-use super::exec::{ExecSpec, ExitStatus, HelperRunner, LogSink, RunError, Runner, RunnerKind};
-use super::history::record::Book;
+use super::exec::{
+    ExecSpec, ExitStatus, HelperRunner, LogSink, RunError, Runner, RunnerKind, SandboxNetwork,
+};
 use super::history::why::Current;
-use super::history::{self, Forced, Manifest, Why};
-use super::ops::{Build, GraphOp, OpError, StoreCache};
+use super::history::{self, Why};
+use super::ops::{Build, GraphOp, StoreCache};
+use super::plan::Prepared;
 use super::registry::RegistryOptions;
-use super::request::{CacheMode, FailedVertex, SolveError, SolveRequest, SolveResult, SolveStats};
-use super::solver::{Account, Failure, Limits, Node, Outcome, Plan, Scheduler, Solved};
+use super::request::{SolveError, SolveRequest, SolveResult};
+use super::solver::{Failure, Limits, Node, Outcome, Scheduler};
+use super::source::Source;
+use super::source::blob::BlobSource;
 use super::source::git::GitSource;
 use super::source::http::HttpSource;
 use super::source::image::ImageSource;
 use super::source::local::LocalSource;
 use super::source::oci_layout::OciLayoutSource;
-use super::source::{Source, SourceError, StandsFor};
-use super::tree::{Tree, Unstored};
+use super::tree::Unstored;
 
 /// How an engine is set up.
 #[derive(Default)]
@@ -39,6 +41,8 @@ pub struct EngineConfig {
     pub registry: RegistryOptions,
     /// Runs commands; `None` is helper processes of the kind that `BKL_RUNNER` says ([`HelperRunner`]).
     pub runner: Option<Arc<dyn Runner>>,
+    /// What the commands of helper processes are connected to that ask for no other network.
+    pub sandbox: SandboxNetwork,
 }
 
 /// Solves build graphs, any number at once, all in one store.
@@ -58,21 +62,23 @@ impl Engine {
     /// # Errors
     /// When the store cannot be opened.
     pub fn open(root: &Path, config: EngineConfig) -> Result<Engine, StoreError> {
-        let EngineConfig { store, limits, registry, runner } = config;
+        let EngineConfig { store, limits, registry, runner, sandbox } = config;
         let n_cpus = || std::thread::available_parallelism().map_or(1, usize::from);
         let limits = limits.unwrap_or_else(|| Limits::for_cpus(n_cpus()));
         let http = Arc::new(HttpSource::new(registry.clone()));
         let images = Arc::new(ImageSource::new(registry));
+        let blobs = BlobSource::new(images.clone());
         Ok(Engine {
             store: Arc::new(Store::open(root, &store)?),
             scheduler: Arc::new(Scheduler::new(limits)),
-            runner: runner.unwrap_or_else(|| Arc::new(LazyRunner::default())),
+            runner: runner.unwrap_or_else(|| Arc::new(LazyRunner { runner: OnceLock::new(), sandbox })),
             sources: vec![
                 Arc::new(LocalSource),
                 images.clone(),
                 Arc::new(OciLayoutSource),
                 http.clone(),
-                Arc::new(GitSource),
+                Arc::new(blobs.clone()),
+                Arc::new(GitSource::new(blobs)),
             ],
             images,
             http,
@@ -103,18 +109,14 @@ impl Engine {
     /// The first failure with the vertex it happened in; see [`SolveError`].
     pub async fn solve(&self, request: SolveRequest<'_>) -> Result<SolveResult, SolveError> {
         let prepared = self.prepare(&request);
-        let cache = Arc::new(StoreCache::new(self.store.clone(), prepared.unstored.clone()));
+        prepared.check_entitlements(request.graph, &request.roots)?;
+        let cache = Arc::new(StoreCache::new(self.store.clone(), prepared.unstored().clone()));
         let Outcome { result, ran, sources } =
             self.scheduler.solve(&prepared.plan, cache, request.events.clone(), &request.cancel).await;
-        let failed = match &result {
-            Err(Failure::Op { vertex, others, .. }) => {
-                std::iter::once(*vertex).chain(others.iter().map(|(vertex, _)| *vertex)).collect()
-            }
-            Ok(_) | Err(Failure::Cancelled) => Vec::new(),
-        };
+        let failed = result.as_ref().err().map(Failure::vertices).unwrap_or_default();
         let runs: HashMap<usize, Digest> =
             ran.iter().filter_map(|(node, account)| Some((*node, account.run?))).collect();
-        prepared.keep(&self.store, &request, ran, &sources, &failed);
+        prepared.keep(request.graph, ran, &sources, &failed);
         let kept = match result {
             Ok(solved) => prepared.store_roots(solved, &request.cancel).await,
             Err(failure) => Err(failure),
@@ -174,7 +176,7 @@ impl Engine {
     /// What the roots are built from, as it is now, inputs before users; nothing is run or fetched.
     async fn current(&self, request: &SolveRequest<'_>) -> Result<Vec<Current>, SolveError> {
         let prepared = self.prepare(request);
-        let cache = Arc::new(StoreCache::new(self.store.clone(), prepared.unstored.clone()));
+        let cache = Arc::new(StoreCache::new(self.store.clone(), prepared.unstored().clone()));
         let looked = self.scheduler.survey(&prepared.plan, cache, &request.cancel).await;
         let accounts = looked.map_err(|failure| prepared.error(request.graph, failure, &HashMap::new()))?;
         let mut current: Vec<Current> = Vec::new();
@@ -198,195 +200,29 @@ impl Engine {
 
     /// The graph as the scheduler takes it.
     fn prepare(&self, request: &SolveRequest<'_>) -> Prepared {
-        let SolveRequest { graph, roots, session, cache, rerun, .. } = request;
-        let (session, cache) = (session.clone(), *cache);
         let build = Arc::new(Build {
             store: self.store.clone(),
-            session,
+            session: request.session.clone(),
             runner: self.runner.clone(),
             sources: self.sources.clone(),
             machine: self.machine.clone(),
             inspector: request.inspector.clone(),
-            unstored: Arc::default(),
+            unstored: Arc::new(Unstored::default()),
+            grants: request.grants.clone(),
+            said: Default::default(),
+            scheduler: self.scheduler.clone(),
+            cache: request.cache,
+            program: request.program,
+            within: Vec::new(),
         });
-        let digests = llb::digests(graph, &MarshalOptions::default());
-        let united = United::new(graph, &digests, rerun);
-        let mut forced = Vec::with_capacity(united.first.len());
-        let mut nodes: Vec<Node<GraphOp>> = Vec::with_capacity(united.first.len());
-        for (&id, &own) in united.first.iter().zip(&united.forced) {
-            let vertex = graph.vertex(id);
-            let inputs: Vec<(usize, usize)> = vertex
-                .inputs
-                .iter()
-                .map(|edge| (united.node[edge.vertex.0 as usize], edge.output as usize))
-                .collect();
-            let below: Vec<&GraphOp> = inputs.iter().map(|&(input, _)| &*nodes[input].op).collect();
-            let why = match (cache, &vertex.op) {
-                (CacheMode::Ignore, Op::Source(_)) => None,
-                (CacheMode::Ignore, _) => own.or(Some(Forced::NoCache)),
-                (CacheMode::Use, _) => own,
-            };
-            forced.push(why);
-            let digest = digests[id.0 as usize];
-            let op = GraphOp::new(digest, vertex.clone(), why.is_some(), &below, build.clone());
-            nodes.push(Node { op: Arc::new(op), inputs });
-        }
-        let roots =
-            roots.iter().map(|edge| (united.node[edge.vertex.0 as usize], edge.output as usize)).collect();
-        Prepared { plan: Plan { nodes, roots }, united, digests, forced, unstored: build.unstored.clone() }
-    }
-}
-
-/// A request, ready for the scheduler.
-struct Prepared {
-    plan: Plan<GraphOp>,
-    united: United,
-    /// By vertex.
-    digests: Vec<Digest>,
-    /// By node: why results that exist are not used.
-    forced: Vec<Option<Forced>>,
-    unstored: Arc<Unstored>,
-}
-
-impl Prepared {
-    /// The results, all in the store.
-    async fn store_roots(
-        &self,
-        solved: Solved<Tree>,
-        cancel: &Cancel,
-    ) -> Result<SolveResult, Failure<OpError>> {
-        let stats = stats(&self.plan, &solved);
-        let mut roots = Vec::with_capacity(solved.roots.len());
-        for (tree, &(vertex, _)) in solved.roots.into_iter().zip(&self.plan.roots) {
-            if let Tree::Stored(tree) = tree {
-                roots.push(tree);
-                continue;
-            }
-            let cancel = cancel.clone();
-            let write = move || tree.snapshot(&cancel);
-            match super::blocking::blocking(SourceError::Cancelled, write).await {
-                Ok(tree) => roots.push(tree),
-                Err(SourceError::Cancelled) => return Err(Failure::Cancelled),
-                Err(error) => {
-                    let (error, others) = (Arc::new(OpError::Source(error)), Vec::new());
-                    return Err(Failure::Op { vertex, error, others });
-                }
-            }
-        }
-        Ok(SolveResult { stats, roots })
-    }
-
-    fn error(&self, graph: &Graph, failure: Failure<OpError>, runs: &HashMap<usize, Digest>) -> SolveError {
-        match failure {
-            Failure::Cancelled => SolveError::Cancelled,
-            Failure::Op { vertex, error, others } => {
-                let failed = |(node, cause): (usize, Arc<OpError>)| {
-                    let failed = self.united.failed(graph, &self.digests, node, cause);
-                    FailedVertex { run: runs.get(&node).copied(), ..failed }
-                };
-                SolveError::Vertex {
-                    failed: Box::new(failed((vertex, error))),
-                    others: others.into_iter().map(failed).collect(),
-                }
-            }
-        }
-    }
-
-    fn manifest(&self, graph: &Graph, node: usize, account: &Account, stands_for: StandsFor) -> Manifest {
-        let id = self.united.first[node];
-        let forced = self.forced[node];
-        Manifest::new(graph, id, &self.digests, account, forced, stands_for)
-    }
-
-    /// Keeps what ran, with what it was made of. That it cannot be kept costs only answers to later questions.
-    fn keep(
-        &self,
-        store: &Store,
-        request: &SolveRequest<'_>,
-        ran: Vec<(usize, Account)>,
-        sources: &[(usize, Account)],
-        failed: &[usize],
-    ) {
-        let mut book = Book::new(store, request.program);
-        for (node, account) in sources {
-            let op = &self.plan.nodes[*node].op;
-            let digest = self.digests[self.united.first[*node].0 as usize];
-            book.source(account, &digest, || self.manifest(request.graph, *node, account, op.stands_for()));
-        }
-        for (node, account) in ran {
-            if !self.plan.nodes[node].op.is_source() {
-                let manifest = self.manifest(request.graph, node, &account, StandsFor::Other);
-                book.ran(&account, &Manifest { failed: failed.contains(&node), ..manifest });
-            }
-        }
-        book.keep();
-    }
-}
-
-fn stats(plan: &Plan<GraphOp>, solved: &Solved<Tree>) -> SolveStats {
-    let n_fetched = solved.executed.iter().filter(|&&node| plan.nodes[node].op.is_source()).count();
-    SolveStats {
-        n_vertices: solved.n_reachable,
-        n_fetched,
-        n_executed: solved.executed.len() - n_fetched,
-        n_cached: solved.n_reachable - solved.executed.len(),
-    }
-}
-
-/// The vertices of a graph, equal ones taken together.
-struct United {
-    /// By node: the first vertex of its digest.
-    first: Vec<VertexId>,
-    /// By node: whether any vertex of its digest ignores the cache, and why.
-    forced: Vec<Option<Forced>>,
-    /// By vertex: its node.
-    node: Vec<usize>,
-}
-
-impl United {
-    fn new(graph: &Graph, digests: &[Digest], rerun: &BTreeSet<VertexId>) -> United {
-        let mut united = United { first: Vec::new(), forced: Vec::new(), node: Vec::new() };
-        let mut by_digest: HashMap<Digest, usize> = HashMap::with_capacity(digests.len());
-        for (id, vertex) in graph.vertices() {
-            let node = *by_digest.entry(digests[id.0 as usize]).or_insert(united.first.len());
-            if node == united.first.len() {
-                united.first.push(id);
-                united.forced.push(None);
-            }
-            if vertex.metadata.ignore_cache {
-                united.forced[node] = Some(Forced::Program);
-            } else if rerun.contains(&id) && !matches!(vertex.op, Op::Source(_)) {
-                united.forced[node].get_or_insert(Forced::Filter);
-            }
-            united.node.push(node);
-        }
-        united
-    }
-
-    fn failed(&self, graph: &Graph, digests: &[Digest], node: usize, cause: Arc<OpError>) -> FailedVertex {
-        let vertex = self.first[node];
-        let failed_action = match &*cause {
-            OpError::File(failed) => Some(failed.action),
-            _ => None,
-        };
-        let is_meant = |at: &&Location| match (&at.actions, failed_action) {
-            (Some(actions), Some(failed)) => actions.contains(&failed),
-            _ => true,
-        };
-        let locations = graph
-            .vertices()
-            .filter(|(id, _)| self.node[id.0 as usize] == node)
-            .flat_map(|(_, vertex)| vertex.locations.iter().filter(is_meant).cloned())
-            .collect::<Vec<Location>>();
-        let digest = digests[vertex.0 as usize];
-        FailedVertex { vertex, digest, name: graph.vertex(vertex).name(), run: None, locations, cause }
+        Prepared::new(&build, request.graph, &request.roots, &request.rerun)
     }
 }
 
 /// Finds out how commands are run when the first one is: most builds run none.
-#[derive(Default)]
 struct LazyRunner {
     runner: OnceLock<HelperRunner>,
+    sandbox: SandboxNetwork,
 }
 
 impl Runner for LazyRunner {
@@ -400,7 +236,7 @@ impl Runner for LazyRunner {
             let runner = match self.runner.get() {
                 Some(runner) => runner,
                 None => {
-                    let made = HelperRunner::new(RunnerKind::from_env()?)?;
+                    let made = HelperRunner::new(RunnerKind::from_env()?)?.with_sandbox(self.sandbox);
                     self.runner.get_or_init(|| made)
                 }
             };

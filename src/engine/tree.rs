@@ -35,6 +35,20 @@ impl Tree {
     }
 }
 
+impl Tree {
+    /// As [`Tree::snapshot`], where one may not block.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn stored(self, cancel: &Cancel) -> Result<Snapshot, SourceError> {
+        if let Tree::Stored(tree) = self {
+            return Ok(tree);
+        }
+        let cancel = cancel.clone();
+        super::blocking::blocking(SourceError::Cancelled, move || self.snapshot(&cancel)).await
+    }
+}
+
 impl super::solver::Output for Snapshot {
     fn identity(&self) -> Digest {
         Digest::of(self.layers.iter().flat_map(|layer| *layer.as_bytes()).collect::<Vec<u8>>())

@@ -31,6 +31,7 @@ mod runs;
 mod snapshot;
 mod sweep;
 mod tree;
+mod userns;
 mod work;
 
 use std::fs::{self, DirBuilder, File};
@@ -49,6 +50,7 @@ pub use lease::Lease;
 pub use records::{Record, Table};
 pub use runs::{NewRun, Run};
 pub use snapshot::{ActiveLayer, BlobDescriptor, LayerInfo, LayerMeta, MountPlan, Upper, Usage};
+pub use userns::{in_user_namespace, n_users};
 pub use work::{Mirror, WorkDir};
 
 use crate::base::Digest;

@@ -10,6 +10,8 @@ use rustix::fs::{
 };
 use rustix::io::{Errno, Result};
 
+use super::userns;
+
 /// What a directory entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -168,7 +170,7 @@ pub(crate) fn xattrs(dir: impl AsFd, name: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8
     let mut found = Vec::new();
     for key in list[..n_bytes].split(|it| *it == 0).filter(|it| !it.is_empty()) {
         if let Some(value) = xattr_at(&path, key)? {
-            found.push((key.to_vec(), value));
+            found.push((userns::from_disk(key), value));
         }
     }
     found.sort_unstable();
@@ -177,7 +179,7 @@ pub(crate) fn xattrs(dir: impl AsFd, name: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8
 
 /// The extended attribute `key`; `None` when the entry has none.
 pub(crate) fn xattr(dir: impl AsFd, name: &[u8], key: &[u8]) -> Result<Option<Vec<u8>>> {
-    xattr_at(&proc_path(dir.as_fd(), name), key)
+    xattr_at(&proc_path(dir.as_fd(), name), &userns::on_disk(key))
 }
 
 fn xattr_at(path: &[u8], key: &[u8]) -> Result<Option<Vec<u8>>> {
@@ -197,12 +199,13 @@ fn xattr_at(path: &[u8], key: &[u8]) -> Result<Option<Vec<u8>>> {
 
 /// Sets an extended attribute.
 pub(crate) fn set_xattr(dir: impl AsFd, name: &[u8], key: &[u8], value: &[u8]) -> Result<()> {
-    rustix::fs::lsetxattr(proc_path(dir.as_fd(), name).as_slice(), key, value, XattrFlags::empty())
+    let key = userns::on_disk(key);
+    rustix::fs::lsetxattr(proc_path(dir.as_fd(), name).as_slice(), &*key, value, XattrFlags::empty())
 }
 
 /// Removes an extended attribute; a missing one is fine.
 pub(crate) fn remove_xattr(dir: impl AsFd, name: &[u8], key: &[u8]) -> Result<()> {
-    match rustix::fs::lremovexattr(proc_path(dir.as_fd(), name).as_slice(), key) {
+    match rustix::fs::lremovexattr(proc_path(dir.as_fd(), name).as_slice(), &*userns::on_disk(key)) {
         Err(Errno::NODATA | Errno::NOTSUP) => Ok(()),
         other => other,
     }

@@ -19,6 +19,7 @@ pub fn trials() -> Vec<Trial> {
         }),
         crate::trial("build::root::kill_9_leaves_nothing_behind", || stopped_leaves_nothing(Stop::Kill)),
         crate::trial("build::root::two_processes_run_a_step_once", two_processes_run_a_step_once),
+        crate::trial("build::root::caches_between_processes", caches_between_processes),
         crate::trial("build::root::independent_steps_run_at_once", independent_steps_run_at_once),
         crate::trial("build::root::a_failure_stops_the_others", a_failure_stops_the_others),
         crate::trial("build::root::registry_pins_and_needs_no_network_after", registry_pins),
@@ -61,6 +62,57 @@ impl Project {
         assert!(output.status.success(), "bkl build {args:?} failed:\n{text}");
         text
     }
+}
+
+/// Two processes with steps on one cache: locked ones take turns, private ones have a directory each, shared ones the same.
+fn caches_between_processes() {
+    let step = |name: &str, sharing: &str, script: &str| {
+        format!(
+            "target {name} = base.run(\"\"\"\n  : {name}\n  {script}\n  \"\"\", mounts: [cache(\"/c\", id: \"{sharing}\", sharing: \
+             .{sharing})])\n"
+        )
+    };
+    let alone = "mkdir /c/busy; sleep 0.4; rmdir /c/busy; echo x >> /c/log";
+    let own = "test ! -e /c/busy; touch /c/busy; sleep 0.4; rm /c/busy";
+    let meet = |own: &str, other: &str| {
+        format!(
+            "touch /c/{own}; for i in $(seq 200); do if test -e /c/{other}; then exit 0; fi; sleep 0.05; done; exit 1"
+        )
+    };
+    let project = Project::new(
+        &[
+            step("one", "locked", alone),
+            step("two", "locked", alone),
+            step("three", "private", own),
+            step("four", "private", own),
+            step("five", "shared", &meet("a", "b")),
+            step("six", "shared", &meet("b", "a")),
+        ]
+        .concat(),
+    );
+    for pair in [["one", "two"], ["three", "four"], ["five", "six"]] {
+        let running = pair.map(|it| project.bkl(&["build", it]).spawn().unwrap());
+        for child in running {
+            let output = child.wait_with_output().unwrap();
+            assert!(output.status.success(), "{pair:?}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+    let logs: Vec<PathBuf> = walk(&project.store().join("cache-mounts"), "log");
+    assert_eq!(logs.len(), 1);
+    assert_eq!(fs::read_to_string(&logs[0]).unwrap(), "x\nx\n");
+}
+
+/// Files of this name below a directory.
+fn walk(dir: &Path, name: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap().flatten() {
+        match entry.file_type().unwrap().is_dir() {
+            true => found.extend(walk(&entry.path(), name)),
+            false if entry.file_name() == name => found.push(entry.path()),
+            false => {}
+        }
+    }
+    found
 }
 
 #[derive(Clone, Copy)]

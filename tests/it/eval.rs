@@ -281,6 +281,7 @@ pub fn inputs() -> Inputs {
         params: Params::default(),
         platforms: vec![amd64.clone()],
         platform_choice: PlatformChoice::Default,
+        confinement: Default::default(),
         build_platform: amd64,
         ignore: Vec::new(),
         replacements: BTreeMap::new(),

@@ -84,6 +84,7 @@ fn codes(text: &str) -> (Vec<&'static str>, Vec<&'static str>) {
                 targets: Vec::new(),
                 params,
                 platform_choice: eval::PlatformChoice::Default,
+                confinement: eval::Confinement::default(),
                 platforms: vec![platform.clone()],
                 build_platform: platform,
                 ignore: Vec::new(),

@@ -161,6 +161,7 @@ impl Bench {
             roots: roots.iter().copied().flatten().collect(),
             session: Arc::new(Dirs([dir("ctx"), dir("busybox"), dir("layout")].into())),
             cache: CacheMode::Use,
+            grants: Default::default(),
             rerun: Default::default(),
             inspector: None,
             program: bkl::engine::history::program(Path::new("/test")),

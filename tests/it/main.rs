@@ -1,8 +1,10 @@
 //! The one integration-test binary: every test is registered here by name and run by libtest-mimic.
 #![allow(unreachable_pub, reason = "trials() is public by custom, though this binary exports nothing")]
 
+mod bad_definitions;
 mod build;
 mod cli;
+mod commands;
 mod docs;
 mod editors;
 mod eval;
@@ -18,6 +20,7 @@ mod numbers;
 mod passes;
 mod programs;
 mod registry;
+mod rootless;
 mod shell;
 mod solver;
 mod sources;
@@ -35,8 +38,10 @@ use libtest_mimic::{Arguments, Failed, Trial};
 fn main() {
     let args = Arguments::from_args();
     let mut trials = Vec::new();
+    trials.extend(bad_definitions::trials());
     trials.extend(build::trials());
     trials.extend(cli::trials());
+    trials.extend(commands::trials());
     trials.extend(docs::trials());
     trials.extend(editors::trials());
     trials.extend(eval::trials());
@@ -50,6 +55,7 @@ fn main() {
     trials.extend(passes::trials());
     trials.extend(programs::trials());
     trials.extend(registry::trials());
+    trials.extend(rootless::trials());
     trials.extend(shell::trials());
     trials.extend(solver::trials());
     trials.extend(sources::trials());

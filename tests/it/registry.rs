@@ -1,5 +1,6 @@
 //! Images from registries and layouts: resolving, pulling, and what happens when the other side misbehaves.
 
+mod authority;
 pub(crate) mod fake;
 mod served;
 
@@ -41,6 +42,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         crate::trial("registry::layouts", layouts),
         crate::trial("registry::sources", sources),
     ];
+    trials.extend(authority::trials());
     trials.extend(served::trials());
     trials
 }
@@ -73,14 +75,14 @@ impl Session for TestSession {
 
 impl Puller {
     pub(crate) fn new() -> Puller {
-        Puller::with_session(TestSession(false))
+        Puller::of(TestSession(false))
     }
 
     pub(crate) fn logged_in() -> Puller {
-        Puller::with_session(TestSession(true))
+        Puller::of(TestSession(true))
     }
 
-    fn with_session(session: TestSession) -> Puller {
+    pub(crate) fn of(session: impl Session + 'static) -> Puller {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("store"), &Options::default()).unwrap();
         let retry = RetryPolicy {
@@ -536,5 +538,20 @@ fn sources() {
     check(&images, &reference, &[(attr::IMAGE_RESOLVE_MODE, "never")], "`never` is no resolve mode");
     check(&images, "docker-image://UPPER", &[], "`docker-image://UPPER` is not a source: ");
     check(&images, &reference, &[(attr::IMAGE_LAYER_LIMIT, "x")], "`x` is no number of layers");
+    check(&images, &reference, &[(attr::IMAGE_LAYER_LIMIT, "0")], "`0` is no number of layers");
+    check(&images, &reference, &[(attr::IMAGE_CHECKSUM, "md5:x")], "`md5:x`");
+    check(&images, &reference, &[(attr::IMAGE_RECORD_TYPE, "x")], "`x` is no type of record");
+    ask(&images, &reference, &[(attr::IMAGE_RECORD_TYPE, "internal"), (attr::IMAGE_RESOLVE_MODE, "local")])
+        .unwrap();
+    let one = [(attr::OCI_STORE, store), (attr::OCI_LAYER_LIMIT, "1")];
+    let limited_layout = ask(&OciLayoutSource, "oci-layout://x:v1", &one).unwrap();
+    assert_eq!(limited_layout.key(), limited.key());
+    // BuildKit asks for a digest; here a name that the layout has will do, too.
+    let pinned = format!("oci-layout://x@{}", image.root);
+    assert_eq!(ask(&OciLayoutSource, &pinned, &[(attr::OCI_STORE, store)]).unwrap().key(), pulled.key());
+    let nobody = SourceCtx { session: Arc::new(bkl::session::NoSession), ..ctx.clone() };
+    let op = SourceOp { identifier: "oci-layout://team/x:v1".to_owned(), ..SourceOp::default() };
+    let refused = puller.runtime.block_on(OciLayoutSource.resolve(&nobody, &op, None)).err().unwrap();
+    assert!(refused.to_string().contains("provides no OCI layout named `team/x`"), "{refused}");
     check(&OciLayoutSource, "oci-layout://x:v2", &[(attr::OCI_STORE, store)], "has no image named `x:v2`");
 }

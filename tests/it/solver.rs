@@ -15,7 +15,7 @@ use bkl::engine::exec::{HelperRunner, RunnerKind};
 use bkl::engine::{CacheMode, Engine, EngineConfig, SolveError, SolveRequest, SolveResult, SolveStats};
 use bkl::graph::ir::build::FileStep;
 use bkl::graph::ir::{Edge, ExecBuilder, ExecOp, FileCopy, FileMkfile, Graph, MountSpec, Tree};
-use bkl::session::Session;
+use bkl::session::{Session, SessionError};
 use bkl::store::Snapshot;
 use libtest_mimic::Trial;
 use tempfile::TempDir;
@@ -42,7 +42,7 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// A store, a context directory and a session that gives it as `ctx`, and busybox as `busybox`.
-struct Bench {
+pub(crate) struct Bench {
     dir: TempDir,
 }
 
@@ -52,23 +52,29 @@ impl Session for Dirs {
     fn local_dir(&self, name: &str) -> Option<PathBuf> {
         self.0.get(name).cloned()
     }
+
+    fn secret(&self, id: &str) -> Result<Option<Vec<u8>>, SessionError> {
+        Ok((id == "token").then(|| b"hush".to_vec()))
+    }
 }
 
 impl Bench {
-    fn new() -> Bench {
+    pub(crate) fn new() -> Bench {
         let dir = TempDir::new_in("/var/tmp").unwrap();
         fs::create_dir(dir.path().join("ctx")).unwrap();
         let bin = dir.path().join("busybox/bin");
         fs::create_dir_all(&bin).unwrap();
         fs::copy("/bin/busybox", bin.join("busybox")).unwrap();
-        for tool in ["sh", "cat", "echo", "sleep", "true", "false", "mkdir", "rm", "touch", "ls", "dd", "cp"]
-        {
+        for tool in [
+            "sh", "cat", "echo", "sleep", "true", "false", "mkdir", "rm", "touch", "ls", "dd", "cp", "env",
+            "stat", "wc",
+        ] {
             symlink("busybox", bin.join(tool)).unwrap();
         }
         Bench { dir }
     }
 
-    fn write(&self, path: &str, text: &str) {
+    pub(crate) fn write(&self, path: &str, text: &str) {
         let path = self.dir.path().join("ctx").join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
@@ -79,7 +85,7 @@ impl Bench {
     }
 
     /// What a new process would open.
-    fn engine(&self) -> Engine {
+    pub(crate) fn engine(&self) -> Engine {
         engine(&self.store())
     }
 
@@ -89,13 +95,18 @@ impl Bench {
     }
 
     /// Solves in a new engine.
-    fn solve(&self, graph: &Graph, root: Edge) -> Built {
+    pub(crate) fn solve(&self, graph: &Graph, root: Edge) -> Built {
         let engine = self.engine();
         let result = self.try_solve(&engine, graph, root).unwrap_or_else(|error| panic!("{error}"));
         Built { engine, result }
     }
 
-    fn try_solve(&self, engine: &Engine, graph: &Graph, root: Edge) -> Result<SolveResult, SolveError> {
+    pub(crate) fn try_solve(
+        &self,
+        engine: &Engine,
+        graph: &Graph,
+        root: Edge,
+    ) -> Result<SolveResult, SolveError> {
         self.solve_with(engine, graph, root, CacheMode::Use, &Cancel::new(), |_| {})
     }
 
@@ -113,6 +124,7 @@ impl Bench {
             roots: vec![root],
             session: self.session(),
             cache,
+            grants: Default::default(),
             rerun: Default::default(),
             inspector: None,
             program: bkl::engine::history::program(Path::new("/test")),
@@ -134,17 +146,17 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-struct Built {
+pub(crate) struct Built {
     engine: Engine,
     result: SolveResult,
 }
 
 impl Built {
-    fn read(&self, path: &str) -> String {
+    pub(crate) fn read(&self, path: &str) -> String {
         fs::read_to_string(self.path(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
-    fn has(&self, path: &str) -> bool {
+    pub(crate) fn has(&self, path: &str) -> bool {
         self.path(path).symlink_metadata().is_ok()
     }
 
@@ -152,7 +164,7 @@ impl Built {
         view(&self.engine, &self.result.roots[0]).join(path)
     }
 
-    fn ran(&self) -> (usize, usize) {
+    pub(crate) fn ran(&self) -> (usize, usize) {
         let SolveStats { n_executed, n_fetched, .. } = self.result.stats;
         (n_executed, n_fetched)
     }
@@ -183,7 +195,7 @@ fn copy(from: Tree, src: &str, dest: &str) -> FileStep {
     FileStep::Copy { from, copy }
 }
 
-fn sh(base: Tree, script: &str) -> ExecBuilder {
+pub(crate) fn sh(base: Tree, script: &str) -> ExecBuilder {
     let args = ["sh", "-c", script].map(str::to_owned).to_vec();
     ExecBuilder {
         op: ExecOp { args, cwd: "/".to_owned(), ..ExecOp::default() },

@@ -12,6 +12,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         crate::trial("tidy::every_file_says_what_it_holds", every_file_says_what_it_holds),
         crate::trial("tidy::solver_is_generic", solver_is_generic),
         crate::trial("tidy::editors_know_only_the_language", editors_know_only_the_language),
+        crate::trial("tidy::sources_start_programs_in_one_place", sources_start_programs_in_one_place),
     ]
 }
 
@@ -62,6 +63,20 @@ fn solver_is_generic() {
         .map(|(file, _)| file.display().to_string())
         .collect();
     assert!(wrong.is_empty(), "engine::solver must stay generic:\n{}", wrong.join("\n"));
+}
+
+/// What takes content apart starts no programs: one of that name might be the tree's own. Sources do, in one place.
+fn sources_start_programs_in_one_place() {
+    let wrong: Vec<_> = sources()
+        .filter(|(file, _)| {
+            let places =
+                ["engine/ops/file", "engine/source", "engine/registry", "engine/content_hash", "store/layer"];
+            places.iter().any(|it| file.starts_with(it)) && file != Path::new("engine/source/program.rs")
+        })
+        .filter(|(_, text)| text.contains("Command::new"))
+        .map(|(file, _)| file.display().to_string())
+        .collect();
+    assert!(wrong.is_empty(), "programs are started by engine/source/program.rs:\n{}", wrong.join("\n"));
 }
 
 /// What editors are told is found in texts: nothing is built, fetched or evaluated for it.

@@ -106,6 +106,11 @@ impl HashTree {
         HashTree { root, view: None }
     }
 
+    /// The tree that is none: where nothing was ever put, there is a top, of the digest of nothing, and nothing else.
+    pub fn of_nothing() -> HashTree {
+        HashTree::complete(Node::file(Digest::of("")))
+    }
+
     /// The tree behind a mount or directory, read by need.
     pub fn of_view(view: OwnedFd) -> Result<HashTree, HashError> {
         let root = read::root(&view)?;

@@ -11,14 +11,28 @@ use std::time::Duration;
 
 use super::error::RunError;
 use super::spec::Limits;
+use super::tree;
 
 /// How the names of our cgroups start.
 const PREFIX: &str = "bkl.";
 
+/// File of version 2: whether the whole command ends when one of its processes is killed for want of memory. Half of a command
+/// gives results that nobody wants.
+pub(crate) const KILL_TOGETHER: &str = "memory.oom.group";
+
+/// Sets [`KILL_TOGETHER`] of cgroup `name` where there is such a thing.
+pub(crate) fn kill_together(hierarchies: &[Hierarchy], name: &str) {
+    for it in hierarchies.iter().filter(|it| it.kind == Kind::Unified) {
+        let _ = fs::write(it.path.join(name).join(KILL_TOGETHER), "1");
+    }
+}
+
 /// Name of the cgroup of the helper that calls this.
 pub(crate) fn own_name() -> io::Result<String> {
     let pid = std::process::id();
-    let start = start_time(pid).ok_or_else(|| io::Error::other("/proc/self/stat has no start time"))?;
+    let Process::Runs { start } = process(pid) else {
+        return Err(io::Error::other("/proc/self/stat has no start time"));
+    };
     Ok(format!("{PREFIX}{pid}.{start}.{}", pid_namespace()?))
 }
 
@@ -152,14 +166,20 @@ fn remove_dir(dir: &Path) -> io::Result<()> {
 /// Removes the cgroups of helpers that are dead, with whatever still runs in them. Errors are left for the next
 /// sweep: nothing depends on it.
 pub fn sweep() {
+    sweep_below("");
+}
+
+/// As [`sweep`], of the cgroups below `parent`: a path from the top of each hierarchy as commands name it.
+pub fn sweep_below(parent: &str) {
     let (Ok(hierarchies), Ok(namespace)) = (hierarchies(), pid_namespace()) else { return };
+    let parent = tree::clean("/", parent);
+    let parent = parent.strip_prefix("/").unwrap_or(&parent);
     let mut dead: Vec<String> = Vec::new();
     for it in &hierarchies {
-        for entry in fs::read_dir(&it.path).into_iter().flatten().flatten() {
+        for entry in fs::read_dir(it.path.join(parent)).into_iter().flatten().flatten() {
             let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
-            if is_dead(&name, namespace) && !dead.contains(&name) {
-                dead.push(name);
-            }
+            let name = parent.join(&name).to_str().filter(|_| is_dead(&name, namespace)).map(str::to_owned);
+            dead.extend(name.filter(|it| !dead.contains(it)));
         }
     }
     for name in dead {
@@ -181,24 +201,43 @@ fn is_dead(name: &str, namespace: u64) -> bool {
     let Some(rest) = name.strip_prefix(PREFIX) else { return false };
     let mut parts = rest.split('.').map(|it| it.parse::<u64>().ok());
     match (parts.next().flatten(), parts.next().flatten(), parts.next().flatten()) {
-        (Some(pid), Some(start), Some(its)) if its == namespace => {
-            let now = u32::try_from(pid).ok().and_then(start_time);
-            now != Some(start)
-        }
+        (Some(pid), Some(start), Some(its)) if its == namespace => match u32::try_from(pid).map(process) {
+            Ok(Process::Runs { start: now }) => now != start,
+            Ok(Process::Ended) | Err(_) => true,
+            Ok(Process::Unknown) => false,
+        },
         _ => false,
     }
 }
 
-/// When a process started, in clock ticks since boot (proc(5), stat field 22).
-fn start_time(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+/// What is known of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Process {
+    Runs {
+        /// When it started, in clock ticks since boot (proc(5), stat field 22).
+        start: u64,
+    },
+    /// Or waits for its parent to hear of it.
+    Ended,
+    /// It could not be looked at: no descriptor is free, say. That is no reason to take it for dead.
+    Unknown,
+}
+
+fn process(pid: u32) -> Process {
+    let stat = match fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(stat) => stat,
+        Err(err) if err.kind() == io::ErrorKind::NotFound || err.raw_os_error() == Some(libc::ESRCH) => {
+            return Process::Ended;
+        }
+        Err(_) => return Process::Unknown,
+    };
     // The name in parentheses may hold anything.
-    let (_, rest) = stat.rsplit_once(") ")?;
-    let state = rest.split(' ').next()?;
-    if state == "Z" {
-        return None;
+    let Some((_, rest)) = stat.rsplit_once(") ") else { return Process::Unknown };
+    if rest.starts_with(['Z', 'X']) {
+        return Process::Ended;
     }
-    rest.split(' ').nth(19)?.parse().ok()
+    let start = rest.split(' ').nth(19).and_then(|it| it.parse().ok());
+    start.map_or(Process::Unknown, |start| Process::Runs { start })
 }
 
 /// Inode of the pid namespace of this process.

@@ -36,9 +36,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::RunnerKind;
 use super::error::RunError;
+use super::network::keeper;
 use super::wire::{self, Answer};
 
-/// First argument of a helper, before the kind of its containers; not a command for people.
+pub(super) use place::{attach, tmpfs};
+
+/// First argument of a helper, before the kind of its containers or what else it does; not a command for people.
 pub const VERB: &str = "internal-run";
 
 /// Whether this process was started as a helper. To be asked first in `main`, before anything that makes threads.
@@ -69,7 +72,12 @@ pub fn main() -> ! {
     if let Ok(null) = std::fs::File::open("/dev/null") {
         let _ = rustix::stdio::dup2_stdin(null);
     }
-    let kind = std::env::args().nth(2).and_then(|it| RunnerKind::from_name(&it));
+    let work = std::env::args().nth(2).unwrap_or_default();
+    if work == keeper::NAME {
+        keeper::serve(socket);
+        exit(0);
+    }
+    let kind = RunnerKind::from_name(&work);
     let served = catch_unwind(AssertUnwindSafe(|| match kind {
         Some(RunnerKind::Direct) => direct::serve(&socket),
         Some(RunnerKind::Libcontainer) => {
@@ -154,7 +162,7 @@ fn last_panic() -> String {
 }
 
 /// Ends the process at once: there is nothing to flush, and no destructor of libcontainer's may run.
-pub(super) fn exit(code: i32) -> ! {
+pub(in crate::engine::exec) fn exit(code: i32) -> ! {
     // SAFETY: ends the process.
     unsafe { libc::_exit(code) }
 }

@@ -1,18 +1,23 @@
 //! Running one command in a prepared tree: what to run, how it ended, and the trait of those who can.
 //!
 //! A caller mounts trees (detached mounts, as file descriptors), describes the command in an [`ExecSpec`], and
-//! afterwards commits the trees it mounted writable. Nothing here knows of the graph or of the store.
+//! afterwards commits the trees it mounted writable. Nothing here knows of the graph, or of the trees of the store.
 //!
 //! - [`spec`]: what to run and how it ended.
 //! - [`error`]: why a command could not be run at all.
 //! - `runner`: the runner in this process: starts helpers and talks to them (`wire`).
 //! - [`helper`]: the helper: the same program started afresh, which sets containers up and waits for them.
-//! - `user`, `netfiles`, `seccomp`, `cgroup`, `tree`, `sys`: what the two need.
+//! - [`rootless`]: how a normal user comes to run commands.
+//! - `network`: what the sandbox is connected to: namespaces with a NAT, pooled.
+//! - `user`, `netfiles`, `seccomp`, `cgroup`, `tree`, `bpf`, `sys`: what the two need.
 
+mod bpf;
 mod cgroup;
 pub mod error;
 pub mod helper;
 mod netfiles;
+mod network;
+pub mod rootless;
 mod runner;
 mod seccomp;
 pub mod spec;
@@ -23,12 +28,13 @@ mod wire;
 
 use futures_util::future::BoxFuture;
 
-pub use cgroup::sweep;
+pub use cgroup::{sweep, sweep_below};
 pub use error::RunError;
+pub use network::SandboxNetwork;
 pub use runner::HelperRunner;
 pub use spec::{
-    Access, ExecMount, ExecSpec, ExitStatus, HostLine, Limits, MountSource, Network, Stream, StubParents,
-    Ulimit,
+    Access, ExecMount, ExecSpec, ExitStatus, HostLine, Limits, MountSource, Network, Profile, Security,
+    Stream, StubParents, Ulimit,
 };
 
 use super::cancel::Cancel;

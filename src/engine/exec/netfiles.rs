@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::Path;
 
-use super::spec::{HostLine, Network};
+use super::spec::HostLine;
 
 /// Servers for a container whose host has none that it can reach (libnetwork's defaults).
 const DEFAULT_SERVERS: &[&str] = &["8.8.8.8", "8.8.4.4", "2001:4860:4860::8888", "2001:4860:4860::8844"];
@@ -18,28 +18,29 @@ pub(crate) fn hosts(hostname: &str, extra: &[HostLine]) -> String {
     text
 }
 
-/// Text of /etc/resolv.conf for a command with this network, from the host's files.
-pub(crate) fn resolv_conf(network: Network) -> String {
+/// Which name servers a command can reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// All that the host can.
+    Host,
+    /// None on the host's loopback.
+    Isolated,
+    /// None there, but this address leads to the host's own, wherever it listens.
+    Forwarded(IpAddr),
+}
+
+/// Text of /etc/resolv.conf for a command, from the host's files.
+pub(crate) fn resolv_conf(reach: Reach) -> String {
     let read = |path| std::fs::read_to_string(Path::new(path)).unwrap_or_default();
     let host = read("/etc/resolv.conf");
-    match network {
-        Network::Host | Network::Sandbox => filter_servers(&host, Reach::Host),
-        // systemd-resolved's stub listens on the host's loopback only; the real servers stand in its own file.
-        Network::None if servers(&host) == ["127.0.0.53"] => {
-            filter_servers(&read("/run/systemd/resolve/resolv.conf"), Reach::Isolated)
-        }
-        Network::None => filter_servers(&host, Reach::Isolated),
+    // systemd-resolved's stub listens on the host's loopback only; the real servers stand in its own file.
+    if reach != Reach::Host && servers(&host) == ["127.0.0.53"] {
+        return filter_servers(&read("/run/systemd/resolve/resolv.conf"), reach);
     }
+    filter_servers(&host, reach)
 }
 
-/// Which servers a command could reach.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Reach {
-    Host,
-    Isolated,
-}
-
-/// The text with the servers that can be reached, and the default ones when none remains.
+/// The text with the servers that can be reached; when none remains, with the one that is forwarded to or the default ones.
 fn filter_servers(text: &str, reach: Reach) -> String {
     let all = servers(text);
     if reach == Reach::Host && !all.is_empty() {
@@ -52,7 +53,16 @@ fn filter_servers(text: &str, reach: Reach) -> String {
         .flat_map(|line| [line, "\n"])
         .collect();
     if servers(&out).is_empty() {
-        for it in DEFAULT_SERVERS {
+        let forwarder = match reach {
+            // Nothing listens there when the host has no server at all.
+            Reach::Forwarded(address) if !all.is_empty() => Some(address.to_string()),
+            Reach::Forwarded(_) | Reach::Host | Reach::Isolated => None,
+        };
+        let servers = match &forwarder {
+            Some(one) => &[one.as_str()],
+            None => DEFAULT_SERVERS,
+        };
+        for it in servers {
             writeln!(out, "nameserver {it}").expect("writing to a string cannot fail");
         }
     }

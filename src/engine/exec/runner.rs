@@ -1,12 +1,13 @@
 //! The runner: hands each command with its trees to a helper, and passes on what the command writes.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -17,10 +18,13 @@ use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 
 use super::error::RunError;
-use super::spec::{Access, ExecSpec, ExitStatus, MountSource, Stream};
-use super::wire::{self, Answer, Fds, Request, WireMount, WireSource};
-use super::{LogSink, Runner, RunnerKind, cgroup, helper, netfiles, seccomp, sys};
+use super::netfiles::Reach;
+use super::network::{Life, Network as Connection, Networks};
+use super::spec::{Access, ExecSpec, ExitStatus, MountSource, Network, Profile, Security, Stream};
+use super::wire::{self, Answer, Confinement, Fds, Net, Request, WireMount, WireSource};
+use super::{LogSink, Runner, RunnerKind, SandboxNetwork, cgroup, helper, netfiles, seccomp, sys};
 use crate::engine::cancel::Cancel;
+use crate::store::in_user_namespace;
 
 /// Host name of a command that names none (BuildKit).
 const DEFAULT_HOSTNAME: &str = "buildkitsandbox";
@@ -34,8 +38,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct HelperRunner {
     kind: RunnerKind,
-    program: OwnedFd,
+    program: Arc<OwnedFd>,
+    networks: Arc<Networks>,
     idle: Mutex<Vec<Helper>>,
+    /// The parents of cgroups that were swept for commands that asked for them.
+    parents: Mutex<BTreeSet<String>>,
 }
 
 impl HelperRunner {
@@ -52,7 +59,7 @@ impl HelperRunner {
     /// # Errors
     /// As [`HelperRunner::new`].
     pub fn with_program(kind: RunnerKind, program: &Path) -> Result<HelperRunner, RunError> {
-        check_machine()?;
+        check_machine(kind)?;
         cgroup::sweep();
         // A read-only mount of the program alone: a container's first process is still this program when it meets what
         // an image brings, and must not be a way to write to it (CVE-2019-5736).
@@ -61,13 +68,32 @@ impl HelperRunner {
         let mount =
             open_tree(rustix::fs::CWD, &path, flags).map_err(|err| io_error("mount", &path)(err.into()))?;
         sys::make_readonly(&mount, false).map_err(io_error("protect", &path))?;
-        Ok(HelperRunner { kind, program: mount, idle: Mutex::default() })
+        let networks = Arc::new(Networks::new(SandboxNetwork::default()));
+        Ok(HelperRunner {
+            kind,
+            program: Arc::new(mount),
+            networks,
+            idle: Mutex::default(),
+            parents: Mutex::default(),
+        })
+    }
+
+    /// The same with another network for the sandbox.
+    pub fn with_sandbox(self, sandbox: SandboxNetwork) -> HelperRunner {
+        HelperRunner { networks: Arc::new(Networks::new(sandbox)), ..self }
     }
 
     async fn run(&self, spec: ExecSpec, log: &dyn LogSink, cancel: &Cancel) -> Result<ExitStatus, RunError> {
         if cancel.is_cancelled() {
             return Err(RunError::Cancelled);
         }
+        let connection = match spec.network {
+            Network::Host(_) => Connection::Host(None),
+            Network::None => Connection::Nothing,
+            Network::Sandbox => self.connect(&spec.security, cancel).await?,
+        };
+        self.sweep_parent(&spec.cgroup_parent).await;
+        let parent = spec.cgroup_parent.clone();
         let helper = match self.idle().pop() {
             Some(helper) => helper,
             None => self.spawn()?,
@@ -79,10 +105,21 @@ impl HelperRunner {
             None => Ok(pipe),
         };
         let (stdout_in, stderr_in) = (on_terminal(stdout_in)?, on_terminal(stderr_in)?);
-        let (request, fds) = request(spec, stdout_in, stderr_in)?;
+        let may_be_used_again = matches!(spec.security, Security::Sandbox);
+        let (request, fds) = request(spec, &connection, stdout_in, stderr_in)?;
         let sent = wire::send(helper.socket().as_fd(), &request, &fds);
         drop((request, fds));
-        let (result, helper) = helper.finish(stdout, stderr, log, cancel).await;
+        let (result, helper) = helper.finish(stdout, stderr, log, cancel, parent).await;
+        let notice = match connection {
+            // The helper is well: nothing of the command runs any more.
+            Connection::Namespace(namespace) if helper.is_some() && may_be_used_again => {
+                self.networks.take_back(namespace);
+                None
+            }
+            Connection::Namespace(_) | Connection::Nothing => None,
+            Connection::Host(why) => why.map(|why| host_notice(&why)),
+        };
+        let result = result.map(|status| ExitStatus { notices: notice.into_iter().collect(), ..status });
         match (helper, self.kind) {
             (Some(helper), RunnerKind::Direct) => self.idle().push(helper),
             (None, _) | (Some(_), RunnerKind::Libcontainer) => {}
@@ -94,6 +131,14 @@ impl HelperRunner {
         }
     }
 
+    /// Before the first command below `parent`: what killed helpers left there is found by nobody else.
+    async fn sweep_parent(&self, parent: &str) {
+        let is_new = || self.parents.lock().unwrap_or_else(PoisonError::into_inner).insert(parent.to_owned());
+        if !parent.is_empty() && is_new() {
+            sweep(parent.to_owned()).await;
+        }
+    }
+
     fn idle(&self) -> MutexGuard<'_, Vec<Helper>> {
         // A panic while it is held leaves a list of helpers all the same.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
@@ -101,21 +146,58 @@ impl HelperRunner {
 
     fn spawn(&self) -> Result<Helper, RunError> {
         let (ours, theirs) = StdUnixStream::pair().map_err(io_error("make", "a socket"))?;
-        let program = format!("/proc/self/fd/{}", self.program.as_raw_fd());
-        let child = Command::new(&program)
-            .arg0("bkl")
-            .args([helper::VERB, self.kind.name()])
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            // Ctrl-C goes to the foreground group: it is ours to hear, the helper hears of it from us.
-            .process_group(0)
-            .spawn()
-            .map_err(io_error("start", Path::new(&program)))?;
+        let child = start(&self.program, self.kind.name(), theirs.into())?;
         Ok(Helper { socket: Some(ours), child: Some(child) })
     }
+
+    /// A network for a sandboxed command.
+    async fn connect(&self, security: &Security, cancel: &Cancel) -> Result<Connection, RunError> {
+        let life = match security {
+            Security::Sandbox => Life::Many,
+            Security::Insecure(_) => Life::One,
+        };
+        if let Some(connection) = self.networks.at_once(life) {
+            return Ok(connection);
+        }
+        let (networks, program) = (self.networks.clone(), self.program.clone());
+        let making = tokio::task::spawn_blocking(move || {
+            networks.make(&|work: &str, socket: OwnedFd| start(&program, work, socket))
+        });
+        tokio::select! {
+            made = making => match made {
+                Ok(made) => made,
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                // The runtime is being shut down.
+                Err(_) => Err(RunError::Cancelled),
+            },
+            () = cancel.cancelled() => Err(RunError::Cancelled),
+        }
+    }
+}
+
+/// What is said when the sandbox is no sandbox.
+fn host_notice(why: &str) -> String {
+    format!(
+        "commands use the host's network and can reach what listens there: {why}; install Debian's `passt`, or say \
+         `--network host`"
+    )
+}
+
+/// Starts a helper for this work, whose standard input is `socket`.
+fn start(program: &OwnedFd, work: &str, socket: OwnedFd) -> Result<Child, RunError> {
+    let program = format!("/proc/self/fd/{}", program.as_raw_fd());
+    Command::new(&program)
+        .arg0("bkl")
+        .args([helper::VERB, work])
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::from(socket))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        // Ctrl-C goes to the foreground group: it is ours to hear, the helper hears of it from us.
+        .process_group(0)
+        .spawn()
+        .map_err(io_error("start", Path::new(&program)))
 }
 
 impl Runner for HelperRunner {
@@ -150,6 +232,7 @@ impl Helper {
         stderr: pipe::Receiver,
         log: &dyn LogSink,
         cancel: &Cancel,
+        cgroup_parent: String,
     ) -> (Result<ExitStatus, RunError>, Option<Helper>) {
         let std_socket = self.socket.take().expect("it is not at work yet");
         let socket = match std_socket.set_nonblocking(true).and_then(|()| UnixStream::from_std(std_socket)) {
@@ -169,7 +252,7 @@ impl Helper {
                 }
                 // It is gone, and what it left must go before the outputs can end.
                 let status = reap(self.child.take()).await;
-                let _ = tokio::task::spawn_blocking(cgroup::sweep).await;
+                sweep(cgroup_parent.clone()).await;
                 Some(status)
             };
             tokio::select! {
@@ -179,7 +262,7 @@ impl Helper {
         };
         match heard {
             None => {
-                self.dismiss(socket.into_inner()).await;
+                self.dismiss(socket.into_inner(), cgroup_parent.clone()).await;
                 (Err(RunError::Cancelled), None)
             }
             Some(Some(status)) => {
@@ -189,7 +272,7 @@ impl Helper {
             Some(None) => {
                 let result = match serde_json::from_slice(&line) {
                     Ok(Answer::Exited { code, reason, warnings }) => {
-                        Ok(ExitStatus { code, reason, warnings })
+                        Ok(ExitStatus { code, reason, warnings, notices: Vec::new() })
                     }
                     Ok(Answer::Environment { what, help }) => Err(RunError::Environment { what, help }),
                     Ok(Answer::Step { what }) => Err(RunError::Step { what }),
@@ -208,7 +291,7 @@ impl Helper {
     }
 
     /// Has it kill its command, and waits for that.
-    async fn dismiss(mut self, socket: UnixStream) {
+    async fn dismiss(mut self, socket: UnixStream, cgroup_parent: String) {
         let pid = self.child.as_ref().map(Child::id);
         // The end of our side is the order to kill.
         drop(socket);
@@ -219,7 +302,7 @@ impl Helper {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             }
             reaped.await;
-            let _ = tokio::task::spawn_blocking(cgroup::sweep).await;
+            sweep(cgroup_parent).await;
         }
     }
 }
@@ -232,6 +315,17 @@ impl Drop for Helper {
             let _ = std::thread::Builder::new().name("reaper".into()).spawn(move || child.wait());
         }
     }
+}
+
+/// Removes what dead helpers left at the top and below `parent`.
+async fn sweep(parent: String) {
+    let work = move || {
+        cgroup::sweep();
+        if !parent.is_empty() {
+            cgroup::sweep_below(&parent);
+        }
+    };
+    let _ = tokio::task::spawn_blocking(work).await;
 }
 
 /// How a helper ended, as text.
@@ -265,7 +359,12 @@ fn output_pipe() -> Result<(pipe::Receiver, OwnedFd), RunError> {
 }
 
 /// The spec in the form that travels.
-fn request(spec: ExecSpec, stdout: OwnedFd, stderr: OwnedFd) -> Result<(Request, Fds), RunError> {
+fn request(
+    spec: ExecSpec,
+    connection: &Connection,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+) -> Result<(Request, Fds), RunError> {
     let hostname = if spec.hostname.is_empty() { DEFAULT_HOSTNAME.to_owned() } else { spec.hostname };
     let mut trees = Vec::new();
     let mut add_tree = |fd| {
@@ -287,15 +386,32 @@ fn request(spec: ExecSpec, stdout: OwnedFd, stderr: OwnedFd) -> Result<(Request,
         };
         mounts.push(WireMount { dest: mount.dest, source, readonly: mount.access == Access::ReadOnly });
     }
+    let (network, given, reach) = match connection {
+        Connection::Host(_) => (Net::Host, None, Reach::Host),
+        Connection::Nothing => (Net::Empty, None, Reach::Isolated),
+        Connection::Namespace(it) => {
+            let given = it.fd().try_clone_to_owned().map_err(io_error("duplicate", "a network"))?;
+            (Net::Given, Some(given), Reach::Forwarded(it.forwarder().into()))
+        }
+    };
+    let (confinement, seccomp) = match spec.security {
+        Security::Sandbox => {
+            let filter = filter(spec.profile)?.try_clone().map_err(io_error("duplicate", "the filter"))?;
+            (Confinement::Full, Some(filter))
+        }
+        Security::Insecure(_) => (Confinement::Namespaces { n_loops: n_loops() }, None),
+    };
     let request = Request {
         hosts: netfiles::hosts(&hostname, &spec.extra_hosts),
-        resolv_conf: netfiles::resolv_conf(spec.network),
+        resolv_conf: netfiles::resolv_conf(reach),
         args: spec.args,
         env: spec.env,
         cwd: spec.cwd,
         user: spec.user,
         hostname,
-        network: spec.network,
+        network,
+        confinement,
+        profile: spec.profile,
         readonly_root: spec.root_access == Access::ReadOnly,
         mounts,
         ulimits: spec.ulimits,
@@ -303,17 +419,34 @@ fn request(spec: ExecSpec, stdout: OwnedFd, stderr: OwnedFd) -> Result<(Request,
         cgroup_parent: spec.cgroup_parent,
         stub_parents: spec.stub_parents,
     };
-    let seccomp = filter()?.try_clone().map_err(io_error("duplicate", "the filter"))?;
-    Ok((request, Fds { stdout, stderr, root: spec.root, seccomp: Some(seccomp), trees }))
+    Ok((request, Fds { stdout, stderr, root: spec.root, seccomp, network: given, trees }))
 }
 
-/// The system call filter as a memory file, made once.
-fn filter() -> Result<&'static OwnedFd, RunError> {
-    static FILTER: OnceLock<OwnedFd> = OnceLock::new();
-    if let Some(file) = FILTER.get() {
+/// How many loop devices a command without confinement gets nodes of: those up to the first that is free, and as many more
+/// as one build may want (BuildKit, `util/entitlements/security`).
+fn n_loops() -> u32 {
+    const GET_FREE: libc::c_ulong = 0x4c82;
+    const MORE: u32 = 8;
+    let Ok(control) = std::fs::File::options().read(true).write(true).open("/dev/loop-control") else {
+        return MORE;
+    };
+    // SAFETY: takes numbers only.
+    let free = unsafe { libc::ioctl(control.as_raw_fd(), GET_FREE as _) };
+    u32::try_from(free).unwrap_or(0) + MORE
+}
+
+/// The system call filter of a profile as a memory file, made once.
+fn filter(profile: Profile) -> Result<&'static OwnedFd, RunError> {
+    static COMPAT: OnceLock<OwnedFd> = OnceLock::new();
+    static STRICT: OnceLock<OwnedFd> = OnceLock::new();
+    let place = match profile {
+        Profile::Compat => &COMPAT,
+        Profile::Strict => &STRICT,
+    };
+    if let Some(file) = place.get() {
         return Ok(file);
     }
-    let program = seccomp::program().ok_or_else(|| RunError::Environment {
+    let program = seccomp::program(profile).ok_or_else(|| RunError::Environment {
         what: format!("there is no system call filter for {}", std::env::consts::ARCH),
         help: "build on amd64 or arm64".into(),
     })?;
@@ -325,16 +458,26 @@ fn filter() -> Result<&'static OwnedFd, RunError> {
         Ok(file.into())
     };
     let file = make().map_err(io_error("make", "the filter"))?;
-    Ok(FILTER.get_or_init(|| file))
+    Ok(place.get_or_init(|| file))
 }
 
 /// Whether commands can be run here at all.
-fn check_machine() -> Result<(), RunError> {
+fn check_machine(kind: RunnerKind) -> Result<(), RunError> {
     if !rustix::process::geteuid().is_root() {
         return Err(RunError::Environment {
             what: "running commands in containers needs root".into(),
             help: "run the same command as root, for example with sudo".into(),
         });
+    }
+    if in_user_namespace() {
+        // Cgroups are not needed there, nor to be had.
+        return match kind {
+            RunnerKind::Direct => Ok(()),
+            RunnerKind::Libcontainer => Err(RunError::Environment {
+                what: "the runner `libcontainer` is root's only".into(),
+                help: "do not set BKL_RUNNER, or run the same command as root".into(),
+            }),
+        };
     }
     let hierarchies = cgroup::hierarchies().map_err(io_error("read", "/proc/self/mountinfo"))?;
     if hierarchies.is_empty() {

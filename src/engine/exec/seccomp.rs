@@ -9,6 +9,8 @@ use std::ops::RangeInclusive;
 
 use libc::sock_filter;
 
+use super::spec::Profile;
+
 const TABLE: &str = include_str!("seccomp/syscalls.txt");
 
 // Offsets in `struct seccomp_data` (linux/seccomp.h), little endian.
@@ -32,6 +34,18 @@ const CLONE_NAMESPACES: u32 = 0x7e02_0000;
 /// ways into rarely used kernel code.
 const FAMILIES: &[RangeInclusive<u32>] =
     &[0..=11, 13..=18, 21..=22, 24..=24, 26..=33, 35..=36, 39..=39, 41..=45];
+/// Those of the strict profile: AF_UNIX, AF_INET, AF_INET6, AF_NETLINK (libc lists interfaces with it).
+const STRICT_FAMILIES: &[RangeInclusive<u32>] = &[1..=2, 10..=10, 16..=16];
+/// What the strict profile refuses of what the table allows: calls that no build needs, or that go round the families.
+const STRICT_REFUSED: &[&str] = &[
+    "fanotify_mark",
+    "memfd_secret",
+    "modify_ldt",
+    "name_to_handle_at",
+    "remap_file_pages",
+    "socketcall",
+    "vmsplice",
+];
 /// PER_LINUX, PER_LINUX32, both with UNAME26, and "only tell me".
 const PERSONALITIES: &[RangeInclusive<u32>] =
     &[0..=0, 8..=8, 0x2_0000..=0x2_0000, 0x2_0008..=0x2_0008, u32::MAX..=u32::MAX];
@@ -45,11 +59,11 @@ enum Arch {
 }
 
 /// The filter for commands on this machine; `None` where the table has no numbers for its architecture.
-pub(crate) fn program() -> Option<Vec<sock_filter>> {
+pub(crate) fn program(profile: Profile) -> Option<Vec<sock_filter>> {
     if cfg!(target_arch = "x86_64") {
-        Some(assemble(&[(AUDIT_ARCH_X86_64, Arch::Amd64), (AUDIT_ARCH_I386, Arch::I386)]))
+        Some(assemble(&[(AUDIT_ARCH_X86_64, Arch::Amd64), (AUDIT_ARCH_I386, Arch::I386)], profile))
     } else if cfg!(target_arch = "aarch64") {
-        Some(assemble(&[(AUDIT_ARCH_AARCH64, Arch::Arm64)]))
+        Some(assemble(&[(AUDIT_ARCH_AARCH64, Arch::Arm64)], profile))
     } else {
         None
     }
@@ -78,10 +92,10 @@ pub(crate) fn from_bytes(bytes: &[u8]) -> Vec<sock_filter> {
     words.iter().map(instruction).collect()
 }
 
-fn assemble(arches: &[(u32, Arch)]) -> Vec<sock_filter> {
+fn assemble(arches: &[(u32, Arch)], profile: Profile) -> Vec<sock_filter> {
     let mut out = vec![load(ARCH)];
     for &(audit, arch) in arches {
-        let section = section(arch);
+        let section = section(arch, profile);
         // Jump offsets of comparisons are eight bits: skip a section by a long jump.
         out.push(jump_eq(audit, 1, 0));
         out.push(sock_filter { code: (libc::BPF_JMP | libc::BPF_JA) as u16, jt: 0, jf: 0, k: len(&section) });
@@ -92,11 +106,14 @@ fn assemble(arches: &[(u32, Arch)]) -> Vec<sock_filter> {
 }
 
 /// The rules of one architecture; every path returns.
-fn section(arch: Arch) -> Vec<sock_filter> {
+fn section(arch: Arch, profile: Profile) -> Vec<sock_filter> {
     let mut allowed = Vec::new();
     let mut ruled = Vec::new();
     for line in TABLE.lines().filter(|it| !it.starts_with('#')) {
         let columns: Vec<&str> = line.split(' ').collect();
+        if profile == Profile::Strict && STRICT_REFUSED.contains(&columns[0]) {
+            continue;
+        }
         if let Ok(nr) = columns[arch as usize].parse::<u32>() {
             match columns[4] {
                 "allow" => allowed.push(nr),
@@ -115,7 +132,10 @@ fn section(arch: Arch) -> Vec<sock_filter> {
     }
     for (nr, rule) in ruled {
         let body = match rule {
-            "family" => if_arg_in(FAMILIES),
+            "family" => if_arg_in(match profile {
+                Profile::Compat => FAMILIES,
+                Profile::Strict => STRICT_FAMILIES,
+            }),
             "persona" => if_arg_in(PERSONALITIES),
             "no-namespaces" => vec![
                 load(ARG0_LOW),

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::entitlement::{Granted, HostNetwork, Insecure};
+
 /// One command with everything it can see.
 ///
 /// Texts are as in the op; [`Runner`](super::Runner) resolves them inside the tree.
@@ -26,6 +28,10 @@ pub struct ExecSpec {
     pub extra_hosts: Vec<HostLine>,
     /// What the command can reach.
     pub network: Network,
+    /// Whether the command is confined at all.
+    pub security: Security,
+    /// What the command may do.
+    pub profile: Profile,
     /// The root: a detached mount (fsmount, or open_tree with OPEN_TREE_CLONE), writable even if `root_access` is not:
     /// mount points are made in it. It is attached in the helper and cannot be attached again.
     pub root: OwnedFd,
@@ -46,6 +52,17 @@ pub struct ExecSpec {
     pub terminal: Option<OwnedFd>,
 }
 
+/// What a command may do to the kernel it shares with the host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Profile {
+    /// As with BuildKit and Docker: what Dockerfiles and LLB from elsewhere count on.
+    #[default]
+    Compat,
+    /// Five capabilities fewer, no new privileges (sudo and the like do not work), fewer system calls and socket families,
+    /// no /sys/fs/cgroup.
+    Strict,
+}
+
 /// A line of /etc/hosts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostLine {
@@ -56,14 +73,25 @@ pub struct HostLine {
 }
 
 /// What a command can reach.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy)]
 pub enum Network {
-    /// The default: for now the same as `Host`; the caller says so once.
+    /// What the runner was told that the sandbox is ([`SandboxNetwork`](super::SandboxNetwork)): by default a network of the
+    /// command's own, from which it can reach the outside but not the host's loopback.
     Sandbox,
     /// The host's network.
-    Host,
+    Host(Granted<HostNetwork>),
     /// A loopback of its own.
     None,
+}
+
+/// Whether a command is confined.
+#[derive(Debug, Clone, Copy)]
+pub enum Security {
+    /// By capabilities, a filter of system calls, hidden and read-only kernel files, and few devices.
+    Sandbox,
+    /// By nothing but its namespaces: all capabilities of the engine, all devices, no filter, kernel files writable. Such a
+    /// command can do to the host what it likes.
+    Insecure(Granted<Insecure>),
 }
 
 /// Whether something may be written to.
@@ -179,4 +207,6 @@ pub struct ExitStatus {
     pub reason: Option<String>,
     /// What was asked for and could only be had in part: limits above what the machine allows.
     pub warnings: Vec<String>,
+    /// What is so with every command on this machine, to be told once per build.
+    pub notices: Vec<String>,
 }

@@ -15,7 +15,7 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::spec::{Limits, Network, StubParents, Ulimit};
+use super::spec::{Limits, Profile, StubParents, Ulimit};
 
 /// A command as the helper needs it. Descriptors travel beside it in the order of [`Fds`].
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,13 +28,35 @@ pub(crate) struct Request {
     /// Texts of the two files.
     pub(crate) hosts: String,
     pub(crate) resolv_conf: String,
-    pub(crate) network: Network,
+    pub(crate) network: Net,
+    pub(crate) confinement: Confinement,
+    pub(crate) profile: Profile,
     pub(crate) readonly_root: bool,
     pub(crate) mounts: Vec<WireMount>,
     pub(crate) ulimits: Vec<Ulimit>,
     pub(crate) limits: Limits,
     pub(crate) cgroup_parent: String,
     pub(crate) stub_parents: StubParents,
+}
+
+/// Where a command's network comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Net {
+    /// It is the host's.
+    Host,
+    /// It is a new one with a loopback.
+    Empty,
+    /// It is [`Fds::network`].
+    Given,
+}
+
+/// What holds a command back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Confinement {
+    /// The usual.
+    Full,
+    /// Its namespaces only. It gets nodes of the first `n_loops` loop devices.
+    Namespaces { n_loops: u32 },
 }
 
 /// One mount.
@@ -73,6 +95,8 @@ pub(crate) struct Fds {
     pub(crate) root: OwnedFd,
     /// Memory file with the filter program; `None` where there is none for the machine.
     pub(crate) seccomp: Option<OwnedFd>,
+    /// Network namespace, if one is given.
+    pub(crate) network: Option<OwnedFd>,
     /// Detached mounts.
     pub(crate) trees: Vec<OwnedFd>,
 }
@@ -90,12 +114,16 @@ pub(crate) enum Answer {
     Bug { what: String },
 }
 
-/// First message: how many descriptors follow, and whether a filter is among them.
+/// First message: how many descriptors follow, and which of those that may be missing are among them.
 #[derive(Debug, Clone, Copy)]
 struct Head {
     n_fds: u32,
     has_seccomp: bool,
+    has_network: bool,
 }
+
+/// Its bytes.
+const HEAD_BYTES: usize = 6;
 
 /// A descriptor message holds at most 253 (SCM_MAX_FD).
 const FDS_PER_MESSAGE: usize = 200;
@@ -109,12 +137,14 @@ pub(crate) fn send(socket: BorrowedFd<'_>, request: &Request, fds: &Fds) -> std:
     payload.write_all(&serde_json::to_vec(request)?)?;
     let mut list = vec![payload.as_fd(), fds.stdout.as_fd(), fds.stderr.as_fd(), fds.root.as_fd()];
     list.extend(fds.seccomp.as_ref().map(AsFd::as_fd));
+    list.extend(fds.network.as_ref().map(AsFd::as_fd));
     list.extend(fds.trees.iter().map(AsFd::as_fd));
 
     let n_fds = u32::try_from(list.len()).expect("a command has fewer than 2^32 mounts");
-    let mut head = [0; 5];
+    let mut head = [0; HEAD_BYTES];
     head[..4].copy_from_slice(&n_fds.to_ne_bytes());
     head[4] = u8::from(fds.seccomp.is_some());
+    head[5] = u8::from(fds.network.is_some());
     let mut data: &[u8] = &head;
     for chunk in list.chunks(FDS_PER_MESSAGE) {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_PER_MESSAGE))];
@@ -136,8 +166,8 @@ pub(crate) fn receive(socket: BorrowedFd<'_>) -> std::io::Result<Option<(Request
     while head.is_none_or(|head| fds.len() < head.n_fds as usize) {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_PER_MESSAGE))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let mut data = [0; 5];
-        let wanted = if head.is_none() { 5 } else { 1 };
+        let mut data = [0; HEAD_BYTES];
+        let wanted = if head.is_none() { HEAD_BYTES } else { 1 };
         let buffer = &mut [IoSliceMut::new(&mut data[..wanted])];
         let got = recvmsg(socket, buffer, &mut ancillary, RecvFlags::CMSG_CLOEXEC | RecvFlags::WAITALL)?;
         if got.bytes == 0 {
@@ -151,6 +181,7 @@ pub(crate) fn receive(socket: BorrowedFd<'_>) -> std::io::Result<Option<(Request
         head = head.or(Some(Head {
             n_fds: u32::from_ne_bytes([data[0], data[1], data[2], data[3]]),
             has_seccomp: data[4] != 0,
+            has_network: data[5] != 0,
         }));
     }
     let mut fds = fds.into_iter();
@@ -158,9 +189,10 @@ pub(crate) fn receive(socket: BorrowedFd<'_>) -> std::io::Result<Option<(Request
     let mut payload = std::fs::File::from(next()?);
     let (stdout, stderr, root) = (next()?, next()?, next()?);
     let seccomp = if head.is_some_and(|it| it.has_seccomp) { Some(next()?) } else { None };
+    let network = if head.is_some_and(|it| it.has_network) { Some(next()?) } else { None };
     let mut text = Vec::new();
     payload.rewind()?;
     payload.read_to_end(&mut text)?;
-    let fds = Fds { stdout, stderr, root, seccomp, trees: fds.collect() };
+    let fds = Fds { stdout, stderr, root, seccomp, network, trees: fds.collect() };
     Ok(Some((serde_json::from_slice(&text)?, fds)))
 }

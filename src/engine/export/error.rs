@@ -35,6 +35,12 @@ pub enum ExportError {
         /// Images.
         n_images: usize,
     },
+    /// `containerimage.config=` with several images.
+    #[error("`containerimage.config=` is the config of one image, and there are {n_images}")]
+    SeveralConfigs {
+        /// Images, each platform one.
+        n_images: usize,
+    },
     /// Something of the wrong kind stands where the result goes.
     #[error("cannot write `{}`: {reason}", path.display())]
     InTheWay {
@@ -75,7 +81,8 @@ impl ExportError {
             ExportError::NotAnImage { .. }
             | ExportError::SeveralPlatforms { .. }
             | ExportError::SeveralTrees { .. }
-            | ExportError::SeveralNames { .. } => "bkl::bad_output",
+            | ExportError::SeveralNames { .. }
+            | ExportError::SeveralConfigs { .. } => "bkl::bad_output",
             ExportError::InTheWay { .. } | ExportError::Io { .. } | ExportError::Out(_) => "bkl::export",
             ExportError::Store { .. } => "bkl::store",
         }
@@ -93,6 +100,7 @@ impl ExportError {
                 "use `type=local`, which gives each its own directory, or name one target".to_owned()
             }
             ExportError::SeveralNames { .. } => "name one target, or give each image its `tags`".to_owned(),
+            ExportError::SeveralConfigs { .. } => "name one target, for one platform".to_owned(),
             ExportError::InTheWay { .. }
             | ExportError::Io { .. }
             | ExportError::Out(_)

@@ -10,6 +10,7 @@ use super::{ExportError, ExportImage, ExportItem, ExportKind, ExportedImage, jso
 use crate::base::{Digest, Platform};
 use crate::engine::registry::chain_id;
 use crate::engine::registry::document::{Descriptor, Index, Manifest, media};
+use crate::graph::ir::ImageConfig;
 use crate::store::{BlobDescriptor, Compression, Existing, LayerId, Snapshot, Store, StoreError};
 
 /// What an item is in an OCI layout: its root and all that the root leads to.
@@ -153,12 +154,16 @@ fn make_image(
         .map_err(failed)?;
     let (layers, facts): (Vec<BlobDescriptor>, Vec<LayerFacts>) = layers.into_iter().unzip();
     let types = options.media_types;
-    let config_bytes = config_bytes(&image.config, &facts, options.epoch);
+    let config = &match &options.config {
+        Some(given) => ImageConfig::from_oci(given, &image.config.platform),
+        None => image.config.clone(),
+    };
+    let config_bytes = config_bytes(config, &facts, options.epoch);
     let (config_type, manifest_type) = match types {
         MediaTypes::Oci => (media::OCI_CONFIG, media::OCI_MANIFEST),
         MediaTypes::Docker => (media::DOCKER_CONFIG, media::DOCKER_MANIFEST),
     };
-    let platform = image.config.platform.normalize();
+    let platform = config.platform.normalize();
     let blobs: Vec<Descriptor> = layers
         .iter()
         .map(|blob| Descriptor::new(&layer_type(&blob.media_type, types), blob.digest, blob.size))

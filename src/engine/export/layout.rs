@@ -36,6 +36,10 @@ pub(super) fn export(
         .iter()
         .map(|item| Artifact::of(store, item, &spec.image, format))
         .collect::<Result<Vec<Artifact>, ExportError>>()?;
+    let n_images = artifacts.iter().map(|artifact| artifact.images.len()).sum();
+    if 1 < n_images && spec.image.config.is_some() {
+        return Err(ExportError::SeveralConfigs { n_images });
+    }
     let several = items.iter().zip(&artifacts).find(|(_, artifact)| artifact.images.len() != 1);
     if let (Format::Docker, Some((item, _))) = (spec.format, several) {
         return Err(ExportError::SeveralPlatforms { item: item.name.clone() });

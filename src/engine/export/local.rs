@@ -18,7 +18,7 @@ use super::spec::{Dest, OutputSpec};
 use super::target::{NewFile, temporary_path};
 use super::{ExportError, ExportItem, ExportKind, ExportReport};
 use crate::base::Platform;
-use crate::store::{Snapshot, Store};
+use crate::store::{Snapshot, Store, in_user_namespace};
 
 /// A tree and where below the destination it goes; empty is the destination itself.
 struct Place<'a> {
@@ -317,21 +317,26 @@ fn copy_bytes(source: &File, copy: &File, stat: &Stat) -> io::Result<()> {
 
 /// Owner, extended attributes, mode and times, in the order in which none undoes another.
 fn copy_metadata(from: BorrowedFd<'_>, to: BorrowedFd<'_>, stat: &Stat) -> io::Result<()> {
-    allowed(rustix::fs::fchown(to, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid))))?;
+    give_away(|uid, gid| rustix::fs::fchown(to, uid, gid), stat)?;
     copy_xattrs(from, to)?;
     rustix::fs::fchmod(to, Mode::from_raw_mode(stat.st_mode))?;
     Ok(rustix::fs::futimens(to, &times(stat))?)
 }
 
 fn set_owner_and_times(dir: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> io::Result<()> {
-    let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-    allowed(rustix::fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW))?;
+    give_away(|uid, gid| rustix::fs::chownat(dir, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW), stat)?;
     Ok(rustix::fs::utimensat(dir, name, &times(stat), AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
-/// Only root gives files away: for others, what they write is theirs.
-fn allowed(result: rustix::io::Result<()>) -> io::Result<()> {
-    match result {
+/// Only root gives files away: for others, what they write is theirs, also when a user namespace would let them.
+fn give_away(
+    chown: impl FnOnce(Option<Uid>, Option<Gid>) -> rustix::io::Result<()>,
+    stat: &Stat,
+) -> io::Result<()> {
+    if in_user_namespace() {
+        return Ok(());
+    }
+    match chown(Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid))) {
         Err(Errno::PERM) if !rustix::process::geteuid().is_root() => Ok(()),
         result => Ok(result?),
     }

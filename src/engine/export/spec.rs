@@ -70,6 +70,8 @@ pub struct ImageOptions {
     pub annotations: Vec<Annotation>,
     /// No time in config and history is later than this (SOURCE_DATE_EPOCH).
     pub epoch: Option<SystemTime>,
+    /// The config of the one image, in the place of its own: an object.
+    pub config: Option<serde_json::Value>,
 }
 
 impl Default for ImageOptions {
@@ -82,6 +84,7 @@ impl Default for ImageOptions {
             media_types: MediaTypes::Oci,
             annotations: Vec::new(),
             epoch: None,
+            config: None,
         }
     }
 }
@@ -197,7 +200,10 @@ const IMAGE_KEYS: &[&str] = &[
     "oci-mediatypes",
     "source-date-epoch",
     "annotation",
+    CONFIG_KEY,
 ];
+/// Names an image's config, as clients of BuildKit say it.
+const CONFIG_KEY: &str = "containerimage.config";
 
 /// Reads the text behind `-o`.
 ///
@@ -299,6 +305,10 @@ impl OutputSpec {
             "oci-mediatypes" if is_image => {
                 let oci = flag(value).ok_or_else(|| wrong("true or false"))?;
                 self.image.media_types = if oci { MediaTypes::Oci } else { MediaTypes::Docker };
+            }
+            CONFIG_KEY if is_image => {
+                let config = serde_json::from_str(value).ok().filter(serde_json::Value::is_object);
+                self.image.config = Some(config.ok_or_else(|| wrong("an image config, as JSON"))?);
             }
             key if is_image && key.starts_with("annotation") => {
                 self.image.annotations.push(annotation(key, value).ok_or_else(|| {

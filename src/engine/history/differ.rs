@@ -95,7 +95,7 @@ pub enum Role {
 /// The first difference of what the steps do; their inputs are not looked at.
 pub fn first_difference(then: &Manifest, now: &Manifest) -> Option<(Subject, Change)> {
     let own = match (&then.op, &now.op) {
-        (Op::Exec(then), Op::Exec(now)) => exec(then, now),
+        (Op::Exec(before), Op::Exec(after)) => exec(before, after, [then.strict, now.strict]),
         (Op::File(then), Op::File(now)) => file(then, now),
         (Op::Source(then), Op::Source(now)) => source(then, now),
         (Op::Merge(then), Op::Merge(now)) => (then.inputs.len() != now.inputs.len())
@@ -181,10 +181,16 @@ pub fn uses(op: &Op) -> Vec<(Role, Option<InputIdx>)> {
     }
 }
 
-fn exec(then: &ExecOp, now: &ExecOp) -> Option<(Subject, Change)> {
+fn exec(then: &ExecOp, now: &ExecOp, strict: [bool; 2]) -> Option<(Subject, Change)> {
+    let named = |it: bool| if it { "strict" } else { "sandbox" };
     args(&then.args, &now.args)
         .or_else(|| env(&then.env, &now.env))
         .or_else(|| secrets(then, now))
+        // Before its consequence for the network.
+        .or_else(|| {
+            let [then, now] = strict;
+            (then != now).then(|| (Subject::Setting("security"), changed(named(then), named(now))))
+        })
         .or_else(|| settings(then, now))
         .or_else(|| mounts(&then.mounts, &now.mounts))
         // What is left are orders and numbers.

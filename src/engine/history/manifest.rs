@@ -27,6 +27,9 @@ pub struct Manifest {
     pub parts: Vec<Option<std::ops::Range<usize>>>,
     /// What it did.
     pub op: Op,
+    /// Whether the command was confined more than others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub strict: bool,
     /// Its platform, in words; empty is the machine's.
     pub platform: String,
     /// Digest of the marshalled vertex.
@@ -104,6 +107,7 @@ impl Manifest {
             places: vertex.locations.iter().filter_map(|it| it.place(graph)).collect(),
             parts: parts(vertex),
             op: vertex.op.clone(),
+            strict: vertex.metadata.is_strict(),
             platform: vertex.platform.as_ref().map(Platform::to_string).unwrap_or_default(),
             vertex: digest_of(id),
             digest: account.digest,

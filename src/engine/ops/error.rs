@@ -1,5 +1,6 @@
 //! Why a vertex failed.
 
+use super::build::BuildError;
 use super::exec::ExecError;
 use super::file::{FailedAction, FileError};
 use crate::engine::content_hash::HashError;
@@ -20,6 +21,9 @@ pub enum OpError {
     /// A file action failed.
     #[error(transparent)]
     File(#[from] FailedAction),
+    /// A definition that another step made could not be built.
+    #[error(transparent)]
+    Build(Box<BuildError>),
     /// What the op reads of an input could not be hashed.
     #[error(transparent)]
     Hash(#[from] HashError),
@@ -52,6 +56,7 @@ impl solver::OpError for OpError {
             | OpError::Exec(_)
             | OpError::Hash(_)
             | OpError::Key(_)
+            | OpError::Build(_)
             | OpError::Unsupported { .. } => false,
         }
     }
@@ -60,5 +65,11 @@ impl solver::OpError for OpError {
 impl From<StoreError> for OpError {
     fn from(error: StoreError) -> OpError {
         OpError::Store(Box::new(error))
+    }
+}
+
+impl From<BuildError> for OpError {
+    fn from(error: BuildError) -> OpError {
+        OpError::Build(Box::new(error))
     }
 }

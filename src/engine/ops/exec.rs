@@ -6,19 +6,19 @@ use std::fs::File;
 use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 
-use super::OpError;
 use super::agent::AgentSocket;
 use super::inspect::{FailedCommand, Inspector, shell_of};
+use super::{OpError, Said};
 use crate::base::Digest;
+use crate::engine::entitlement::{Authorized, Denied, Grants, authorize};
 use crate::engine::event::Stream;
 use crate::engine::exec::{
-    Access, ExecMount, ExecSpec, ExitStatus, HostLine, Limits, MountSource, Network, RunError, Runner,
-    StubParents, Ulimit,
+    Access, ExecMount, ExecSpec, ExitStatus, HostLine, Limits, MountSource, Network, Profile, RunError,
+    Runner, Security, StubParents, Ulimit,
 };
 use crate::engine::solver::ExecCtx;
-use crate::graph::ir::{
-    ExecOp, FileSecret, LinuxResources, Metadata, Mount, MountKind, NetMode, SecurityMode, Sharing,
-};
+use crate::graph::ir::config::DEFAULT_PATH;
+use crate::graph::ir::{ExecOp, FileSecret, LinuxResources, Metadata, Mount, MountKind, NetMode, Sharing};
 use crate::session::{Session, SessionError};
 use crate::store::{self, ActiveLayer, CacheDir, LayerMeta, Seed, Snapshot, Store, StoreError};
 
@@ -64,6 +64,9 @@ pub enum ExecError {
     /// The session failed.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// It requests what it was not granted.
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// The op makes no sense.
     #[error("bad command: {why}")]
     Op {
@@ -96,6 +99,8 @@ pub(super) struct Run<'a> {
     pub(super) description: String,
     pub(super) ctx: &'a ExecCtx,
     pub(super) inspector: Option<&'a Arc<dyn Inspector>>,
+    pub(super) grants: &'a Grants,
+    pub(super) said: &'a Said,
 }
 
 /// What a mount leaves behind.
@@ -152,9 +157,8 @@ impl Run<'_> {
             RunError::Cancelled => ExecError::Cancelled,
             error => ExecError::Run(error),
         })?;
-        for warning in &status.warnings {
-            self.ctx.warn(warning);
-        }
+        let notices = status.notices.iter().filter(|it| self.said.is_new(it));
+        status.warnings.iter().chain(notices).for_each(|it| self.ctx.warn(it));
         let is_success = match op.valid_exit_codes.as_slice() {
             [] => status.code == 0,
             valid => valid.contains(&status.code),
@@ -164,7 +168,8 @@ impl Run<'_> {
             let reason = status.reason.or_else(|| self.disk_full());
             let (code, tail) = (status.code, log.tail());
             if let Some(inspector) = self.inspector {
-                let status = ExitStatus { code, reason: reason.clone(), warnings: Vec::new() };
+                let status =
+                    ExitStatus { code, reason: reason.clone(), warnings: Vec::new(), notices: Vec::new() };
                 self.inspect(inspector, status, &places, &outputs, &scratch).await;
             }
             let failed = ExecError::Exit { args: op.args.clone(), code, reason, tail };
@@ -252,9 +257,6 @@ impl Run<'_> {
     }
 
     fn check_supported(&self) -> Result<(), ExecError> {
-        if self.op.security == SecurityMode::Insecure {
-            return Err(bad("running without confinement (`insecure`) is not supported by this engine"));
-        }
         if let Some(device) = self.op.cdi_devices.iter().find(|it| !it.optional) {
             return Err(bad(&format!("the device `{}` is not supported by this engine", device.name)));
         }
@@ -268,6 +270,7 @@ impl Run<'_> {
         mounts: Vec<ExecMount>,
     ) -> Result<ExecSpec, ExecError> {
         let op = self.op;
+        let Authorized { host_network, insecure, .. } = authorize(op, self.grants)?;
         let mut extra_hosts = Vec::new();
         for line in &op.extra_hosts {
             let ip = line.ip.parse().map_err(|_| bad(&format!("`{}` is no address of a host", line.ip)))?;
@@ -282,11 +285,14 @@ impl Run<'_> {
             user: op.user.clone(),
             hostname: op.hostname.clone(),
             extra_hosts,
-            network: match op.network {
-                NetMode::Sandbox => Network::Sandbox,
-                NetMode::Host => Network::Host,
-                NetMode::None => Network::None,
+            network: match (host_network, op.network) {
+                (Some(granted), _) => Network::Host(granted),
+                // Without a token it cannot be the host's.
+                (None, NetMode::Sandbox | NetMode::Host) => Network::Sandbox,
+                (None, NetMode::None) => Network::None,
             },
+            security: insecure.map_or(Security::Sandbox, Security::Insecure),
+            profile: if self.metadata.is_strict() { Profile::Strict } else { Profile::Compat },
             root,
             root_access,
             mounts,
@@ -302,7 +308,7 @@ impl Run<'_> {
         })
     }
 
-    /// The op's variables, then the proxy's, then secrets; the runner adds what is missing.
+    /// The op's variables, the proxy's, PATH if it is missing, then secrets: BuildKit's order. The runner adds HOME.
     fn env(&self) -> Result<Vec<String>, ExecError> {
         let mut env = self.op.env.clone();
         if let Some(proxy) = &self.op.proxy_env {
@@ -317,6 +323,9 @@ impl Run<'_> {
                 env.push(format!("{name}={value}"));
                 env.push(format!("{}={value}", name.to_lowercase()));
             }
+        }
+        if !env.iter().any(|it| it.starts_with("PATH=")) {
+            env.push(format!("PATH={DEFAULT_PATH}"));
         }
         for secret in &self.op.secret_env {
             let value = match self.session.secret(&secret.id)? {

@@ -1,19 +1,23 @@
 //! What each kind of op does: the graph's vertices as the scheduler wants them.
 
 mod agent;
+mod build;
 mod cache;
 mod error;
 mod exec;
 mod file;
 mod inspect;
 
-use std::sync::{Arc, OnceLock};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures_util::future::BoxFuture;
 
 use super::content_hash::HashTree;
+use super::entitlement::{self, Denied, Grants};
 use super::exec::Runner;
-use super::solver::{self, CacheMap, ExecCtx, InputRule, Slot};
+use super::request::CacheMode;
+use super::solver::{self, CacheMap, ExecCtx, InputRule, Scheduler, Slot};
 use super::source::{Progress, Resolved, Source, SourceCtx, SourceError, StandsFor};
 use super::tree::{Tree, Unstored};
 use crate::base::{Digest, Platform};
@@ -22,6 +26,7 @@ use crate::graph::llb::key::{self, InputKeyRule, Selector};
 use crate::session::Session;
 use crate::store::{LayerMeta, Snapshot, Store, Table};
 
+pub use build::BuildError;
 pub use cache::StoreCache;
 pub use error::OpError;
 pub use exec::ExecError;
@@ -30,6 +35,7 @@ pub(crate) use file::{files, local_tree, root};
 pub use inspect::{FailedCommand, Inspector, Terminal};
 
 /// What the ops of one build share.
+#[derive(Clone)]
 pub struct Build {
     /// Where results are kept.
     pub store: Arc<Store>,
@@ -45,6 +51,30 @@ pub struct Build {
     pub inspector: Option<Arc<dyn Inspector>>,
     /// Trees that are not in the store.
     pub unstored: Arc<Unstored>,
+    /// What commands may have beyond the usual.
+    pub grants: Grants,
+    /// What was said about the machine: once is enough.
+    pub said: Arc<Said>,
+    /// Runs the ops: also those of definitions that steps make.
+    pub scheduler: Arc<Scheduler<GraphOp>>,
+    /// Whether results that exist may be used.
+    pub cache: CacheMode,
+    /// Names the program in the history.
+    pub program: Digest,
+    /// Digests of the definitions that this one is built for, the outermost first; none for what was asked for.
+    pub within: Vec<Digest>,
+}
+
+/// What a build was told already.
+#[derive(Debug, Default)]
+pub struct Said(Mutex<BTreeSet<String>>);
+
+impl Said {
+    /// Whether `notice` is new.
+    fn is_new(&self, notice: &str) -> bool {
+        // A panic while it is held leaves a set of texts all the same.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(notice.to_owned())
+    }
 }
 
 /// What a source's identifier stands for, once that is known; shared with the ops that read it.
@@ -90,6 +120,19 @@ impl GraphOp {
         matches!(self.vertex.op, Op::Source(_))
     }
 
+    /// Whether it may run at all: a command must have been granted what it requests.
+    ///
+    /// # Errors
+    /// [`Denied`] with what is missing.
+    pub fn check_entitlements(&self) -> Result<(), Denied> {
+        match &self.vertex.op {
+            Op::Exec(op) => entitlement::authorize(op, &self.build.grants).map(|_| ()),
+            Op::Source(_) | Op::File(_) | Op::Merge(_) | Op::Diff(_) | Op::Passthrough(_) | Op::Build(_) => {
+                Ok(())
+            }
+        }
+    }
+
     /// Of a source whose cache map was asked for: what it stands for.
     pub fn stands_for(&self) -> StandsFor {
         self.answer.get().map_or(StandsFor::Other, |answer| answer.stands_for())
@@ -121,6 +164,14 @@ impl GraphOp {
             return Ok(CacheMap { digest, inputs: Vec::new() });
         }
         let digest = key::cache_digest(&self.vertex, &self.build.machine).expect("only sources have none");
+        let digest = match &self.vertex.op {
+            Op::Build(_) => build::key(digest, &self.build.within, &self.build.grants),
+            // What a command did with more rights is no result of this one. Others have BuildKit's digest.
+            Op::Exec(_) if self.vertex.metadata.is_strict() => {
+                Digest::of(format!("bkl.exec.strict.v1:{digest}"))
+            }
+            _ => digest,
+        };
         let rules = key::input_rules(&self.vertex)?;
         let inputs = rules
             .iter()
@@ -166,6 +217,8 @@ impl GraphOp {
                     description: self.vertex.name(),
                     ctx,
                     inspector: self.build.inspector.as_ref(),
+                    grants: &self.build.grants,
+                    said: &self.build.said,
                 };
                 Ok(run.run(snapshots(inputs, ctx).await?).await?)
             }
@@ -199,8 +252,9 @@ impl GraphOp {
             Op::Passthrough(op) => {
                 return Ok(op.outputs.iter().map(|&input| inputs[input as usize].clone()).collect());
             }
-            Op::Build(_) => {
-                Err(OpError::Unsupported { what: "building a definition that another step made" })
+            Op::Build(op) => {
+                let inputs = snapshots(inputs, ctx).await?;
+                Ok(vec![build::run(&self.build, op, ctx, inputs).await?])
             }
         };
         Ok(stored?.into_iter().map(Tree::Stored).collect())
@@ -278,7 +332,11 @@ fn remembered(store: &Store, tree: &Snapshot, selectors: &[Selector]) -> Result<
     {
         return Ok(Digest::from_bytes(bytes));
     }
-    let digest = HashTree::of_view(store.read(tree)?)?.digest(selectors)?;
+    let hashes = match tree.is_scratch() {
+        true => HashTree::of_nothing(),
+        false => HashTree::of_view(store.read(tree)?)?,
+    };
+    let digest = hashes.digest(selectors)?;
     // Forgetting it only costs doing it again.
     let _ = store.put_value(Table::ContentDigests, key.as_bytes(), digest.as_bytes());
     Ok(digest)

@@ -171,6 +171,34 @@ impl Registry {
         Ok(RawManifest { bytes, content_type, digest })
     }
 
+    /// How many bytes a blob has.
+    pub(super) async fn blob_size(
+        &self,
+        image: &ImageRef,
+        digest: &Digest,
+        what: &str,
+    ) -> Result<u64, RegistryError> {
+        let url = self.url(image, "blobs", &digest.to_string())?;
+        let scope = pull_scope(image);
+        let request = Request { method: Method::HEAD, url, scope: &scope, accept: None, offset: 0, what };
+        let mut backoff = Backoff::new(self.retry());
+        loop {
+            let error = match self.send(&request).await {
+                Ok(response) => {
+                    let length = header_text(response.headers(), &header::CONTENT_LENGTH);
+                    let (what, host) = (what.to_owned(), host_of(&request.url));
+                    return length.parse().map_err(|_| RegistryError::Unreachable {
+                        what,
+                        host,
+                        reason: "it does not say how large it is".to_owned(),
+                    });
+                }
+                Err(error) => error,
+            };
+            backoff.wait(error).await?;
+        }
+    }
+
     /// Starts reading a blob at `offset`. The answer's body begins at the byte it returns beside it: at `offset`, or
     /// at 0 when the registry cannot do ranges. Not retried here: the caller knows what it has.
     pub(super) async fn open_blob(
@@ -283,6 +311,7 @@ impl Registry {
             }
             let location = header_text(response.headers(), &header::LOCATION);
             let next = url.join(&location).map_err(|_| refused("to no readable address".to_owned()))?;
+            let next = without_user(next);
             if !is_allowed(&next) {
                 let shown = format!("{}://{}", next.scheme(), host_of(&next));
                 return Err(refused(format!("to `{shown}`, which is not encrypted")));
@@ -345,7 +374,7 @@ impl Registry {
         credentials: Option<&Credentials>,
     ) -> Result<Arc<str>, RegistryError> {
         let host = host_of(registry);
-        let realm = Url::parse(&ask.realm).ok().filter(is_allowed);
+        let realm = Url::parse(&ask.realm).ok().map(without_user).filter(is_allowed);
         let realm =
             realm.ok_or_else(|| RegistryError::Realm { host: host.clone(), realm: ask.realm.clone() })?;
         let trusted = &self.inner.options.trusted_realms;
@@ -571,6 +600,13 @@ fn with_query(url: &Url, query: &Url) -> Url {
 pub(in crate::engine) fn host_of(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// The URL without credentials: a server may not choose as whom we come.
+pub(in crate::engine) fn without_user(mut url: Url) -> Url {
+    // Only URLs without a host refuse, which have no user.
+    let _ = (url.set_username(""), url.set_password(None));
+    url
 }
 
 /// Encrypted, or on this machine.

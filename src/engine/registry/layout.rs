@@ -145,6 +145,13 @@ impl Layout {
         self.dir.join("blobs/sha256").join(digest.hex())
     }
 
+    /// How many bytes a blob has.
+    pub(super) fn size(&self, digest: &Digest, what: &str) -> Result<u64, RegistryError> {
+        let file = self.open(&Descriptor::new("", *digest, 0), what)?;
+        let metadata = file.metadata().map_err(|error| self.unreadable(what, &error))?;
+        Ok(metadata.len())
+    }
+
     /// Opens a blob. Its digest is not checked here.
     pub(super) fn open(&self, descriptor: &Descriptor, what: &str) -> Result<File, RegistryError> {
         File::open(self.path(&descriptor.digest)).map_err(|error| match error.kind() {

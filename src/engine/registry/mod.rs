@@ -3,9 +3,11 @@
 //! - [`client`]: requests, with authorization ([`auth`]), redirects and retries ([`retry`]);
 //! - [`document`]: manifests, indexes, descriptors; [`platforms`]: which entry of an index a platform takes;
 //! - [`layout`]: OCI layout directories, which give the same content as a registry does;
-//! - [`resolve`]: from a reference and a platform to one image; [`pull()`]: its layers into the store.
+//! - [`resolve`]: from a reference and a platform to one image; [`pull()`]: its layers into the store;
+//! - [`blob`]: blobs by themselves.
 
 pub mod auth;
+pub mod blob;
 mod challenge;
 pub mod client;
 pub mod document;
@@ -19,6 +21,7 @@ pub mod resolve;
 pub mod retry;
 
 pub use auth::docker_credentials;
+pub use blob::{BlobPlace, fetch_blob};
 pub use client::{DOCKER_HUB_HOST, RawManifest, Registry, RegistryOptions};
 pub use document::{Descriptor, Document, DocumentError, Index, Manifest, OciPlatform};
 pub use error::RegistryError;

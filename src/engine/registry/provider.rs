@@ -86,6 +86,25 @@ impl Provider {
         }
     }
 
+    /// Brings a blob that no manifest describes into the store, unless it is there.
+    pub(super) async fn lone_blob(
+        &self,
+        content: &ContentStore,
+        digest: Digest,
+        progress: &(dyn Fn(u64, u64) + Send + Sync),
+    ) -> Result<(), ImageError> {
+        if content.has(&digest) {
+            return Ok(());
+        }
+        let what = format!("blob `{digest}` of `{}`", self.reference());
+        let size = match self {
+            Provider::Registry { registry, image } => registry.blob_size(image, &digest, &what).await?,
+            Provider::Layout(layout) => layout.size(&digest, &what)?,
+        };
+        let descriptor = Descriptor::new("", digest, size);
+        self.blob(content, &descriptor, &what, &|current| progress(current, size)).await
+    }
+
     /// Brings a blob into the store, unless it is there. Nothing of a damaged or unfinished one stays.
     pub(super) async fn blob(
         &self,

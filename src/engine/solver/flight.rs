@@ -66,6 +66,16 @@ impl ExecCtx {
         self.tell(|vertex| Event::Warning { vertex, message: message.to_owned() });
     }
 
+    /// Takes the events of vertices that are made on the way.
+    pub fn events(&self) -> EventSink {
+        let audience = self.audience.clone();
+        Arc::new(move |event: Event| {
+            for listener in audience.lock().expect("no listener panics").iter() {
+                (listener.events)(event.clone());
+            }
+        })
+    }
+
     /// Tells everyone who was not told yet that the work began.
     pub(super) fn started(&self) {
         for listener in self.audience.lock().expect("no listener panics").iter() {

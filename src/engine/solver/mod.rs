@@ -238,6 +238,18 @@ pub enum Failure<E> {
     Cancelled,
 }
 
+impl<E> Failure<E> {
+    /// The vertices that failed.
+    pub fn vertices(&self) -> Vec<usize> {
+        match self {
+            Failure::Op { vertex, others, .. } => {
+                std::iter::once(*vertex).chain(others.iter().map(|(vertex, _)| *vertex)).collect()
+            }
+            Failure::Cancelled => Vec::new(),
+        }
+    }
+}
+
 /// What all builds of a process share: limits, and what runs now.
 pub struct Scheduler<O: Op> {
     commands: Arc<Semaphore>,

@@ -11,6 +11,7 @@ use crate::engine::registry::{
     ImageError, LayerProgress, Registry, RegistryOptions, ResolveMode, ResolvedImage, pull, resolve_image,
 };
 use crate::graph::ir::{SourceOp, attr};
+use crate::graph::llb::key::image_key;
 
 /// Images of registries.
 pub struct ImageSource {
@@ -45,6 +46,11 @@ impl ImageSource {
         let mode = op.attrs.get(attr::IMAGE_RESOLVE_MODE).map(String::as_str);
         let mode = ResolveMode::from_attr(mode)
             .ok_or_else(|| bad(format!("`{}` is no resolve mode", mode.unwrap_or_default())))?;
+        // How the use of an image is counted, by those who count it.
+        let record_type = op.attrs.get(attr::IMAGE_RECORD_TYPE).map_or("", String::as_str);
+        if !matches!(record_type, "" | "internal" | "frontend" | "regular") {
+            return Err(bad(format!("`{record_type}` is no type of record")));
+        }
         let platform = platform.map_or_else(Platform::host, Platform::normalize);
         let registry = self.registry(&ctx.session);
         let resolving = resolve_image(&registry, &ctx.store, &reference, &platform, mode);
@@ -86,7 +92,7 @@ pub(super) struct PulledImage {
     image: ResolvedImage,
     /// What the op asked for, normalised.
     platform: Platform,
-    layer_limit: Option<usize>,
+    layer_limit: Option<u32>,
 }
 
 impl PulledImage {
@@ -97,15 +103,18 @@ impl PulledImage {
         limit_key: &str,
         platform: Platform,
     ) -> Result<PulledImage, ImageError> {
-        let layer_limit = match op.attrs.get(limit_key) {
-            None => None,
-            Some(text) => Some(text.parse::<usize>().map_err(|_| ImageError::Identifier {
-                identifier: op.identifier.clone(),
-                reason: format!("`{text}` is no number of layers"),
-            })?),
+        let layer_limit = match op.attrs.get(limit_key).map(String::as_str) {
+            None | Some("") => None,
+            Some(text) => {
+                let limit = text.parse::<u32>().ok().filter(|&limit| 0 < limit);
+                Some(limit.ok_or_else(|| ImageError::Identifier {
+                    identifier: op.identifier.clone(),
+                    reason: format!("`{text}` is no number of layers"),
+                })?)
+            }
         };
         if let Some(limit) = layer_limit {
-            image.limit_layers(limit);
+            image.limit_layers(limit as usize);
         }
         Ok(PulledImage { image, platform, layer_limit })
     }
@@ -117,7 +126,7 @@ impl Resolved for PulledImage {
     fn key(&self) -> Digest {
         self.image
             .chain_id()
-            .unwrap_or_else(|| manifest_key(&self.image.root_digest, &self.platform, self.layer_limit))
+            .unwrap_or_else(|| image_key(&self.image.root_digest, &self.platform, self.layer_limit))
     }
 
     fn stands_for(&self) -> StandsFor {
@@ -138,36 +147,6 @@ impl Resolved for PulledImage {
             pull(&self.image, &ctx.store, &ctx.cancel, on_progress).await.map_err(source_error)
         })
     }
-}
-
-/// Digest of the JSON that names a root and what is chosen of it; keys in the order of BuildKit's struct.
-fn manifest_key(root: &Digest, platform: &Platform, limit: Option<usize>) -> Digest {
-    #[derive(serde::Serialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Key<'a> {
-        digest: &'a Digest,
-        #[serde(rename = "OS")]
-        os: &'a str,
-        arch: &'a str,
-        #[serde(skip_serializing_if = "str::is_empty")]
-        variant: &'a str,
-        #[serde(rename = "OSVersion", skip_serializing_if = "str::is_empty")]
-        os_version: &'a str,
-        #[serde(rename = "OSFeatures", skip_serializing_if = "<[String]>::is_empty")]
-        os_features: &'a [String],
-        #[serde(skip_serializing_if = "Option::is_none")]
-        limit: Option<usize>,
-    }
-    let key = Key {
-        digest: root,
-        os: &platform.os,
-        arch: &platform.arch,
-        variant: &platform.variant,
-        os_version: &platform.os_version,
-        os_features: &platform.os_features,
-        limit,
-    };
-    Digest::of(serde_json::to_vec(&key).expect("texts and numbers are JSON"))
 }
 
 pub(super) fn source_error(error: ImageError) -> SourceError {

@@ -4,11 +4,15 @@
 //! the digest of what a directory holds): this is asked in every build and must be cheap. [`Resolved::fetch`] brings
 //! exactly that into the store: it is only asked when no cached result makes it unnecessary.
 
+pub mod blob;
+mod file;
 pub mod git;
 pub mod http;
 pub mod image;
 pub mod local;
 pub mod oci_layout;
+mod program;
+mod signature;
 
 use std::sync::Arc;
 

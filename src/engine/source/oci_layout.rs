@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+use super::blob::store_of;
 use super::image::{PulledImage, source_error};
 use super::{Resolved, Source, SourceCtx, SourceError};
-use crate::base::{ImageRef, Platform};
+use crate::base::Platform;
 use crate::engine::registry::{ImageError, Layout, resolve_layout};
 use crate::graph::ir::{SourceOp, attr};
 
@@ -22,17 +23,13 @@ impl OciLayoutSource {
         platform: Option<&Platform>,
     ) -> Result<PulledImage, ImageError> {
         let bad = |reason: String| ImageError::Identifier { identifier: op.identifier.clone(), reason };
-        // Without the attribute, the repository names the store (BuildKit source/containerimage/source.go).
         let store_id = match op.attrs.get(attr::OCI_STORE).filter(|store| !store.is_empty()) {
-            Some(store) => store.clone(),
-            None => {
-                let image: ImageRef = op.locator().parse().map_err(|error| bad(format!("{error}")))?;
-                image.path
-            }
+            Some(store) => store.as_str(),
+            None => store_of(op.locator()),
         };
         let dir = ctx
             .session
-            .oci_layout(&store_id)
+            .oci_layout(store_id)
             .ok_or_else(|| bad(format!("the build provides no OCI layout named `{store_id}`")))?;
         let platform = platform.map_or_else(Platform::host, Platform::normalize);
         let layout = Layout::new(dir, op.locator());

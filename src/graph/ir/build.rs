@@ -336,25 +336,22 @@ impl Graph {
     /// What the definition in a file of `tree` builds; empty `filename` is `buildkit.llb.definition` (BuildKit
     /// client/llb/llbbuild).
     pub fn build(&mut self, tree: Edge, filename: &str, platform: Option<Platform>) -> Edge {
-        let attrs = if filename.is_empty() { None } else { Some((FILENAME.to_owned(), filename.to_owned())) };
+        let attrs = if filename.is_empty() {
+            None
+        } else {
+            Some((BuildOp::FILENAME.to_owned(), filename.to_owned()))
+        };
         let op = BuildOp {
-            inputs: [(DEFINITION_INPUT.to_owned(), 0)].into(),
+            inputs: [(BuildOp::DEFINITION.to_owned(), 0)].into(),
             attrs: attrs.into_iter().collect(),
             definition: None,
-            builder: LLB_BUILDER,
+            builder: BuildOp::LLB_BUILDER,
         };
         let mut vertex = Vertex::new(Op::Build(op), vec![tree], platform);
         vertex.metadata.caps.insert("source.buildop.llbfilename".to_owned());
         Edge { vertex: self.add(vertex), output: 0 }
     }
 }
-
-/// Attribute of a build op: the file with the definition.
-const FILENAME: &str = "llbbuild.filename";
-/// Input of a build op that holds the definition.
-const DEFINITION_INPUT: &str = "buildkit.llb.definition";
-/// Number of the builder that reads definitions.
-const LLB_BUILDER: i64 = -1;
 
 /// Where the agent socket with this number is when nobody says; all agents of a command are counted.
 pub fn agent_socket(number: usize) -> String {

@@ -4,6 +4,9 @@ use serde_json::{Map, Value, json};
 
 use crate::base::Platform;
 
+/// Where commands are looked for when nothing says otherwise.
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// An image's platform and run configuration, and what its base brought along.
 ///
 /// Lists and maps keep their order. A config read by [`ImageConfig::from_oci`] keeps every key it does not know and
@@ -71,6 +74,14 @@ impl ImageConfig {
             healthcheck: None,
             base: None,
         }
+    }
+
+    /// What BuildKit gives an image whose build named no config: a search path and a directory.
+    pub fn plain(platform: Platform) -> ImageConfig {
+        let mut config = ImageConfig::scratch(platform.normalize());
+        config.set_env("PATH", DEFAULT_PATH);
+        "/".clone_into(&mut config.workdir);
+        config
     }
 
     /// Reads an OCI or docker image config; `fallback` is the platform when the config names none.

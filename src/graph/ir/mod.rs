@@ -97,6 +97,19 @@ impl Metadata {
     }
 }
 
+impl Metadata {
+    /// Whether the command is to be confined more than others: its [`SECURITY`] is [`STRICT`].
+    pub fn is_strict(&self) -> bool {
+        self.description.get(SECURITY).is_some_and(|it| it == STRICT)
+    }
+}
+
+/// Key of [`Metadata::description`] of a command that says how it is confined, beyond what LLB can. Equal commands of which
+/// one is strict are one command, and strict. BuildKit ignores it.
+pub const SECURITY: &str = "bkl.security";
+/// The one value of [`SECURITY`].
+pub const STRICT: &str = "strict";
+
 /// Key of [`Metadata::description`] that holds the name shown to people.
 pub const CUSTOM_NAME: &str = "llb.customname";
 

@@ -22,8 +22,8 @@ pub enum VertexError {
     /// A file op that does nothing.
     #[error("the file operation has no actions")]
     NoActions,
-    /// A file op that gives nothing.
-    #[error("the file operation has no output")]
+    /// A file op or passthrough that gives nothing.
+    #[error("the operation has no output")]
     NoOutput,
     /// A merge of nothing.
     #[error("the merge has no inputs")]

@@ -126,6 +126,12 @@ pub fn known(id: &str) -> Option<&'static Cap> {
     KNOWN.iter().find(|cap| cap.id == id)
 }
 
+/// Whether a definition may ask for `id` here. Besides what daemons announce these are the two that the Go client writes
+/// although none does.
+pub fn can(id: &str) -> bool {
+    matches!(id, "exec.meta.removemountstubs.recursive" | "file.copy.modestring") || known(id).is_some()
+}
+
 /// The capabilities of a daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CapSet {

@@ -1,4 +1,5 @@
 //! A protobuf message as an op: closed enums, checked indexes.
+#![deny(clippy::indexing_slicing)]
 
 use crate::base::Platform;
 use crate::graph::ir::{
@@ -18,6 +19,17 @@ pub enum OpError {
     /// Something was lost on reading: fields of a newer LLB, which could change what the op means.
     #[error("it has fields that this version does not know")]
     UnknownFields,
+    /// More of something than there may be.
+    #[error("there are more than {most} {what}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many there may be.
+        most: usize,
+    },
+    /// It asks for something that only a later version can do.
+    #[error("it needs the capability `{0}`, which this version does not know")]
+    Capability(String),
     /// An enum value that LLB does not have.
     #[error("{value} is no {what}")]
     Enum {

@@ -278,7 +278,7 @@ impl<'a> Encoder<'a> {
                 let windows = self.options.platform.as_ref().is_some_and(|platform| platform.os == "windows");
                 let env = &mut exec.meta.get_or_insert_default().env;
                 if !windows && !env.iter().any(|var| var.starts_with("PATH=")) {
-                    env.push(format!("PATH={DEFAULT_PATH}"));
+                    env.push(format!("PATH={}", crate::graph::ir::config::DEFAULT_PATH));
                 }
                 None
             }
@@ -303,9 +303,6 @@ impl<'a> Encoder<'a> {
 
 /// The daemon gives commands a default `PATH` itself.
 const SETS_DEFAULT_PATH: &str = "exec.meta.setsdefaultpath";
-
-/// The `PATH` for daemons that do not.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Whether the client writes a platform on such an op (llb reference 2.2). Blobs do not have the image's prefix.
 fn keeps_platform(op: &Op) -> bool {

@@ -9,8 +9,9 @@ pub mod key;
 pub mod marshal;
 pub mod pb;
 pub mod unmarshal;
+mod wire;
 
 pub use decode::OpError;
 pub use marshal::{MarshalOptions, Order, digests, marshal, name_requirements};
 pub use pb::Definition;
-pub use unmarshal::{DecodeError, unmarshal};
+pub use unmarshal::{DecodeError, unmarshal, unmarshal_within};

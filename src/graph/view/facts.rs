@@ -3,8 +3,8 @@
 use super::title;
 use crate::base::Digest;
 use crate::graph::ir::{
-    Chown, ExecOp, FileActionOp, FileCopy, Graph, ImageConfig, LinuxResources, Location, Mount, MountKind,
-    NetMode, Op, Output, OutputKind, SecurityMode, Sharing, User, Vertex,
+    Chown, ExecOp, FileActionOp, FileCopy, Graph, ImageConfig, Location, Metadata, Mount, MountKind, NetMode,
+    Op, Output, OutputKind, SecurityMode, Sharing, User, Vertex,
 };
 
 /// One thing to know.
@@ -67,7 +67,7 @@ pub(super) fn of_vertex(graph: &Graph, vertex: &Vertex, digest: &Digest) -> Vec<
             let attrs = source.attrs.iter();
             facts.table("options", attrs.map(|(key, value)| (key.clone(), value.clone())).collect());
         }
-        Op::Exec(exec) => command(&mut facts, exec, vertex.metadata.linux_resources.as_ref()),
+        Op::Exec(exec) => command(&mut facts, exec, &vertex.metadata),
         Op::File(file) => facts.list("actions", file.actions.iter().map(|it| action(&it.op)).collect()),
         Op::Build(build) => {
             let attrs = build.attrs.iter();
@@ -121,7 +121,8 @@ fn config(facts: &mut Facts, config: &ImageConfig) {
     facts.table("labels", config.labels.clone());
 }
 
-fn command(facts: &mut Facts, exec: &ExecOp, limits: Option<&LinuxResources>) {
+fn command(facts: &mut Facts, exec: &ExecOp, metadata: &Metadata) {
+    let (limits, is_strict) = (metadata.linux_resources.as_ref(), metadata.is_strict());
     match exec.args.as_slice() {
         [shell, flag, text] if flag.starts_with('-') && flag.ends_with('c') => {
             facts.code("command", text);
@@ -142,6 +143,7 @@ fn command(facts: &mut Facts, exec: &ExecOp, limits: Option<&LinuxResources>) {
     facts.text(
         "security",
         match exec.security {
+            SecurityMode::Sandbox if is_strict => "strict",
             SecurityMode::Sandbox => "",
             SecurityMode::Insecure => "insecure",
         },

@@ -45,12 +45,24 @@ pub struct Inputs {
     pub platform_choice: PlatformChoice,
     /// The machine's platform.
     pub build_platform: Platform,
+    /// How commands are confined that do not say so.
+    pub confinement: Confinement,
     /// Patterns of `.bklignore`, in order; they apply to `local(".")` of the program's folder.
     pub ignore: Vec<String>,
     /// What stands in for images of registries. Keys have their default tag.
     pub replacements: BTreeMap<ImageRef, Replacement>,
     /// What is known so far.
     pub answers: Answers,
+}
+
+/// How a command is confined that has no argument `security`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Confinement {
+    /// `.sandbox`.
+    #[default]
+    Sandbox,
+    /// `.strict` (`--strict`).
+    Strict,
 }
 
 /// Who chose the platforms to build for.

@@ -58,8 +58,19 @@ impl<T, E: Into<io::Error>> Attempt<T> for std::result::Result<T, E> {
 pub(super) struct Unsettled {
     /// Directories that had to be there but have no entry of their own.
     pub(super) implicit: BTreeSet<Vec<u8>>,
-    /// Hard links (name, target) to files that are not in this layer, and the link's own header.
-    pub(super) links: Vec<(Vec<u8>, Entry)>,
+    /// Hard links to files that are not in this layer.
+    pub(super) links: Vec<LinkBelow>,
+}
+
+/// A hard link to a file of the tree below.
+#[derive(Debug)]
+pub(super) struct LinkBelow {
+    /// Its name: a clean path.
+    pub(super) path: Vec<u8>,
+    /// Its header.
+    pub(super) entry: Entry,
+    /// A later entry took the name: only what it links to must be there.
+    pub(super) is_replaced: bool,
 }
 
 /// Unpacks one archive.
@@ -70,6 +81,8 @@ pub(super) struct Applier<'a> {
     /// Modification times of directories, set at the end: what is put in changes them.
     dir_times: BTreeMap<Vec<u8>, (i64, u32)>,
     unsettled: Unsettled,
+    /// Names of the unsettled links, which are not there yet, and their places in the list.
+    awaited: BTreeMap<Vec<u8>, usize>,
 }
 
 /// An open directory and its path from the root, symlinks resolved.
@@ -87,7 +100,13 @@ impl Place {
 
 impl<'a> Applier<'a> {
     pub(super) fn new(root: BorrowedFd<'a>) -> Applier<'a> {
-        Applier { root, last: None, dir_times: BTreeMap::new(), unsettled: Unsettled::default() }
+        Applier {
+            root,
+            last: None,
+            dir_times: BTreeMap::new(),
+            unsettled: Unsettled::default(),
+            awaited: BTreeMap::new(),
+        }
     }
 
     /// Unpacks all entries.
@@ -121,6 +140,10 @@ impl<'a> Applier<'a> {
             return tree::set_xattr(&place.dir, b".", OPAQUE, b"y").doing("mark a directory as opaque");
         }
         if let Some(hidden) = base.strip_prefix(WHITEOUT) {
+            if self.awaited.contains_key(&place.path_of(hidden)) {
+                // As below: what this layer adds stays.
+                return Ok(());
+            }
             return Self::whiteout(&place, hidden, entry);
         }
         self.create(&place, base, entry, content)
@@ -148,6 +171,8 @@ impl<'a> Applier<'a> {
         if existing.is_some() && !merges {
             self.forget(&path);
             tree::remove(dir, base).doing("replace an entry")?;
+        } else if let Some(at) = self.awaited.remove(&path) {
+            self.unsettled.links[at].is_replaced = true;
         }
         let mut meta = Meta {
             kind: Kind::File,
@@ -183,7 +208,9 @@ impl<'a> Applier<'a> {
             }
             EntryKind::HardLink => {
                 let Some(kind) = self.hard_link(dir, base, &path, entry)? else {
-                    self.unsettled.links.push((path, entry.clone()));
+                    self.awaited.insert(path.clone(), self.unsettled.links.len());
+                    let entry = entry.clone();
+                    self.unsettled.links.push(LinkBelow { path, entry, is_replaced: false });
                     return Ok(());
                 };
                 meta.kind = kind;
@@ -266,7 +293,14 @@ impl<'a> Applier<'a> {
             |it: &[u8]| it.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest[0] == b'/');
         self.last = None;
         self.unsettled.implicit.retain(|it| !is_below(it));
-        self.unsettled.links.retain(|(it, _)| !is_below(it));
+        let links = &mut self.unsettled.links;
+        self.awaited.retain(|it, at| {
+            let stays = !is_below(it);
+            if !stays {
+                links[*at].is_replaced = true;
+            }
+            stays
+        });
         self.dir_times.retain(|it, _| !is_below(it));
     }
 
@@ -330,6 +364,9 @@ impl<'a> Applier<'a> {
                     continue;
                 }
                 None | Some((_, true)) if missing == Missing::Stop => return Ok(None),
+                None if self.awaited.contains_key(&next_path) => {
+                    return Err(refused(entry, "something on its way is not a directory"));
+                }
                 None => {
                     mkdirat(&here.dir, name.as_slice(), Mode::from_raw_mode(0o755))
                         .doing("make a directory")?;

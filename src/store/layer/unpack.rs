@@ -8,7 +8,9 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 
-use super::apply::{Applier, ApplyError, Unsettled, components, open_plain, refused, set_attributes};
+use super::apply::{
+    Applier, ApplyError, LinkBelow, Unsettled, components, open_plain, refused, set_attributes,
+};
 use super::{ArchiveError, ArchiveReader, Entry, decompress};
 use crate::base::Digest;
 use crate::base::digest::DigestWriter;
@@ -155,7 +157,11 @@ fn settle(
 ) -> std::result::Result<(), ApplyError> {
     let io = |attempt| move |error: Errno| ApplyError::Io(attempt, error.into());
     let mut copies: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-    for (path, entry) in &unsettled.links {
+    for LinkBelow { path, entry, is_replaced } in &unsettled.links {
+        if *is_replaced {
+            target_below(base, entry)?;
+            continue;
+        }
         let (parent, name) = split(path);
         let parent = open_plain(layer, parent).map_err(io("open a directory"))?;
         let before = tree::stat_fd(&parent).map_err(io("look at a directory"))?;
@@ -197,22 +203,35 @@ fn link_below(
     entry: &Entry,
     copies: &[(Vec<u8>, Vec<u8>)],
 ) -> std::result::Result<(), ApplyError> {
-    let missing = || refused(entry, "a hard link to a file that is not there");
     if let Some((_, copy)) = copies.iter().find(|(target, _)| *target == entry.link) {
         let (copy_parent, copy_name) = split(copy);
-        let copy_parent = open_plain(layer, copy_parent).map_err(|_| missing())?;
+        let copy_parent = open_plain(layer, copy_parent).map_err(|_| no_target(entry))?;
         rustix::fs::linkat(&copy_parent, copy_name, parent, name, rustix::fs::AtFlags::empty())
             .map_err(|error| ApplyError::Io("make a hard link", error.into()))?;
         return Ok(());
     }
-    let target = components(&entry.link).map_err(|why| refused(entry, why))?;
-    let (target_name, target_parents) = target.split_last().ok_or_else(missing)?;
-    let dir = open_base(base, &target_parents.join(&b'/')).map_err(|_| missing())?;
-    let meta = tree::stat(&dir, target_name).ok().flatten().filter(|it| !it.is_dir()).ok_or_else(missing)?;
-    tree::copy_entry(&dir, target_name, &meta, parent, name)
+    let (dir, target_name, meta) = target_below(base, entry)?;
+    tree::copy_entry(&dir, &target_name, &meta, parent, name)
         .map_err(|error| ApplyError::Io("copy a file of the tree below", error))?;
     let meta = tree::Meta { mode: entry.mode, uid: entry.uid, gid: entry.gid, ..meta };
     set_attributes(parent, name, &meta, entry)
+}
+
+/// The file that a hard link leads to: its directory, its name there, and what it is.
+fn target_below(
+    base: BorrowedFd<'_>,
+    entry: &Entry,
+) -> std::result::Result<(OwnedFd, Vec<u8>, tree::Meta), ApplyError> {
+    let missing = || no_target(entry);
+    let target = components(&entry.link).map_err(|why| refused(entry, why))?;
+    let (name, parents) = target.split_last().ok_or_else(missing)?;
+    let dir = open_base(base, &parents.join(&b'/')).map_err(|_| missing())?;
+    let meta = tree::stat(&dir, name).ok().flatten().filter(|it| !it.is_dir()).ok_or_else(missing)?;
+    Ok((dir, name.to_vec(), meta))
+}
+
+fn no_target(entry: &Entry) -> ApplyError {
+    refused(entry, "a hard link to a file that is not there")
 }
 
 /// A directory of the tree below, its symlinks followed inside of it.

@@ -11,7 +11,7 @@ use rustix::mount::{
 };
 
 use super::super::error::Context as _;
-use crate::store::{Result, StoreError};
+use crate::store::{Result, StoreError, in_user_namespace};
 
 /// Everything a process needs to mount a tree by itself.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -62,7 +62,7 @@ fn overlay(lowers: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd> {
         Errno::PERM => StoreError::Unsupported {
             attempt: "mount an overlay",
             path: top.clone(),
-            why: "mounting needs CAP_SYS_ADMIN; run as root",
+            why: "mounting needs CAP_SYS_ADMIN (in a user namespace, Linux 5.11)",
         },
         error => StoreError::io("open overlayfs for", &top, error),
     })?;
@@ -76,9 +76,14 @@ fn overlay(lowers: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd> {
         // Closing the mount must not sync the disk: the durability watermark does that.
         fsconfig_set_flag(&fs, "volatile").at("mount volatile", &upper.dir)?;
         // What these would save is not worth metadata that only overlayfs can read: a layer must be a plain tree.
-        for option in ["redirect_dir", "metacopy", "index"] {
-            fsconfig_set_string(&fs, option, "off").at("set mount options of", &upper.dir)?;
+        // In a user namespace the first two are off by themselves, and must not be named.
+        let options = ["index", "redirect_dir", "metacopy"];
+        for option in &options[..if in_user_namespace() { 1 } else { 3 }] {
+            fsconfig_set_string(&fs, *option, "off").at("set mount options of", &upper.dir)?;
         }
+    }
+    if in_user_namespace() {
+        fsconfig_set_flag(&fs, "userxattr").at("set mount options of", &top)?;
     }
     fsconfig_set_string(&fs, "xino", "off").at("set mount options of", &top)?;
     fsconfig_create(&fs).map_err(|error| match (error, upper) {

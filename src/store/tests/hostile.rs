@@ -53,6 +53,10 @@ enum Wanted {
 }
 
 fn check(name: &str, make: impl Fn(&str) -> Vec<Entry>, wanted: &Wanted) {
+    check_bytes(name, |out| archive(&make(out)), wanted);
+}
+
+fn check_bytes(name: &str, make: impl Fn(&str) -> Vec<u8>, wanted: &Wanted) {
     let (dir, store) = store();
     let outside = dir.path().join("canary");
     fs::create_dir(&outside).unwrap();
@@ -60,8 +64,7 @@ fn check(name: &str, make: impl Fn(&str) -> Vec<Entry>, wanted: &Wanted) {
     fs::set_permissions(&outside, fs::Permissions::from_mode(0o711)).unwrap();
     let before = canary(dir.path());
     let base = tree(&store, &Snapshot::scratch(), |root| fs::write(root.join("base"), "base").unwrap());
-    let entries = make(outside.to_str().unwrap());
-    let result = unpack(&store, &base, &archive(&entries));
+    let result = unpack(&store, &base, &make(outside.to_str().unwrap()));
     assert_eq!(canary(dir.path()), before, "{name}: the canary changed");
     match (wanted, result) {
         (Wanted::Contained, Ok(tree)) => drop(list(&store, &tree)),
@@ -142,6 +145,136 @@ fn nothing_leaves_the_tree_as_root() {
         &Contained,
     );
     check("aufs", |_| vec![entry(Dir, ".wh..wh.plnk/", ""), file(".wh..wh.aufs")], &Contained);
+}
+
+/// Marks of removal that meet what they remove, links, or nothing.
+#[test]
+fn whiteouts_stay_in_the_tree_as_root() {
+    use EntryKind::{Char, Dir, Symlink};
+    use Wanted::Contained;
+    check("wh_file_and_target", |_| vec![file("d/f"), file("d/.wh.f")], &Contained);
+    check("wh_before_target", |_| vec![file("d/.wh.f"), file("d/f")], &Contained);
+    check("wh_of_nothing", |_| vec![file("none/.wh.f")], &Contained);
+    check("wh_of_base", |_| vec![file(".wh.base")], &Contained);
+    check("wh_of_link", |out| vec![entry(Symlink, "l", out), file(".wh.l")], &Contained);
+    check(
+        "wh_of_link_to_file",
+        |out| vec![entry(Symlink, "l", &format!("{out}/file")), file(".wh.l")],
+        &Contained,
+    );
+    check("wh_as_directory", |_| vec![entry(Dir, ".wh.base/", ""), file(".wh.base/x")], &Contained);
+    check("wh_as_link", |out| vec![entry(Symlink, ".wh.base", out)], &Contained);
+    check("wh_absolute", |out| vec![file(&format!("{out}/.wh.file"))], &Contained);
+    check("wh_above", |out| vec![file(&format!("{}{out}/.wh.file", "../".repeat(20)))], &Contained);
+    check("opq_root", |_| vec![file(".wh..wh..opq"), file("new")], &Contained);
+    check("opq_after_content", |_| vec![file("d/f"), file("d/.wh..wh..opq")], &Contained);
+    check("opq_twice", |_| vec![file("d/.wh..wh..opq"), file("d/.wh..wh..opq"), file("d/f")], &Contained);
+    check(
+        "opq_of_chain",
+        |out| vec![entry(Symlink, "a", "b"), entry(Symlink, "b", out), file("a/.wh..wh..opq")],
+        &Contained,
+    );
+    // What overlayfs takes for a whiteout, as an entry like any other.
+    check("hidden_whiteout", |_| vec![entry(Char, "base", "")], &Contained);
+    check(
+        "hidden_whiteout_behind_link",
+        |out| vec![entry(Symlink, "l", out), entry(Char, "l/file", "")],
+        &Contained,
+    );
+}
+
+/// Nodes and directories in the way of each other and of links.
+#[test]
+fn entries_replace_each_other_inside_the_tree_as_root() {
+    use EntryKind::{Block, Dir, Fifo, HardLink, Symlink};
+    use Wanted::{Contained, Refused};
+    check("file_over_dir", |_| vec![entry(Dir, "x", ""), file("x/y"), file("x")], &Contained);
+    check("dir_over_file", |_| vec![file("x"), entry(Dir, "x/", ""), file("x/y")], &Contained);
+    check(
+        "symlink_over_dir",
+        |out| vec![entry(Dir, "x", ""), file("x/y"), entry(Symlink, "x", out), file("x/file")],
+        &Contained,
+    );
+    check("symlink_over_base", |out| vec![entry(Symlink, "base", out), file("base/file")], &Contained);
+    check("fifo_behind_link", |out| vec![entry(Symlink, "l", out), entry(Fifo, "l/file", "")], &Contained);
+    check("fifo_then_file", |_| vec![entry(Fifo, "p", ""), file("p")], &Contained);
+    check("fifo_as_dir", |_| vec![entry(Fifo, "p", ""), file("p/x")], &Refused);
+    check("disk_behind_link", |out| vec![entry(Symlink, "l", out), entry(Block, "l/file", "")], &Contained);
+    check("hardlink_overwrite", |_| vec![file("f"), entry(HardLink, "h", "f"), file("h")], &Contained);
+    check("hardlink_over_base", |_| vec![file("f"), entry(HardLink, "base", "f")], &Contained);
+    check("hardlink_to_base", |_| vec![entry(HardLink, "h", "base"), file("h")], &Contained);
+    check(
+        "hardlink_to_base_twice",
+        |_| vec![entry(HardLink, "h", "base"), entry(HardLink, "h", "base")],
+        &Contained,
+    );
+    check("hardlink_to_base_as_dir", |_| vec![entry(HardLink, "h", "base"), file("h/x")], &Refused);
+    check(
+        "hardlink_to_base_then_dir",
+        |_| vec![entry(HardLink, "h", "base"), entry(Dir, "h/", ""), file("h/x")],
+        &Contained,
+    );
+    check("hardlink_to_base_removed", |_| vec![entry(HardLink, "h", "base"), file(".wh.h")], &Contained);
+    check(
+        "hardlink_chain",
+        |_| vec![file("f"), entry(HardLink, "g", "f"), entry(HardLink, "h", "./g")],
+        &Contained,
+    );
+    check("hardlink_to_nothing", |_| vec![entry(HardLink, "h", "nothing")], &Refused);
+    check("hardlink_dotdot_inside", |_| vec![file("d/f"), entry(HardLink, "d/h", "d/../d/f")], &Contained);
+    check("devdir_symlink", |out| vec![entry(Symlink, "dev", out), file("dev/file")], &Contained);
+    check("proc_symlink", |_| vec![entry(Symlink, "proc", "/proc/self/root"), file("proc/x")], &Refused);
+    check("passwd_fifo", |_| vec![entry(Dir, "etc", ""), entry(Fifo, "etc/passwd", "")], &Contained);
+    check("magic_link", |_| vec![entry(Symlink, "l", "/proc/self/cwd"), file("l/x")], &Contained);
+    check(
+        "many_levels_up",
+        |out| vec![file(&format!("{}{}", "a/../".repeat(400), out.trim_start_matches('/')))],
+        &Contained,
+    );
+}
+
+/// Names that only extended headers give.
+#[test]
+fn long_names_stay_in_the_tree_as_root() {
+    use Wanted::{Contained, Refused};
+    let end = vec![0; 1024];
+    let record = |key: &str, value: &str| {
+        let rest = format!(" {key}={value}\n");
+        let mut len = rest.len() + 1;
+        while len != rest.len() + len.to_string().len() {
+            len = rest.len() + len.to_string().len();
+        }
+        format!("{len}{rest}")
+    };
+    let up = |out: &str| format!("{}{}/new", "../".repeat(20), out.trim_start_matches('/'));
+    let with = |records: &str, flag: u8| [pax(records), header("f", flag, 0), end.clone()].concat();
+    check_bytes("pax_path_override", |out| with(&record("path", &up(out)), b'0'), &Contained);
+    check_bytes("pax_path_absolute", |out| with(&record("path", &format!("{out}/file")), b'0'), &Contained);
+    check_bytes(
+        "pax_linkpath_override",
+        |out| with(&record("linkpath", &format!("{out}/file")), b'1'),
+        &Refused,
+    );
+    check_bytes("pax_symlink_override", |out| with(&record("linkpath", out), b'2'), &Contained);
+    let long = |flag: u8, name: &str| {
+        let name = format!("{name}\0");
+        [header("././@LongLink", flag, name.len()), padded(name.as_bytes())].concat()
+    };
+    check_bytes(
+        "longlink_dotdot",
+        |out| [long(b'L', &up(out)), header("f", b'0', 0), end.clone()].concat(),
+        &Contained,
+    );
+    check_bytes(
+        "longlink_target",
+        |out| [long(b'K', &format!("{out}/file")), header("h", b'1', 0), end.clone()].concat(),
+        &Refused,
+    );
+    check_bytes("pax_path_zero_byte", |_| with(&record("path", "a\0b"), b'0'), &Refused);
+    check_bytes("pax_huge_owner", |_| with(&record("uid", "4294967296"), b'0'), &Refused);
+    check_bytes("pax_negative_owner", |_| with(&record("uid", "-1"), b'0'), &Refused);
+    check_bytes("pax_huge_time", |_| with(&record("mtime", "99999999999999999999"), b'0'), &Refused);
+    check_bytes("pax_path_is_the_root", |_| with(&record("path", ".."), b'5'), &Contained);
 }
 
 #[test]

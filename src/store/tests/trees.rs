@@ -233,3 +233,156 @@ fn a_mount_moves_into_another_namespace_as_root() {
     });
     assert_eq!(seen.join().unwrap(), [1, 0, 0]);
 }
+
+/// Each rule by which a computed diff takes a file for another one, or for the same.
+#[test]
+fn what_counts_as_a_change_as_root() {
+    use rustix::fs::{CWD, FileType, XattrFlags, lsetxattr, makedev, mknodat};
+    let (_dir, store) = store();
+    let set_time = |path: &std::path::Path, seconds: u64, nanoseconds: u32| {
+        let time = std::time::UNIX_EPOCH + std::time::Duration::new(seconds, nanoseconds);
+        let at = rustix::fs::Timespec {
+            tv_sec: time.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64,
+            tv_nsec: i64::from(nanoseconds),
+        };
+        let times = rustix::fs::Timestamps { last_access: at, last_modification: at };
+        rustix::fs::utimensat(CWD, path, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).unwrap();
+    };
+    type Change = fn(&std::path::Path);
+    let capability = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let node = |major| {
+        move |path: &std::path::Path| {
+            mknodat(CWD, path, FileType::CharacterDevice, 0o644.into(), makedev(major, 3)).unwrap();
+        }
+    };
+    // The time that both get afterwards, how each is made, and whether they count as different.
+    let check = |name: &str,
+                 times: [(u64, u32); 2],
+                 one: &dyn Fn(&std::path::Path),
+                 other: &dyn Fn(&std::path::Path),
+                 differs: bool| {
+        let make = |change: &dyn Fn(&std::path::Path), (seconds, nanoseconds): (u64, u32)| {
+            tree(&store, &Snapshot::scratch(), |root| {
+                change(&root.join("it"));
+                set_time(&root.join("it"), seconds, nanoseconds);
+            })
+        };
+        let (old, new) = (make(one, times[0]), make(other, times[1]));
+        let diff = store.diff_snapshots(&old, &new, &meta("diff")).unwrap();
+        assert_eq!(!list(&store, &diff).is_empty(), differs, "{name}");
+    };
+    let text = |content: &'static str| move |path: &std::path::Path| fs::write(path, content).unwrap();
+    let with_mode = |mode: u32| {
+        move |path: &std::path::Path| {
+            fs::write(path, "x").unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+    };
+    let owned = |uid: u32, gid: u32| {
+        move |path: &std::path::Path| {
+            fs::write(path, "x").unwrap();
+            std::os::unix::fs::chown(path, Some(uid), Some(gid)).unwrap();
+        }
+    };
+    let with_xattr = |name: &'static str, value: Vec<u8>| {
+        move |path: &std::path::Path| {
+            fs::write(path, "x").unwrap();
+            lsetxattr(path, name, &value, XattrFlags::empty()).unwrap();
+        }
+    };
+    let link = |target: &'static str| {
+        move |path: &std::path::Path| std::os::unix::fs::symlink(target, path).unwrap()
+    };
+    let dir: Change = |path| fs::create_dir(path).unwrap();
+    let (whole, part) = ([(7, 0), (7, 0)], [(7, 5), (7, 5)]);
+    check("nothing", whole, &text("x"), &text("x"), false);
+    check("content, times in whole seconds", whole, &text("x"), &text("y"), true);
+    check("content, times with nanoseconds", part, &text("x"), &text("y"), false);
+    check("size", part, &text("x"), &text("xx"), true);
+    check("touched", [(7, 0), (8, 0)], &text("x"), &text("x"), true);
+    check("touched within the second", [(7, 5), (7, 6)], &text("x"), &text("x"), true);
+    check("one of them cut off", [(7, 0), (7, 6)], &text("x"), &text("x"), true);
+    check("mode", part, &with_mode(0o644), &with_mode(0o600), true);
+    check("set-id", part, &with_mode(0o755), &with_mode(0o4755), true);
+    check("owner", part, &owned(1, 1), &owned(2, 1), true);
+    check("group", part, &owned(1, 1), &owned(1, 2), true);
+    check("kind", part, &text("x"), &link("x"), true);
+    check("device", part, &node(1), &node(5), true);
+    check("same device", part, &node(1), &node(1), false);
+    check("capability", part, &text("x"), &with_xattr("security.capability", capability.to_vec()), true);
+    check("other attributes", part, &text("x"), &with_xattr("user.note", b"y".to_vec()), false);
+    check("target, whole seconds", whole, &link("xx"), &link("xy"), true);
+    check("target, nanoseconds", part, &link("xx"), &link("xy"), false);
+    check("time of a directory", [(7, 0), (8, 0)], &dir, &dir, false);
+    let closed: Change = |path| {
+        fs::create_dir(path).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
+    };
+    check("mode of a directory", whole, &dir, &closed, true);
+}
+
+/// Trees merge as if one were unpacked on the other: directories join, everything else replaces.
+#[test]
+fn merging_replaces_as_root() {
+    let (_dir, store) = store();
+    let one = tree(&store, &Snapshot::scratch(), |root| {
+        fs::create_dir_all(root.join("both/one")).unwrap();
+        fs::create_dir_all(root.join("dir-then-file/inside")).unwrap();
+        fs::write(root.join("file-then-dir"), "file").unwrap();
+        fs::write(root.join("both/same"), "one").unwrap();
+        std::os::unix::fs::symlink("both", root.join("link-then-dir")).unwrap();
+        fs::create_dir(root.join("dir-then-link")).unwrap();
+        fs::write(root.join("dir-then-link/hidden"), "h").unwrap();
+    });
+    let two = tree(&store, &Snapshot::scratch(), |root| {
+        fs::create_dir_all(root.join("both/two")).unwrap();
+        fs::set_permissions(root.join("both"), fs::Permissions::from_mode(0o711)).unwrap();
+        fs::write(root.join("dir-then-file"), "file").unwrap();
+        fs::create_dir(root.join("file-then-dir")).unwrap();
+        fs::write(root.join("file-then-dir/inside"), "i").unwrap();
+        fs::write(root.join("both/same"), "two").unwrap();
+        fs::create_dir(root.join("link-then-dir")).unwrap();
+        fs::write(root.join("link-then-dir/new"), "n").unwrap();
+        std::os::unix::fs::symlink("both", root.join("dir-then-link")).unwrap();
+        fs::write(root.join("a"), "linked").unwrap();
+        fs::hard_link(root.join("a"), root.join("b")).unwrap();
+    });
+    let merged = Snapshot::merge([&one, &two]);
+    let wanted = entries(&[
+        ("a", "linked"),
+        ("b", "linked"),
+        ("both", "/"),
+        ("both/one", "/"),
+        ("both/same", "two"),
+        ("both/two", "/"),
+        ("dir-then-file", "file"),
+        ("dir-then-link", "-> both"),
+        ("file-then-dir", "/"),
+        ("file-then-dir/inside", "i"),
+        ("link-then-dir", "/"),
+        ("link-then-dir/new", "n"),
+    ]);
+    assert_eq!(list(&store, &merged), wanted);
+    let view = store.view(&merged).unwrap();
+    let meta_of = |path: &str| path_of(&view).join(path).symlink_metadata().unwrap();
+    // A directory is the upper one's in all it is; names of one file stay names of one file.
+    assert_eq!(meta_of("both").mode() & 0o7777, 0o711);
+    assert_eq!((meta_of("a").ino(), meta_of("a").nlink()), (meta_of("b").ino(), 2));
+    // Nothing, scratch and the same again change nothing; deletions reach what lies below them only.
+    assert_eq!(Snapshot::merge([&Snapshot::scratch(), &one]), one);
+    assert!(Snapshot::merge(std::iter::empty::<&Snapshot>()).is_scratch());
+    let without = tree(&store, &two, |root| {
+        fs::remove_dir_all(root.join("both")).unwrap();
+        fs::remove_file(root.join("a")).unwrap();
+    });
+    let deletions = store.diff_snapshots(&two, &without, &meta("diff")).unwrap();
+    assert_eq!(list(&store, &deletions), entries(&[]), "by itself it shows no marks");
+    let left = list(&store, &Snapshot::merge([&one, &deletions]));
+    assert!(!left.contains_key("both/one") && left.contains_key("dir-then-file/inside"));
+    let above = list(&store, &Snapshot::merge([&deletions, &one]));
+    assert!(above.contains_key("both/one"));
+    // All of one side gone, and nothing of it.
+    let all_gone = store.diff_snapshots(&one, &Snapshot::scratch(), &meta("diff")).unwrap();
+    assert_eq!(list(&store, &Snapshot::merge([&one, &all_gone])), entries(&[]));
+    assert!(store.diff_snapshots(&one, &one, &meta("diff")).unwrap().is_scratch());
+}

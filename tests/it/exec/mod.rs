@@ -1,8 +1,10 @@
 //! Commands in containers, each with every runner. All of these need root, bind mounts, a C compiler, and /bin/busybox (static).
 
 mod confinement;
+mod hostile;
 mod lifetime;
 mod mounts;
+mod network;
 mod process;
 mod seen;
 
@@ -15,10 +17,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bkl::engine::cancel::Cancel;
+use bkl::engine::entitlement::{Authorized, Grants, authorize};
 use bkl::engine::exec::{
-    Access, ExecMount, ExecSpec, ExitStatus, HelperRunner, HostLine, Limits, MountSource, Network, RunError,
-    Runner, RunnerKind, Stream, StubParents, Ulimit,
+    Access, ExecMount, ExecSpec, ExitStatus, HelperRunner, HostLine, Limits, MountSource, Network, Profile,
+    RunError, Runner, RunnerKind, SandboxNetwork, Security, Stream, StubParents, Ulimit,
 };
+use bkl::graph::ir::{ExecOp, NetMode, SecurityMode};
 use libtest_mimic::Trial;
 use rustix::mount::{OpenTreeFlags, open_tree};
 use tempfile::TempDir;
@@ -28,7 +32,15 @@ type Case = (&'static str, fn());
 
 /// Every case with every runner.
 pub(crate) fn trials() -> Vec<Trial> {
-    let parts = [process::cases(), confinement::cases(), mounts::cases(), lifetime::cases(), seen::cases()];
+    let parts = [
+        process::cases(),
+        confinement::cases(),
+        mounts::cases(),
+        lifetime::cases(),
+        seen::cases(),
+        network::cases(),
+        hostile::cases(),
+    ];
     let cases: Vec<Case> = parts.into_iter().flatten().collect();
     let of_kind = |kind: RunnerKind| {
         cases.iter().map(move |(name, run)| {
@@ -77,7 +89,7 @@ impl Tree {
             .or_else(|_| fs::copy("/bin/busybox", tree.join("bin/busybox")).map(|_| ()))
             .unwrap();
         let tools = "sh cat echo env id ls sleep true false stat mount grep touch mkdir rm ln hostname ip kill tr wc \
-            dd seq ps chmod mknod test sort head mv ulimit pwd cut nproc";
+            dd seq ps chmod mknod test sort head mv ulimit pwd cut nproc sed";
         for tool in tools.split_whitespace() {
             symlink("busybox", tree.join("bin").join(tool)).unwrap();
         }
@@ -106,6 +118,22 @@ impl Tree {
     }
 }
 
+/// A C program of this folder, compiled, static.
+struct Compiled {
+    path: PathBuf,
+    _dir: TempDir,
+}
+
+fn compiled(name: &str) -> Compiled {
+    let dir = TempDir::new_in("/var/tmp").unwrap();
+    let path = dir.path().join(name);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/it/exec/{name}.c"));
+    let mut cc = std::process::Command::new("gcc");
+    let ran = cc.args(["-static", "-O1", "-o"]).arg(&path).arg(source).output().expect("gcc is installed");
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    Compiled { path, _dir: dir }
+}
+
 fn detached(path: &Path) -> OwnedFd {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     open_tree(rustix::fs::CWD, path, flags).unwrap()
@@ -123,7 +151,9 @@ fn spec(tree: &Tree, args: &[&str]) -> ExecSpec {
         user: String::new(),
         hostname: String::new(),
         extra_hosts: Vec::new(),
-        network: Network::Host,
+        network: host_network(),
+        security: Security::Sandbox,
+        profile: Profile::Compat,
         root: tree.mount(),
         root_access: Access::ReadWrite,
         mounts: Vec::new(),
@@ -133,6 +163,16 @@ fn spec(tree: &Tree, args: &[&str]) -> ExecSpec {
         stub_parents: StubParents::Keep,
         terminal: None,
     }
+}
+
+/// Tokens for everything that a command may be granted.
+fn granted() -> Authorized {
+    let op = ExecOp { network: NetMode::Host, security: SecurityMode::Insecure, ..ExecOp::default() };
+    authorize(&op, &Grants::of(["network.host", "security.insecure"]).unwrap()).unwrap()
+}
+
+fn host_network() -> Network {
+    Network::Host(granted().host_network.unwrap())
 }
 
 fn script(tree: &Tree, text: &str) -> ExecSpec {

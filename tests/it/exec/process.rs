@@ -22,7 +22,7 @@ fn output_and_exit_codes() {
     let tree = Tree::new();
     let ran = run(script(&tree, "echo out; echo err >&2; cat; exit 7"));
     assert_eq!((ran.out.as_str(), ran.err.as_str()), ("out\n", "err\n"));
-    assert_eq!(ran.status, ExitStatus { code: 7, reason: None, warnings: Vec::new() });
+    assert_eq!(ran.status, ExitStatus { code: 7, reason: None, warnings: Vec::new(), notices: Vec::new() });
     let ran = run(script(&tree, "kill -TERM $$"));
     assert_eq!(ran.status.code, 0, "signals without handler do not reach the first process of a namespace");
     let ran = run(script(&tree, "(kill -9 $(exec sh -c 'echo $PPID')); exit $?"));
@@ -48,7 +48,7 @@ fn programs_that_cannot_run_are_named() {
         let status = run(spec(&tree, &[program])).status;
         assert_eq!(
             status,
-            ExitStatus { code, reason: Some(reason.into()), warnings: Vec::new() },
+            ExitStatus { code, reason: Some(reason.into()), warnings: Vec::new(), notices: Vec::new() },
             "{program}"
         );
     };

@@ -56,6 +56,11 @@ const SCENES: &[(&str, Set)] = &[
             HostLine { host: "six".into(), ip: "fd00::7".parse().unwrap() },
         ];
     }),
+    ("strict", |it| it.spec.profile = Profile::Strict),
+    ("strict-user", |it| {
+        it.spec.profile = Profile::Strict;
+        it.spec.user = "app".into();
+    }),
     ("network-none", |it| it.spec.network = Network::None),
     ("ulimits", |it| {
         let limit = |name: &str, soft, hard| Ulimit { name: name.into(), soft, hard };
@@ -113,20 +118,10 @@ fn scene() -> Scene {
     Scene { tree, spec, other, _listener: listener }
 }
 
-/// The probe, compiled once.
+/// The probe.
 pub(super) fn probe() -> &'static Path {
-    static PROBE: OnceLock<TempDir> = OnceLock::new();
-    static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| {
-        let dir = PROBE.get_or_init(|| TempDir::new_in("/var/tmp").unwrap());
-        let path = dir.path().join("probe");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/exec/probe.c");
-        let mut cc = std::process::Command::new("gcc");
-        let ran =
-            cc.args(["-static", "-O1", "-o"]).arg(&path).arg(source).output().expect("gcc is installed");
-        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
-        path
-    })
+    static PROBE: OnceLock<Compiled> = OnceLock::new();
+    &PROBE.get_or_init(|| compiled("probe")).path
 }
 
 fn what_commands_see() {
@@ -240,7 +235,7 @@ fn portable(line: &str, network: Network) -> Option<String> {
             assert_ne!(words[1], "ok");
             return None;
         }
-        "net" if network != Network::None => return None,
+        "net" if !matches!(network, Network::None) => return None,
         _ => rest.to_owned(),
     };
     Some(format!("{topic}: {rest}"))

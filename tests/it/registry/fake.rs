@@ -34,6 +34,7 @@ pub(crate) enum Fault {
 /// A request as it came.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
+    pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) headers: BTreeMap<String, String>,
 }
@@ -138,14 +139,14 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Asked> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|n_read| 0 < *n_read)?;
     let mut words = line.split_whitespace();
-    let path = words.nth(1)?.to_owned();
+    let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
     let mut headers = BTreeMap::new();
     loop {
         let mut line = String::new();
         reader.read_line(&mut line).ok()?;
         match line.trim_end().split_once(": ") {
             Some((name, value)) => headers.insert(name.to_lowercase(), value.to_owned()),
-            None => return Some(Asked { path, headers }),
+            None => return Some(Asked { method, path, headers }),
         };
     }
 }
@@ -224,7 +225,13 @@ fn answer(stream: &mut TcpStream, state: &Mutex<State>, address: &str, asked: &A
         headers += &format!("Content-Range: bytes {start}-{}/{}\r\n", body.len() - 1, body.len());
         body.drain(..start);
     }
-    let cut = if let Some(Fault::Truncate(cut)) = fault { Some(cut) } else { None };
+    let cut = match fault {
+        Some(Fault::Truncate(cut)) => Some(cut),
+        _ if asked.method == "HEAD" => {
+            return write(stream, status, &headers, &body, Some(0)) | true;
+        }
+        _ => None,
+    };
     write(stream, status, &headers, &body, cut)
 }
 

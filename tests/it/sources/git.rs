@@ -30,6 +30,8 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("servers_without_depth", servers_without_depth),
         trial("what_goes_wrong", what_goes_wrong),
         trial("nothing_of_a_repository_runs_here", nothing_of_a_repository_runs_here),
+        trial("names_that_are_options", names_that_are_options),
+        trial("trees_that_are_traps", trees_that_are_traps),
         trial("a_damaged_copy_is_made_anew", a_damaged_copy_is_made_anew),
         trial("a_killed_process_leaves_no_git", a_killed_process_leaves_no_git),
     ]
@@ -372,6 +374,99 @@ fn nothing_of_a_repository_runs_here() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(fs::read_to_string(bench.dir.path().join("out/a")).unwrap(), "one");
     assert!(!canary.exists(), "something ran");
+}
+
+/// What a repository calls its branches reaches git as names only: a git in the way writes down what it is given.
+fn names_that_are_options() {
+    let bench = Bench::new();
+    let app = app(&bench);
+    let commit = app.commit(&[("a", "one")]);
+    let option = "--upload-pack=touch${IFS}/var/tmp/bkl-canary";
+    let branch = format!("refs/heads/{option}");
+    // Git itself refuses to make such a branch: a server need not.
+    fs::create_dir_all(app.path.join(".git").join(Path::new(&branch).parent().unwrap())).unwrap();
+    fs::write(app.path.join(".git").join(&branch), format!("{commit}\n")).unwrap();
+    fs::write(app.path.join(".git/HEAD"), format!("ref: {branch}\n")).unwrap();
+    let seen = bench.dir.path().join("seen");
+    let bin = bench.dir.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    let real = String::from_utf8(Command::new("sh").args(["-c", "command -v git"]).output().unwrap().stdout);
+    let script = format!(
+        "#!/bin/sh\nfor it; do printf '%s\\n' \"$it\"; done >> {}\nexec {} \"$@\"\n",
+        seen.display(),
+        real.unwrap().trim()
+    );
+    fs::write(bin.join("git"), script).unwrap();
+    fs::set_permissions(bin.join("git"), fs::Permissions::from_mode(0o755)).unwrap();
+    let url = bench.url("git/app.git");
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let bkl = |program: &str| {
+        fs::write(bench.dir.path().join("build.bkl"), program).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_bkl"))
+            .args(["build", "a", "-o", "out", "--store", "store2"])
+            .current_dir(bench.dir.path())
+            .env("PATH", &path)
+            .output()
+            .unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (ok, said) = bkl(&format!("target a = git(\"{url}\", \"HEAD\", keep_git_dir: true)\n"));
+    assert!(ok, "{said}");
+    assert_eq!(fs::read_to_string(bench.dir.path().join("out/a")).unwrap(), "one");
+    let args = fs::read_to_string(&seen).unwrap();
+    assert!(args.contains("ls-remote") && !args.lines().any(|it| it.starts_with("--upload-pack")), "{args}");
+    // Named in a program it is refused before git is asked.
+    fs::remove_file(&seen).unwrap();
+    let (ok, said) = bkl(&format!("target a = git(\"{url}\", \"--upload-pack=x\")\n"));
+    assert!(!ok && !seen.exists(), "{said}");
+    assert!(!Path::new("/var/tmp/bkl-canary").exists());
+}
+
+/// Trees that git itself would not make: what names they have must not become a repository or lead out.
+fn trees_that_are_traps() {
+    let bench = Bench::new();
+    let app = app(&bench);
+    let leaf = Repository::new(&bench.www().join("leaf.git"));
+    let commit = leaf.commit(&[("leaf", "leaf")]);
+    let url = bench.url("git/leaf.git");
+    let blob = |text: &str| piped(&app, &["hash-object", "-w", "--stdin"], text);
+    let with = |entries: &str| {
+        let tree = piped(&app, &["mktree", "--missing", "-z"], &entries.replace('\n', "\0"));
+        let commit = app.git(&["commit-tree", "-m", "x", &tree]);
+        app.git(&["update-ref", "refs/heads/trap", &commit]);
+    };
+    let modules =
+        |name: &str, path: &str| blob(&format!("[submodule \"{name}\"]\n\tpath = {path}\n\turl = {url}\n"));
+    // A name is nobody's path here, so `../x` is as good as another; a path with a carriage return at its end is one.
+    with(&format!("100644 blob {}\t.gitmodules\n160000 commit {commit}\tsub\n", modules("../x", "sub")));
+    bench.fails(of(bench.url("git/app.git"), "trap", options()), "git");
+    let quoted = modules("x", "\"sub\\r\"").trim().to_owned();
+    with(&format!("100644 blob {quoted}\t.gitmodules\n160000 commit {commit}\tsub\r\n"));
+    match bench.solve(of(bench.url("git/app.git"), "trap", options())) {
+        Ok(tree) => assert!(!tree.has("sub") && !tree.has(".git"), "only the path with its return is filled"),
+        Err(error) => assert!(super::said(&error).contains("git"), "{}", super::said(&error)),
+    }
+    // A `.git` in a tree, as a directory, a link or by another spelling, is refused by what takes the objects in.
+    let hook = blob("#!/bin/sh\n");
+    let inner = piped(&app, &["mktree"], &format!("100755 blob {hook}\tpost-checkout\n"));
+    for entry in [
+        format!("040000 tree {inner}\t.git\n"),
+        format!("120000 blob {}\t.git\n", blob("../elsewhere")),
+        format!("040000 tree {inner}\t.GIT\n"),
+        format!("040000 tree {inner}\t..\n"),
+        format!("040000 tree {inner}\tgit~1\n"),
+    ] {
+        with(&entry);
+        bench.fails(of(bench.url("git/app.git"), "trap", options()), "git");
+    }
+    // A link and a directory of one name: nothing is written through the link.
+    let target = bench.dir.path().join("target");
+    fs::create_dir(&target).unwrap();
+    let below = piped(&app, &["mktree"], &format!("100644 blob {hook}\tfile\n"));
+    let link = blob(&target.display().to_string());
+    with(&format!("120000 blob {link}\tA\n040000 tree {below}\ta\n"));
+    let tree = bench.built(of(bench.url("git/app.git"), "trap", options()));
+    assert!(tree.has("a/file") && fs::read_dir(&target).unwrap().next().is_none());
 }
 
 fn a_damaged_copy_is_made_anew() {

@@ -131,11 +131,6 @@ fn what_goes_wrong() {
     assert_eq!(bench.server.asked("short/x").len(), 6);
     assert_eq!(bench.built(of(bench.url("busy/x"), options())).read("x"), "one");
     bench.fails(of("ftp://h/x".to_owned(), options()), "there is no source for `ftp://`");
-    let signature = Some(("key".to_owned(), "signature".to_owned()));
-    bench.fails(
-        of(bench.url("files/x"), HttpOptions { signature, ..options() }),
-        "signatures are not verified",
-    );
     let content = bench.engine().store().root().join("ingest");
     assert_eq!(fs::read_dir(content).unwrap().count(), 0, "unfinished bodies are left");
 }

@@ -4,9 +4,13 @@
 pub(crate) mod server;
 
 mod agents;
+mod blobs;
 mod git;
 mod http;
 mod images;
+mod local;
+mod shared;
+mod signatures;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,7 +23,7 @@ use bkl::engine::exec::{HelperRunner, RunnerKind};
 use bkl::engine::registry::{RegistryOptions, RetryPolicy};
 use bkl::engine::{CacheMode, Engine, EngineConfig, SolveError, SolveRequest};
 use bkl::graph::ir::{Edge, Graph};
-use bkl::session::{Session, SessionError};
+use bkl::session::{Credentials, Session, SessionError};
 use bkl::store::Snapshot;
 use libtest_mimic::Trial;
 use tempfile::TempDir;
@@ -27,7 +31,19 @@ use tempfile::TempDir;
 use server::Server;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [http::trials(), git::trials(), agents::trials(), images::trials()].into_iter().flatten().collect()
+    [
+        http::trials(),
+        git::trials(),
+        agents::trials(),
+        blobs::trials(),
+        images::trials(),
+        local::trials(),
+        shared::trials(),
+        signatures::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// A server, a store, and what a session gives.
@@ -41,13 +57,25 @@ struct Bench {
 struct Given {
     secrets: BTreeMap<String, String>,
     dirs: BTreeMap<String, PathBuf>,
+    layouts: BTreeMap<String, PathBuf>,
     agent: Option<PathBuf>,
     known_hosts: String,
+    /// Whether registries know us, as `me` with the password `secret`.
+    login: bool,
 }
 
 impl Session for Given {
     fn local_dir(&self, name: &str) -> Option<PathBuf> {
         self.dirs.get(name).cloned()
+    }
+
+    fn oci_layout(&self, store: &str) -> Option<PathBuf> {
+        self.layouts.get(store).cloned()
+    }
+
+    fn credentials(&self, _registry: &str) -> Result<Option<Credentials>, SessionError> {
+        let login = Credentials::Basic { user: "me".to_owned(), password: "secret".to_owned() };
+        Ok(Some(login).filter(|_| self.login))
     }
 
     fn secret(&self, id: &str) -> Result<Option<Vec<u8>>, SessionError> {
@@ -79,6 +107,11 @@ impl Bench {
         format!("{}/{rest}", self.server.url)
     }
 
+    /// The object that a name stands for in a repository of the server.
+    fn git_id(&self, repository: &str, name: &str) -> String {
+        server::Repository { path: self.www().join(repository) }.git(&["rev-parse", name])
+    }
+
     /// Whether the server answers.
     fn up(&self, is_up: bool) {
         let _ = fs::remove_file(self.www().join("down"));
@@ -107,6 +140,7 @@ impl Bench {
             roots: vec![root],
             session: Arc::new(self.given.clone()),
             cache: CacheMode::Use,
+            grants: Default::default(),
             rerun: Default::default(),
             inspector: None,
             program: bkl::engine::history::program(Path::new("/test")),

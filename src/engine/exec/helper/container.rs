@@ -9,16 +9,16 @@ use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use serde_json::{Value, json};
 
-use super::defaults::{DEFAULT_PIDS, MASKED, READONLY, environment, read_filter};
+use super::defaults::{DEFAULT_PIDS, MASKED, Node, READONLY, environment, more_nodes, read_filter};
 use super::init::{self, Init, Payload};
 use super::setup::Prepared;
 use super::supervise;
 use super::{chain, devices, place, setup};
 use crate::engine::exec::cgroup::{self, Hierarchy};
 use crate::engine::exec::error::RunError;
-use crate::engine::exec::spec::Limits;
+use crate::engine::exec::spec::{Limits, Profile};
 use crate::engine::exec::tree;
-use crate::engine::exec::wire::{Answer, Fds, Request};
+use crate::engine::exec::wire::{Answer, Confinement, Fds, Request};
 
 /// Where the container is made.
 struct Site {
@@ -28,24 +28,26 @@ struct Site {
     hierarchies: Vec<Hierarchy>,
     /// Name of the cgroup.
     cgroup: String,
+    confinement: Confinement,
 }
 
 /// Runs the command, until it ends or `socket` closes.
 pub(super) fn run(socket: &UnixStream, request: &Request, fds: Fds) -> Result<Answer, RunError> {
-    let Fds { stdout, stderr, root, seccomp, trees } = fds;
+    let Fds { stdout, stderr, root, seccomp, network, trees } = fds;
     let hierarchies = cgroup::hierarchies().map_err(io("read", "/proc/self/mountinfo"))?;
     cgroup::check(&hierarchies, &request.limits)?;
     let cgroup = cgroup::own_name().map_err(io("read", "/proc/self/stat"))?;
     let cgroup = tree::clean(&request.cgroup_parent, &cgroup).display().to_string();
     let cgroup = cgroup.trim_start_matches('/').to_owned();
-    place::enter_namespaces(request.network)?;
+    place::enter_namespaces(request.network, network.as_ref())?;
+    drop(network);
     let hierarchies = place::narrow_hierarchies(hierarchies, request)?;
     let area = place::area()?;
     let work = area.join("work");
     fs::create_dir(&work).map_err(io("make", &work))?;
     let prepared = setup::prepare(request, root.as_fd(), &trees, &area)?;
     let filter = seccomp.as_ref().map(read_filter).transpose()?;
-    let site = Site { prepared, work, hierarchies, cgroup };
+    let site = Site { prepared, work, hierarchies, cgroup, confinement: request.confinement };
     let outcome = run_in(socket, request, &site, filter, (stdout, stderr));
     // Also after a failure: the caller may look at the tree.
     site.prepared.clean_up();
@@ -67,10 +69,12 @@ fn run_in(
         args: request.args.clone(),
         env,
         ulimits: request.ulimits.clone(),
+        confinement: request.confinement,
+        profile: request.profile,
         filter,
         complaint: complaint_in.into(),
     })?;
-    let started = start(site, payload.clone(), stdout, stderr);
+    let started = start(site, request, payload.clone(), stdout, stderr);
     drop(payload);
     let pid = match started {
         Ok(pid) => pid,
@@ -87,7 +91,13 @@ fn run_in(
 }
 
 /// Creates and starts the container; the pid of its first process.
-fn start(site: &Site, payload: Payload, stdout: OwnedFd, stderr: OwnedFd) -> Result<i32, RunError> {
+fn start(
+    site: &Site,
+    request: &Request,
+    payload: Payload,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+) -> Result<i32, RunError> {
     let bug = |what| RunError::Bug { what };
     let work = &site.work;
     let null = fs::File::open("/dev/null").map_err(io("open", "/dev/null"))?;
@@ -106,10 +116,15 @@ fn start(site: &Site, payload: Payload, stdout: OwnedFd, stderr: OwnedFd) -> Res
     let mut container = container.map_err(|err| bug(chain(&err)))?;
     let pid = container.pid().ok_or_else(|| bug("libcontainer gave no pid".into()))?.as_raw();
     // It waits to be started: what limits it is in place before.
-    devices::limit(&site.hierarchies, &site.cgroup).map_err(|err| RunError::Environment {
-        what: format!("the devices that a command may open cannot be limited: {err}"),
-        help: "use a kernel with CONFIG_CGROUP_BPF, and run it as root outside a container".into(),
-    })?;
+    if site.confinement == Confinement::Full {
+        devices::limit(&site.hierarchies, &site.cgroup).map_err(|err| RunError::Environment {
+            what: format!("the devices that a command may open cannot be limited: {err}"),
+            help: "use a kernel with CONFIG_CGROUP_BPF, and run it as root outside a container".into(),
+        })?;
+    }
+    if request.limits.memory.is_some() {
+        cgroup::kill_together(&site.hierarchies, &site.cgroup);
+    }
     container.start().map_err(|err| bug(chain(&err)))?;
     Ok(pid)
 }
@@ -126,6 +141,12 @@ fn config(request: &Request, site: &Site, env: &[String]) -> Value {
         namespaces.push("cgroup");
     }
     let namespaces: Vec<_> = namespaces.into_iter().map(|it| json!({ "type": it })).collect();
+    let is_confined = request.confinement == Confinement::Full;
+    let node = |it: &Node| {
+        let kind = if it.is_block { "b" } else { "c" };
+        json!({ "path": format!("/dev/{}", it.path), "type": kind, "major": it.major, "minor": it.minor, "fileMode": 0o666 })
+    };
+    let nodes: Vec<Value> = more_nodes(request.confinement).iter().map(node).collect();
     json!({
         "ociVersion": "1.0.2",
         "root": { "path": prepared.rootfs, "readonly": request.readonly_root },
@@ -136,20 +157,22 @@ fn config(request: &Request, site: &Site, env: &[String]) -> Value {
             "cwd": prepared.cwd,
             "user": { "uid": identity.uid, "gid": identity.gid, "additionalGids": identity.groups },
         },
-        "mounts": mounts(unified),
+        "mounts": mounts(unified && request.profile == Profile::Compat, is_confined),
         "linux": {
             "cgroupsPath": format!("/{}", site.cgroup),
             "namespaces": namespaces,
-            "maskedPaths": MASKED,
-            "readonlyPaths": READONLY,
-            "resources": resources(&request.limits, &site.hierarchies),
+            "devices": nodes,
+            "maskedPaths": if is_confined { MASKED } else { &[] },
+            "readonlyPaths": if is_confined { READONLY } else { &[] },
+            "resources": resources(&request.limits, &site.hierarchies, is_confined),
         },
     })
 }
 
-fn mounts(unified: bool) -> Value {
+fn mounts(shows_cgroups: bool, is_confined: bool) -> Value {
     let mount = |dest: &str, kind: &str, source: &str, options: &[&str]| json!({ "destination": dest, "type": kind, "source": source, "options": options });
     let quiet = ["nosuid", "noexec", "nodev"];
+    let kernel = ["nosuid", "noexec", "nodev", if is_confined { "ro" } else { "rw" }];
     let mut out = vec![
         mount("/proc", "proc", "proc", &quiet),
         mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
@@ -161,17 +184,17 @@ fn mounts(unified: bool) -> Value {
         ),
         mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
         mount("/dev/mqueue", "mqueue", "mqueue", &quiet),
-        mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+        mount("/sys", "sysfs", "sysfs", &kernel),
     ];
-    if unified {
-        out.push(mount("/sys/fs/cgroup", "cgroup", "cgroup", &["ro", "nosuid", "noexec", "nodev"]));
+    if shows_cgroups {
+        out.push(mount("/sys/fs/cgroup", "cgroup", "cgroup", &kernel));
     }
     Value::Array(out)
 }
 
 /// No devices but the usual ones (libcontainer adds those), and the limits of the op.
-fn resources(limits: &Limits, hierarchies: &[Hierarchy]) -> Value {
-    let mut out = json!({ "devices": [{ "allow": false, "access": "rwm" }] });
+fn resources(limits: &Limits, hierarchies: &[Hierarchy], is_confined: bool) -> Value {
+    let mut out = json!({ "devices": [{ "allow": !is_confined, "access": "rwm" }] });
     let mut set = |group: &str, name: &str, value: Option<Value>| {
         if let Some(value) = value {
             out[group][name] = value;

@@ -5,9 +5,8 @@ use std::os::fd::OwnedFd;
 
 use crate::engine::exec::error::RunError;
 use crate::engine::exec::seccomp;
-
-/// What a command looks for programs in when its environment does not say (BuildKit, `util/system`).
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+use crate::engine::exec::wire::Confinement;
+use crate::graph::ir::config::DEFAULT_PATH;
 
 /// Processes that a command may have at once: more than any build needs, fewer than the machine's last.
 pub(super) const DEFAULT_PIDS: i64 = 32_768;
@@ -29,6 +28,37 @@ pub(super) const MASKED: &[&str] = &[
 /// Made read-only.
 pub(super) const READONLY: &[&str] =
     &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// A device node.
+pub(super) struct Node {
+    /// Path below /dev.
+    pub(super) path: String,
+    pub(super) is_block: bool,
+    pub(super) major: u32,
+    pub(super) minor: u32,
+}
+
+/// The nodes that a command has besides the usual ones (BuildKit, `util/entitlements/security`).
+pub(super) fn more_nodes(confinement: Confinement) -> Vec<Node> {
+    let Confinement::Namespaces { n_loops } = confinement else { return Vec::new() };
+    let named = [
+        ("kmsg", 1, 11),
+        ("cuse", 10, 203),
+        ("fuse", 10, 229),
+        ("kvm", 10, 232),
+        ("net/tun", 10, 200),
+        ("loop-control", 10, 237),
+    ];
+    let named = named.into_iter().map(|(path, major, minor)| Node {
+        path: path.to_owned(),
+        is_block: false,
+        major,
+        minor,
+    });
+    let loops =
+        (0..n_loops).map(|minor| Node { path: format!("loop{minor}"), is_block: true, major: 7, minor });
+    named.chain(loops).collect()
+}
 
 /// The command's environment: of equal keys the last, where it stands; PATH and HOME when missing (runc fills HOME
 /// also when it is empty).

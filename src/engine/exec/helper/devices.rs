@@ -6,8 +6,11 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
+use crate::engine::exec::bpf::{
+    self, AND, EXIT, Instruction, JUMP_EQUAL, JUMP_UNEQUAL, LOAD_WORD, MOVE, SHIFT_RIGHT,
+};
 use crate::engine::exec::cgroup::{Hierarchy, Kind};
 
 /// Character devices to be opened: null zero full random urandom tty console ptmx and what devpts makes (`None`).
@@ -41,7 +44,7 @@ pub(super) fn limit(hierarchies: &[Hierarchy], name: &str) -> io::Result<()> {
 /// # Errors
 /// As [`limit`].
 pub(super) fn attach_to(group: &OwnedFd) -> io::Result<()> {
-    attach(&load(&program())?, group)
+    attach(&bpf::load(bpf::Kind::CgroupDevice, &program())?, group)
 }
 
 /// The same as lines for `devices.allow` of version 1, everything having been denied.
@@ -53,25 +56,7 @@ pub(super) fn rules() -> Vec<String> {
     ["c *:* m", "b *:* m"].map(str::to_owned).into_iter().chain(opened).collect()
 }
 
-/// An eBPF instruction (linux/bpf.h).
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Instruction {
-    code: u8,
-    /// Destination in the low half, source in the high one.
-    registers: u8,
-    offset: i16,
-    value: i32,
-}
-
-// Codes, and registers by what they hold.
-const LOAD_WORD: u8 = 0x61;
-const SHIFT_RIGHT: u8 = 0x77;
-const AND: u8 = 0x57;
-const JUMP_EQUAL: u8 = 0x15;
-const JUMP_UNEQUAL: u8 = 0x55;
-const MOVE: u8 = 0xb7;
-const EXIT: u8 = 0x95;
+// Registers by what they hold.
 const RESULT: u8 = 0;
 const CONTEXT: u8 = 1;
 const TYPE: u8 = 2;
@@ -107,43 +92,6 @@ fn program() -> Vec<Instruction> {
     }
     out.extend(answer(0));
     out
-}
-
-/// Loads a program of type BPF_PROG_TYPE_CGROUP_DEVICE.
-fn load(program: &[Instruction]) -> io::Result<OwnedFd> {
-    #[repr(C)]
-    struct Attributes {
-        program_type: u32,
-        n_instructions: u32,
-        instructions: u64,
-        license: u64,
-        log_level: u32,
-        log_bytes: u32,
-        log: u64,
-        kernel_version: u32,
-        flags: u32,
-    }
-    const PROG_LOAD: libc::c_int = 5;
-    const TYPE_CGROUP_DEVICE: u32 = 15;
-    let attributes = Attributes {
-        program_type: TYPE_CGROUP_DEVICE,
-        n_instructions: u32::try_from(program.len()).map_err(io::Error::other)?,
-        instructions: program.as_ptr() as u64,
-        license: c"Apache-2.0".as_ptr() as u64,
-        log_level: 0,
-        log_bytes: 0,
-        log: 0,
-        kernel_version: 0,
-        flags: 0,
-    };
-    // SAFETY: the attributes and what they point to outlive the call and are as large as said.
-    let fd =
-        unsafe { libc::syscall(libc::SYS_bpf, PROG_LOAD, &raw const attributes, size_of::<Attributes>()) };
-    match i32::try_from(fd) {
-        // SAFETY: the kernel just gave this descriptor to us.
-        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
-        _ => Err(io::Error::last_os_error()),
-    }
 }
 
 /// Attaches a loaded program to a cgroup, beside those that are there: all must allow.

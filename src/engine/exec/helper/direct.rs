@@ -8,10 +8,12 @@
 //! - `child`: from clone3 to execve.
 //! - `devtree`: what is mounted on /dev.
 //! - `group`: cgroups by descriptor.
+//! - `hostview`: what of the host is needed where root is not the host's.
 
 mod child;
 mod devtree;
 mod group;
+mod hostview;
 
 use std::fs;
 use std::io::{PipeWriter, Write as _};
@@ -19,19 +21,20 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use child::{Net, Plan};
+use child::Plan;
 use devtree::DevTree;
-use group::{Group, Groups};
+use group::{Allowed, Group, Groups};
 use rustix::mount::{UnmountFlags, unmount};
 
-use super::defaults::{environment, read_filter};
+use super::defaults::{environment, more_nodes, read_filter};
 use super::init::{self, Init, Payload};
 use super::setup::{Prepared, errno, io};
 use super::{Served, place, serve_once, setup, supervise};
 use crate::engine::exec::cgroup;
 use crate::engine::exec::error::RunError;
-use crate::engine::exec::spec::{Limits, Network};
-use crate::engine::exec::wire::{Answer, Fds, Request};
+use crate::engine::exec::spec::{Limits, Profile};
+use crate::engine::exec::wire::{Answer, Confinement, Fds, Net, Request};
+use crate::store::in_user_namespace;
 
 /// An empty directory in the helper's area: it is mounted on directories that are hidden.
 const EMPTY: &str = "/empty";
@@ -66,10 +69,16 @@ impl Station {
         harden();
         let hierarchies = cgroup::hierarchies().map_err(io("read", "/proc/self/mountinfo"))?;
         let name = cgroup::own_name().map_err(io("read", "/proc/self/stat"))?;
-        let groups = Groups::enter(&hierarchies, name)?;
+        let groups = match in_user_namespace() {
+            true => Groups::none(name),
+            false => Groups::enter(&hierarchies, name)?,
+        };
         let has_kcore = Path::new("/proc/kcore").exists();
-        place::enter_namespaces(Network::Host)?;
+        place::enter_namespaces(Net::Host, None)?;
         let area = place::area()?;
+        if in_user_namespace() {
+            hostview::make(&area)?;
+        }
         // Nothing of the host is left in this namespace: a container starts from a copy of it.
         let failed = |attempt| errno(attempt, &area);
         rustix::process::chdir(&area).map_err(failed("enter"))?;
@@ -92,12 +101,12 @@ impl Station {
         request: &Request,
         fds: Fds,
     ) -> Result<Answer, RunError> {
-        let Fds { stdout, stderr, root, seccomp, trees } = fds;
+        let Fds { stdout, stderr, root, seccomp, network, trees } = fds;
         let prepared = setup::prepare(request, root.as_fd(), &trees, &self.area)?;
         drop(trees);
         let filter = seccomp.as_ref().map(read_filter).transpose()?;
         setup::make_system_dirs(root.as_fd())?;
-        let outcome = self.contain(socket, request, &prepared, filter, (stdout, stderr));
+        let outcome = self.contain(socket, request, &prepared, filter, network, (stdout, stderr));
         // Also after a failure: the caller may look at the tree.
         prepared.clean_up();
         outcome
@@ -109,6 +118,7 @@ impl Station {
         request: &Request,
         prepared: &Prepared,
         filter: Option<Vec<libc::sock_filter>>,
+        network: Option<OwnedFd>,
         (stdout, stderr): (OwnedFd, OwnedFd),
     ) -> Result<Answer, RunError> {
         let (complaint, complaint_in) = std::io::pipe().map_err(io("make a pipe for", "init"))?;
@@ -116,24 +126,33 @@ impl Station {
             args: request.args.clone(),
             env: environment(&request.env, &prepared.identity.home),
             ulimits: request.ulimits.clone(),
+            confinement: request.confinement,
+            profile: request.profile,
             filter,
             complaint: complaint_in.into(),
         })?;
-        let is_usual = request.limits == Limits::default() && request.cgroup_parent.is_empty();
+        let is_confined = request.confinement == Confinement::Full;
+        let is_usual = is_confined && request.limits == Limits::default() && request.cgroup_parent.is_empty();
+        let allowed = if is_confined { Allowed::Usual } else { Allowed::All };
         let group = match is_usual {
             true => None,
-            false => Some(self.groups.make(&request.limits, &request.cgroup_parent)?),
+            false => Some(self.groups.make(&request.limits, &request.cgroup_parent, allowed)?),
         };
         let kills_before = self.groups.n_memory_kills();
         let (gate, gate_in) = gate(group.as_ref())?;
         let plan = Plan {
             payload,
             devices: match self.devices.take() {
-                Some(devices) => devices,
-                None => DevTree::make(self.has_kcore).map_err(errno("make", "/dev"))?,
+                Some(devices) if is_confined => devices,
+                _ => DevTree::make(self.has_kcore, &more_nodes(request.confinement))
+                    .map_err(errno("make", "/dev"))?,
             },
-            net: if request.network == Network::None { Net::New } else { Net::Ours },
+            is_confined,
+            net: request.network,
+            network,
             unified: self.groups.are_unified(),
+            rootless: in_user_namespace(),
+            shows_cgroups: request.profile == Profile::Compat,
             hostname: request.hostname.clone(),
             readonly_root: request.readonly_root,
             cwd: child::c_path(&prepared.cwd)?,
@@ -150,7 +169,7 @@ impl Station {
             help: "run it as root, outside a container or in a privileged one".into(),
         })?;
         let admitted = admit(group.as_ref(), gate_in, pid);
-        self.devices = DevTree::make(self.has_kcore).ok();
+        self.devices = DevTree::make(self.has_kcore, &[]).ok();
         // A gate that was dropped has ended the process by now or soon.
         let ending = supervise::wait(socket, pid, Some(pidfd))?;
         let out_of_memory = ending.code() != 0

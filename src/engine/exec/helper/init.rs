@@ -17,12 +17,17 @@ use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
 
 use super::exit;
 use crate::engine::exec::error::RunError;
-use crate::engine::exec::spec::Ulimit;
-use crate::engine::exec::wire::Answer;
+use crate::engine::exec::rootless::MORE_USERS;
+use crate::engine::exec::spec::{Profile, Ulimit};
+use crate::engine::exec::wire::{Answer, Confinement};
+use crate::store::in_user_namespace;
 
 /// CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL
 /// AUDIT_WRITE: containerd's defaults (`pkg/oci`, defaultUnixCaps).
 const CAPABILITIES: u64 = 0xa804_25fb;
+
+/// Those without SETPCAP (8), NET_BIND_SERVICE (10), NET_RAW (13), MKNOD (27) and AUDIT_WRITE (29).
+const STRICT_CAPABILITIES: u64 = CAPABILITIES & !(1 << 8 | 1 << 10 | 1 << 13 | 1 << 27 | 1 << 29);
 
 /// Files a process may have open: the same everywhere, so that a build does not depend on how the engine was started.
 const DEFAULT_NOFILE: (u64, u64) = (1024, 524_288);
@@ -33,6 +38,8 @@ pub(super) struct Init {
     /// Final.
     pub(super) env: Vec<String>,
     pub(super) ulimits: Vec<Ulimit>,
+    pub(super) confinement: Confinement,
+    pub(super) profile: Profile,
     pub(super) filter: Option<Vec<libc::sock_filter>>,
     /// Where to say why there was no execve.
     pub(super) complaint: OwnedFd,
@@ -50,6 +57,8 @@ struct Inner {
     /// Paths to try, in order.
     candidates: Vec<CString>,
     limits: Vec<(u32, libc::rlimit)>,
+    confinement: Confinement,
+    profile: Profile,
     filter: Option<Vec<libc::sock_filter>>,
     complaint: OwnedFd,
 }
@@ -69,7 +78,8 @@ impl Payload {
         let limits = limits(&init.ulimits)?;
         let (args, env) = (texts(init.args)?, texts(init.env)?);
         let (args, env) = (Pointers::to(args), Pointers::to(env));
-        let inner = Inner { args, env, candidates, limits, filter: init.filter, complaint: init.complaint };
+        let Init { profile, confinement, filter, complaint, .. } = init;
+        let inner = Inner { args, env, candidates, limits, profile, confinement, filter, complaint };
         Ok(Payload { inner: Rc::new(inner) })
     }
 
@@ -131,7 +141,11 @@ impl Inner {
         if let Some(filter) = &self.filter {
             load(filter).map_err(|errno| Complaint { stage: Stage::Filter, errno, candidate: 0 })?;
         }
-        drop_capabilities().map_err(|errno| Complaint { stage: Stage::Capabilities, errno, candidate: 0 })?;
+        let restricted = match self.confinement {
+            Confinement::Full => restrict(self.profile),
+            Confinement::Namespaces { .. } => keep_all_capabilities(),
+        };
+        restricted.map_err(|errno| Complaint { stage: Stage::Capabilities, errno, candidate: 0 })?;
         Err(self.execve())
     }
 
@@ -292,6 +306,16 @@ impl Complaint {
                 let step = Step::ALL.get(usize::from(self.candidate));
                 let (step, attempt) = step.copied().unwrap_or((Step::Gate, "do an unknown step"));
                 return Err(match step {
+                    Step::User | Step::Groups if in_user_namespace() => RunError::Environment {
+                        what: format!("cannot {attempt} of a command in this user namespace: {why}"),
+                        help: MORE_USERS.into(),
+                    },
+                    Step::Proc if in_user_namespace() => RunError::Environment {
+                        what: format!("cannot {attempt} of a container in this user namespace: {why}"),
+                        help: "parts of this machine's own /proc are hidden, as in a container: run it outside, or with an \
+                            unmasked /proc (`--security-opt systempaths=unconfined`)"
+                            .into(),
+                    },
                     Step::Directory => RunError::Step { what: format!("cannot {attempt}: {why}") },
                     _ => RunError::Environment {
                         what: format!("cannot {attempt} of a container: {why}"),
@@ -498,14 +522,27 @@ pub(super) fn raise_capabilities() -> Result<(), i32> {
     }
 }
 
-/// Bounding, permitted and effective to [`CAPABILITIES`], inheritable and ambient to nothing (CVE-2022-24769).
-fn drop_capabilities() -> Result<(), i32> {
+/// Leaves the capabilities of the profile, and with the strict one no way to more.
+fn restrict(profile: Profile) -> Result<(), i32> {
+    match profile {
+        Profile::Compat => keep_capabilities(CAPABILITIES),
+        Profile::Strict => {
+            keep_capabilities(STRICT_CAPABILITIES)?;
+            // SAFETY: takes numbers only.
+            match unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } {
+                0 => Ok(()),
+                _ => Err(last_errno()),
+            }
+        }
+    }
+}
+
+/// Bounding, permitted and effective to `kept`, inheritable and ambient to nothing (CVE-2022-24769).
+fn keep_capabilities(kept: u64) -> Result<(), i32> {
     // SAFETY: prctl takes numbers; capset takes a header and two data blocks (version 3) that outlive the call.
     unsafe {
         for capability in 0..64 {
-            if CAPABILITIES & (1 << capability) == 0
-                && libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) != 0
-            {
+            if kept & (1 << capability) == 0 && libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) != 0 {
                 match last_errno() {
                     // Beyond the last one that the kernel knows.
                     libc::EINVAL => break,
@@ -515,7 +552,7 @@ fn drop_capabilities() -> Result<(), i32> {
         }
         libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
         let header = CapabilityHeader { version: CAPABILITY_VERSION_3, pid: 0 };
-        let low = CAPABILITIES as u32;
+        let low = kept as u32;
         let data = [
             CapabilityData { effective: low, permitted: low, inheritable: 0 },
             CapabilityData { effective: 0, permitted: 0, inheritable: 0 },
@@ -525,6 +562,34 @@ fn drop_capabilities() -> Result<(), i32> {
             _ => Err(last_errno()),
         }
     }
+}
+
+/// Inheritable and ambient to all that is permitted, so that they outlive execve, as any user. What is not in the bounding
+/// set this process never had.
+fn keep_all_capabilities() -> Result<(), i32> {
+    let header = CapabilityHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+    let mut data = [CapabilityData { effective: 0, permitted: 0, inheritable: 0 }; 2];
+    // SAFETY: both take a header and two data blocks (version 3) that outlive the calls; prctl takes numbers.
+    unsafe {
+        if libc::syscall(libc::SYS_capget, &raw const header, data.as_mut_ptr()) != 0 {
+            return Err(last_errno());
+        }
+        for it in &mut data {
+            *it = CapabilityData { effective: it.permitted, inheritable: it.permitted, ..*it };
+        }
+        if libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) != 0 {
+            return Err(last_errno());
+        }
+        for capability in 0..64 {
+            let is_permitted = data[capability / 32].permitted & (1 << (capability % 32)) != 0;
+            let capability = capability as libc::c_ulong;
+            let raise = libc::PR_CAP_AMBIENT_RAISE as libc::c_ulong;
+            if is_permitted && libc::prctl(libc::PR_CAP_AMBIENT, raise, capability, 0, 0) != 0 {
+                return Err(last_errno());
+            }
+        }
+    }
+    Ok(())
 }
 
 fn exists(path: &CStr) -> bool {

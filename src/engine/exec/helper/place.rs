@@ -10,21 +10,25 @@ use rustix::mount::{
     UnmountFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree,
     unmount,
 };
-use rustix::thread::UnshareFlags;
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
 use super::setup::{ROOTFS, errno, io};
 use crate::engine::exec::cgroup::{Hierarchy, Kind};
 use crate::engine::exec::error::RunError;
-use crate::engine::exec::spec::Network;
 use crate::engine::exec::sys;
-use crate::engine::exec::wire::Request;
+use crate::engine::exec::wire::{Net, Request};
 
-/// A mount namespace from which nothing reaches the host's, and a network of its own if asked for.
-pub(super) fn enter_namespaces(network: Network) -> Result<(), RunError> {
+/// A mount namespace from which nothing reaches the host's, and another network if asked for; `given` is one.
+pub(super) fn enter_namespaces(network: Net, given: Option<&OwnedFd>) -> Result<(), RunError> {
     let mut flags = UnshareFlags::NEWNS;
-    match network {
-        Network::None => flags |= UnshareFlags::NEWNET,
-        Network::Host | Network::Sandbox => {}
+    match (network, given) {
+        (Net::Empty, _) => flags |= UnshareFlags::NEWNET,
+        (Net::Given, Some(given)) => {
+            move_into_link_name_space(given.as_fd(), Some(LinkNameSpaceType::Network))
+                .map_err(errno("enter", "the network"))?;
+        }
+        (Net::Given, None) => return Err(RunError::Bug { what: "a network was promised".into() }),
+        (Net::Host, _) => {}
     }
     // SAFETY: no descriptor table is unshared, and this process has one thread.
     unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(|err| RunError::Environment {
@@ -33,7 +37,7 @@ pub(super) fn enter_namespaces(network: Network) -> Result<(), RunError> {
     })?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .map_err(errno("make private", "/"))?;
-    if network == Network::None {
+    if network == Net::Empty {
         sys::loopback_up().map_err(io("turn on", "lo"))?;
     }
     Ok(())
@@ -99,7 +103,7 @@ pub(super) fn area() -> Result<PathBuf, RunError> {
 }
 
 /// Memory, as a mount to be attached.
-pub(super) fn tmpfs(size: Option<u64>, mode: u32) -> std::io::Result<OwnedFd> {
+pub(in crate::engine::exec) fn tmpfs(size: Option<u64>, mode: u32) -> std::io::Result<OwnedFd> {
     let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(context.as_fd(), "source", "tmpfs")?;
     fsconfig_set_string(context.as_fd(), "mode", format!("{mode:o}"))?;
@@ -112,6 +116,6 @@ pub(super) fn tmpfs(size: Option<u64>, mode: u32) -> std::io::Result<OwnedFd> {
 }
 
 /// Attaches a detached mount at `path`, which is ours.
-pub(super) fn attach(mount: BorrowedFd<'_>, path: &Path) -> Result<(), Errno> {
+pub(in crate::engine::exec) fn attach(mount: BorrowedFd<'_>, path: &Path) -> Result<(), Errno> {
     move_mount(mount, "", rustix::fs::CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
 }

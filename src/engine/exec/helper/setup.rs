@@ -186,6 +186,18 @@ fn make_cwd(root: BorrowedFd<'_>, cwd: &Path, owner: Owner) -> Result<(), RunErr
     if at.name == "." { Ok(()) } else { Err(failed(Errno::NOTDIR)) }
 }
 
+/// How often a mount point may vanish before it is mounted on.
+const N_TRIES: u32 = 16;
+
+/// Whether a mount is in its place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Moved {
+    Yes,
+    /// The mount point was removed in between: by a command before on the same tree that was given up and is being cleaned
+    /// up after.
+    Vanished,
+}
+
 /// Puts mounts into the root.
 struct Mounter<'a> {
     root: BorrowedFd<'a>,
@@ -254,6 +266,19 @@ impl Mounter<'_> {
 
     /// Moves `mount` to `dest` in the root, making the mount point where it is missing.
     fn mount(&mut self, mount: BorrowedFd<'_>, dest: &Path) -> Result<(), RunError> {
+        for _ in 0..N_TRIES {
+            if self.try_mount(mount, dest)? == Moved::Yes {
+                return Ok(());
+            }
+            // What was there was somebody else's mount point, who is done: now it is ours to make and to remove.
+            if !self.missing.iter().any(|it| it == dest) {
+                self.missing.push(dest.to_owned());
+            }
+        }
+        Err(step(format!("cannot mount on `{}`: it is removed again and again", dest.display())))
+    }
+
+    fn try_mount(&mut self, mount: BorrowedFd<'_>, dest: &Path) -> Result<Moved, RunError> {
         let is_dir = is_dir(mount).map_err(errno("look at what goes to", dest))?;
         let missing = self.missing.iter().any(|it| it == dest);
         let no_place = |err: Errno| match err {
@@ -275,22 +300,28 @@ impl Mounter<'_> {
         if !at.exists {
             make_target(at.parent.as_fd(), &at.name, is_dir).map_err(no_place)?;
         }
-        let target = rustix::fs::openat(
-            &at.parent,
-            &at.name,
-            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
-        .map_err(no_place)?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let target = match rustix::fs::openat(&at.parent, &at.name, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(Moved::Vanished),
+            other => other.map_err(no_place)?,
+        };
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
         // Before it is covered: afterwards the name leads to what is mounted.
         if missing && mount_id(at.parent.as_fd()).is_ok_and(|it| it == self.root_mount) {
-            self.stubs.add(at.parent, &at.name, before).map_err(no_place)?;
+            match self.stubs.add(at.parent, &at.name, before) {
+                Err(Errno::NOENT) => return Ok(Moved::Vanished),
+                other => other.map_err(no_place)?,
+            }
         }
         // The kernel says EINVAL for a directory on a file and the other way round (fs/namespace.c, do_move_mount).
         let on_dir = rustix::fs::fstat(&target)
             .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir());
-        move_mount(mount, "", &target, "", flags).map_err(|err| match err {
+        match move_mount(mount, "", &target, "", flags) {
+            Ok(()) => return Ok(Moved::Yes),
+            Err(Errno::NOENT) => return Ok(Moved::Vanished),
+            Err(err) => Err(err),
+        }
+        .map_err(|err| match err {
             Errno::NOTDIR | Errno::INVAL if is_dir && !on_dir => {
                 step(format!("a directory cannot be mounted on the file `{}`", dest.display()))
             }

@@ -22,4 +22,9 @@ fn servers_that_can_be_reached() {
         nameserver 2001:4860:4860::8844\n";
     check("nameserver ::1\noptions edns0\n", Reach::Isolated, &format!("options edns0\n{google}"));
     check("", Reach::Host, google);
+
+    let nat = Reach::Forwarded("10.0.2.3".parse().expect("an address"));
+    check(local, nat, "search lan\nnameserver 10.1.1.1\n");
+    check("search lan\nnameserver 127.0.0.1\n", nat, "search lan\nnameserver 10.0.2.3\n");
+    check("", nat, google);
 }

@@ -7,7 +7,11 @@ const NOSYS: u32 = ERRNO | libc::ENOSYS as u32;
 
 /// What the amd64 + i386 filter answers to a call.
 fn check(arch: u32, nr: u32, arg0: u64) -> u32 {
-    let program = assemble(&[(AUDIT_ARCH_X86_64, Arch::Amd64), (AUDIT_ARCH_I386, Arch::I386)]);
+    check_in(Profile::Compat, arch, nr, arg0)
+}
+
+fn check_in(profile: Profile, arch: u32, nr: u32, arg0: u64) -> u32 {
+    let program = assemble(&[(AUDIT_ARCH_X86_64, Arch::Amd64), (AUDIT_ARCH_I386, Arch::I386)], profile);
     assert!(program.len() <= 4096, "the kernel takes 4096 instructions, not {}", program.len());
     let (mut pc, mut acc) = (0, 0u32);
     loop {
@@ -39,6 +43,27 @@ fn amd64(nr: libc::c_long, arg0: u64) -> u32 {
 }
 
 #[test]
+fn strict_refuses_more_and_allows_nothing_more() {
+    let names: Vec<&str> = TABLE.lines().filter_map(|it| it.split(' ').next()).collect();
+    assert!(STRICT_REFUSED.iter().all(|it| names.contains(it)), "each is in the table");
+    let both = |arch, nr, arg0| [Profile::Compat, Profile::Strict].map(|it| check_in(it, arch, nr, arg0));
+    for nr in 0..500 {
+        let [compat, strict] = both(AUDIT_ARCH_X86_64, nr, 0);
+        assert!(strict == compat || strict == PERM, "{nr}");
+    }
+    let socket = |family: i32| both(AUDIT_ARCH_X86_64, 41, family as u64);
+    for family in [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK] {
+        assert_eq!(socket(family), [ALLOW, ALLOW]);
+    }
+    for family in [libc::AF_PACKET, libc::AF_CAN, libc::AF_BLUETOOTH, libc::AF_XDP] {
+        assert_eq!(socket(family), [ALLOW, PERM]);
+    }
+    assert_eq!(both(AUDIT_ARCH_X86_64, 101, 0), [ALLOW, ALLOW], "ptrace: strace in builds");
+    assert_eq!(both(AUDIT_ARCH_X86_64, 303, 0), [ALLOW, PERM], "name_to_handle_at");
+    assert_eq!(both(AUDIT_ARCH_I386, 102, 0), [ALLOW, PERM], "socketcall");
+}
+
+#[test]
 fn the_table_is_whole() {
     for line in TABLE.lines().filter(|it| !it.starts_with('#')) {
         let columns: Vec<_> = line.split(' ').collect();
@@ -46,7 +71,7 @@ fn the_table_is_whole() {
         assert!(columns[1..4].iter().all(|it| *it == "-" || it.parse::<u32>().is_ok()), "{line}");
     }
     for arch in [Arch::Amd64, Arch::I386, Arch::Arm64] {
-        assert!(section(arch).len() > 50);
+        assert!(section(arch, Profile::Compat).len() > 50);
     }
 }
 
@@ -115,7 +140,7 @@ fn other_architectures() {
 
 #[test]
 fn bytes_come_back() {
-    let program = assemble(&[(AUDIT_ARCH_X86_64, Arch::Amd64)]);
+    let program = assemble(&[(AUDIT_ARCH_X86_64, Arch::Amd64)], Profile::Compat);
     let back = from_bytes(&to_bytes(&program));
     assert_eq!(to_bytes(&back), to_bytes(&program));
     assert_eq!(back.len(), program.len());

@@ -73,7 +73,7 @@ impl Copy<'_> {
     pub(super) fn run(&self) -> Result<Vec<Match>, FileError> {
         let op = self.op;
         if !op.create_dest_path {
-            let dest = self.to.resolve(op.dest.as_bytes(), Last::Follow)?;
+            let dest = self.to.resolve(self.dest().as_bytes(), Last::Follow)?;
             if self.to.stat(split(&dest).0)?.is_none() {
                 let missing = String::from_utf8_lossy(split(&dest).0).into_owned();
                 return Err(FileError::NotFound { path: missing });
@@ -113,7 +113,22 @@ impl Copy<'_> {
 
     /// Where a path that is asked for leads.
     pub(super) fn resolve(&self, asked: &[u8]) -> Result<Place, FileError> {
-        self.from.resolve(asked, if self.op.follow_symlink { Last::Follow } else { Last::Keep })
+        self.from.resolve(asked, self.last())
+    }
+
+    /// Whether the path that is copied may itself be a link to be followed.
+    fn last(&self) -> Last {
+        if self.op.follow_symlink { Last::Follow } else { Last::Keep }
+    }
+
+    /// Where it goes, from the top; `/` or `/.` at the end stay, for they say that it is a directory.
+    fn dest(&self) -> String {
+        let clean = super::rooted(&self.op.dest);
+        match &self.op.dest {
+            dest if dest.ends_with("/.") => format!("{}/.", clean.trim_end_matches('/')),
+            dest if dest.ends_with('/') && clean != "/" => clean + "/",
+            _ => clean,
+        }
     }
 
     fn tree(&self) -> Result<Tree<'_>, FileError> {
@@ -134,12 +149,13 @@ impl Copy<'_> {
 
     /// The paths that `src` stands for, as they are asked for.
     pub(super) fn matches(&self) -> Result<Vec<Place>, FileError> {
-        let src = crate::base::path::clean(&format!("/{}", self.op.src));
+        let src = super::rooted(&self.op.src);
         let (before, pattern) = glob::split_wildcard(&src);
         if !self.op.allow_wildcard || pattern.is_empty() {
             return Ok(vec![src.into_bytes()]);
         }
-        let top = self.from.resolve(before.as_bytes(), Last::Follow)?;
+        // Where a link stands right before the wildcard, it is the path itself that is followed or not.
+        let top = self.from.resolve(before.as_bytes(), self.last())?;
         let prefix = before.trim_end_matches('/').as_bytes();
         let below = super::matches_below(self.from, &top, pattern)?;
         Ok(below.into_iter().map(|below| [prefix, &below].concat()).collect())
@@ -149,7 +165,7 @@ impl Copy<'_> {
         let (parent, name) = split(source);
         let fd = self.from.directory(parent)?.open(OsStr::from_bytes(name), facts)?;
         let Some(archive) = unpack::Archive::detect(File::from(fd), source)? else { return Ok(false) };
-        let dest = self.to.resolve(self.op.dest.as_bytes(), Last::Follow)?;
+        let dest = self.to.resolve(self.dest().as_bytes(), Last::Follow)?;
         self.to.make_dirs(&dest, 0o755, self.owner, timespec(self.op.timestamp))?;
         archive.unpack(self.to, &dest, self.owner, self.cancel)?;
         Ok(true)
@@ -162,7 +178,8 @@ impl Copy<'_> {
         let time = timespec(op.timestamp);
         let parents_mode =
             if op.mode != -1 && op.mode_str.is_empty() { op.mode as u32 & 0o777 } else { 0o755 };
-        let dest = op.dest.as_bytes();
+        let dest = self.dest();
+        let dest = dest.as_bytes();
         // `a/b/` and `a/b/.` name a directory, `a/b` something in `a`.
         let directory = match dest.iter().rposition(|&byte| byte == b'/') {
             Some(at) if !matches!(&dest[at + 1..], b"" | b".") => &dest[..at],

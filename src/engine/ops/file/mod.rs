@@ -260,6 +260,11 @@ fn failed_source(error: SourceError) -> FileError {
     }
 }
 
+/// The path from the top, without `.` and `..`: those are taken off as text, before links are looked at.
+fn rooted(path: &str) -> String {
+    crate::base::path::clean(&format!("/{path}"))
+}
+
 const LATER: FileError = FileError::Op { why: "an action works on what a later one makes" };
 
 /// The trees in which an action looks up names.
@@ -279,7 +284,7 @@ fn names(op: &FileActionOp) -> impl Iterator<Item = FileInput> {
 }
 
 fn mkdir(root: &Root, op: &FileMkdir, owner: Option<Owner>) -> Result<(), FileError> {
-    let place = root.resolve(op.path.as_bytes(), Last::Follow)?;
+    let place = root.resolve(rooted(&op.path).as_bytes(), Last::Follow)?;
     let time = timespec(op.timestamp);
     let mode = op.mode as u32 & 0o777;
     if op.make_parents {
@@ -294,7 +299,7 @@ fn mkdir(root: &Root, op: &FileMkdir, owner: Option<Owner>) -> Result<(), FileEr
 
 fn mkfile(root: &Root, op: &FileMkfile, owner: Option<Owner>) -> Result<(), FileError> {
     use std::io::Write as _;
-    let place = root.resolve(op.path.as_bytes(), Last::Follow)?;
+    let place = root.resolve(rooted(&op.path).as_bytes(), Last::Follow)?;
     let failed = |source: std::io::Error| FileError::io("write", &place, source);
     let is_new = match root.stat(&place)? {
         // Opening a FIFO or a device would do something else than make a file.
@@ -318,7 +323,7 @@ fn mkfile(root: &Root, op: &FileMkfile, owner: Option<Owner>) -> Result<(), File
 }
 
 fn symlink(root: &Root, op: &FileSymlink, owner: Option<Owner>) -> Result<(), FileError> {
-    let place = root.resolve(op.newpath.as_bytes(), Last::Follow)?;
+    let place = root.resolve(rooted(&op.newpath).as_bytes(), Last::Follow)?;
     let (parent, name) = root.parent_of(&place)?;
     rustix::fs::symlinkat(op.oldpath.as_str(), &parent, name)
         .map_err(|errno| FileError::io("make the link", &place, errno.into()))?;
@@ -337,7 +342,7 @@ fn settle(root: &Root, place: &[u8], owner: Option<Owner>, time: Option<Timespec
 }
 
 fn rm(root: &Root, op: &FileRm) -> Result<(), FileError> {
-    let path = crate::base::path::clean(&format!("/{}", op.path));
+    let path = rooted(&op.path);
     let (before, pattern) = glob::split_wildcard(&path);
     if op.allow_wildcard && !pattern.is_empty() {
         for place in expand(root, before, pattern)? {
@@ -362,9 +367,9 @@ fn remove(root: &Root, place: &[u8]) -> Result<(), FileError> {
 }
 
 /// Places below the directory `before` whose path from there matches `pattern`, in order; what lies in a match is not
-/// looked at.
+/// looked at. A link in the place of `before` is not followed, and holds nothing.
 fn expand(root: &Root, before: &str, pattern: &str) -> Result<Vec<Place>, FileError> {
-    let top = root.resolve(before.as_bytes(), Last::Follow)?;
+    let top = root.resolve(before.as_bytes(), Last::Keep)?;
     let below = matches_below(root, &top, pattern)?;
     Ok(below.into_iter().map(|below| [top.as_slice(), &below].concat()).collect())
 }

@@ -125,6 +125,10 @@ impl Regular {
 
     /// Sets owner and mode where they are not those wanted.
     fn settle(&self, made: &OwnedFd, to: &Target<'_>, owner: Owner, mode: u32) -> rustix::io::Result<()> {
+        // The kernel takes the last number for "leave it as it is".
+        if owner.uid == u32::MAX || owner.gid == u32::MAX {
+            return Err(Errno::INVAL);
+        }
         let is_seen = owner == ROOT
             && to.seen_root.load(Ordering::Relaxed)
             && mode & !to.seen_modes.load(Ordering::Relaxed) == 0;

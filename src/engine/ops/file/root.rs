@@ -246,6 +246,10 @@ pub(super) fn resolve(
 }
 
 pub(super) fn chown_at(dir: BorrowedFd<'_>, name: &OsStr, owner: Owner) -> rustix::io::Result<()> {
+    // The kernel takes the last number for "leave it as it is".
+    if owner.uid == u32::MAX || owner.gid == u32::MAX {
+        return Err(Errno::INVAL);
+    }
     let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
     rustix::fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
 }

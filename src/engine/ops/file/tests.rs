@@ -1,5 +1,8 @@
 //! File actions on trees in a store. Skipped where overlayfs cannot be mounted.
 
+mod hostile;
+mod strange;
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -429,12 +432,25 @@ fn archives_are_unpacked() {
         encoder.finish().unwrap()
     };
     let zstd = zstd::encode_all(good.as_slice(), 1).unwrap();
+    let bzip2 = {
+        use std::io::Write as _;
+        let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+        encoder.write_all(&good).unwrap();
+        encoder.finish().unwrap()
+    };
+    let xz = {
+        use std::io::Write as _;
+        let options = lzma_rust2::XzOptions::with_preset(1);
+        let mut encoder = lzma_rust2::XzWriter::new(Vec::new(), options).unwrap();
+        encoder.write_all(&good).unwrap();
+        encoder.finish().unwrap()
+    };
     let unpack = |bytes: &[u8], base: &Snapshot| {
         let from = bench.tree(|root| fs::write(root.join("a.tar"), bytes).unwrap());
         bench.copy(base, &from, FileCopy { attempt_unpack: true, ..copy("/a.tar", "/out/") })
     };
     let scratch = Snapshot::scratch();
-    for bytes in [&good, &gzip, &zstd] {
+    for bytes in [&good, &gzip, &zstd, &bzip2, &xz] {
         let tree = unpack(bytes, &scratch).unwrap();
         assert_eq!(tree.read("out/d/f"), "text");
         assert_eq!(tree.stat("out/d/f"), (0o644, 11, 12, 7));
@@ -449,8 +465,13 @@ fn archives_are_unpacked() {
         let failed = unpack(bytes, base).err().expect("it fails");
         assert!(failed.to_string().contains(part), "{failed}");
     };
-    refused(b"BZh91AY", &scratch, "bzip2");
-    refused(b"\xfd7zXZ\0rest", &scratch, "xz");
+    // What only begins as one is none either.
+    for begins in [&b"BZh91AY"[..], b"\xfd7zXZ\0rest", b"\x1f\x8brest", b"\x28\xb5\x2f\xfdrest"] {
+        assert_eq!(fs::read(unpack(begins, &scratch).unwrap().path.join("out/a.tar")).unwrap(), begins);
+    }
+    // And what is compressed but no archive is copied as it is.
+    let no_archive = zstd::encode_all(&b"no archive"[..], 1).unwrap();
+    assert_eq!(fs::read(unpack(&no_archive, &scratch).unwrap().path.join("out/a.tar")).unwrap(), no_archive);
     refused(&archive(&[("a", "", T::Regular), ("../x", "evil", T::Regular)]), &scratch, "leads out");
     refused(&archive(&[("l", "/", T::Symlink), ("l/x", "evil", T::Regular)]), &scratch, "leads out");
     refused(&archive(&[("l", "../..", T::Symlink), ("l/x", "evil", T::Regular)]), &scratch, "leads out");

@@ -1,8 +1,9 @@
 //! Who asks a remote: tokens and headers from secrets, keys from agents, and which hosts are who they say.
 
-use super::command::{Access, MemoryFile};
+use super::command::Access;
 use super::error::GitError;
 use crate::base::url::UrlParts;
+use crate::engine::source::program::MemoryFile;
 use crate::graph::llb::json::base64;
 use crate::session::Session;
 
@@ -39,7 +40,7 @@ impl Credentials {
                     Some(socket.ok_or_else(|| GitError::NoAgent { id: id.clone() })?)
                 }
             };
-            return Ok(Access { known_hosts: Some(MemoryFile::new(hosts.as_bytes())?), agent, config: None });
+            return Ok(Access { known_hosts: Some(memory_file(hosts.as_bytes())?), agent, config: None });
         }
         if !parts.is("https") && !parts.is("http") {
             return Ok(Access::default());
@@ -55,7 +56,7 @@ impl Credentials {
             quoted(scope(url)),
             quoted(&header)
         );
-        Ok(Access { config: Some(MemoryFile::new(config.as_bytes())?), ..Access::default() })
+        Ok(Access { config: Some(memory_file(config.as_bytes())?), ..Access::default() })
     }
 
     /// The id of the secret that is found first and the header it makes.
@@ -91,6 +92,10 @@ impl Credentials {
             None => Ok(None),
         }
     }
+}
+
+fn memory_file(content: &[u8]) -> Result<MemoryFile, GitError> {
+    MemoryFile::new(content).map_err(|source| GitError::Start { source })
 }
 
 /// What a token is good for: the repository. For GitHub all of them, as its own tools take it.

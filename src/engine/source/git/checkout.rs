@@ -12,7 +12,7 @@ use super::command::{Git, Place, Reach};
 use super::error::GitError;
 use super::mirror::{self, Held};
 use super::submodule;
-use super::{Fetcher, Wanted};
+use super::{Fetcher, Wanted, bundle};
 use crate::store::{LayerMeta, Snapshot, StoreError, WorkDir};
 
 /// What to check out: an object in a mirror.
@@ -30,7 +30,7 @@ impl Checkout<'_> {
     pub(super) fn run(&self) -> Result<Snapshot, GitError> {
         match self.attempt() {
             Err(GitError::Failed { .. }) => {
-                mirror::open(&self.fetcher.git(), self.fetcher.store, self.object)?.reset()?;
+                mirror::open(&self.fetcher.git(), &self.fetcher.ctx.store, self.object)?.reset()?;
                 self.attempt()
             }
             done => done,
@@ -38,24 +38,26 @@ impl Checkout<'_> {
     }
 
     fn attempt(&self) -> Result<Snapshot, GitError> {
-        let store = self.fetcher.store;
+        let store = &self.fetcher.ctx.store;
         let git = self.fetcher.git();
         let work = store.work_dir()?;
         let tree = work.path().join("tree");
         fs::create_dir(&tree).map_err(|error| StoreError::io("create", &tree, error))?;
-        let held = self.held(&git)?;
+        let held = self.fetcher.held(self.object)?;
         let commit =
-            self.line(&git, &held, &["rev-parse", "--verify", &format!("{}^{{commit}}", self.object)])?;
-        let time = self.line(&git, &held, &["log", "-1", "--format=%ct", &commit])?;
+            self.fetcher.line(&held, &["rev-parse", "--verify", &format!("{}^{{commit}}", self.object)])?;
+        let time = self.fetcher.line(&held, &["log", "-1", "--format=%ct", &commit])?;
         let time: i64 = time.parse().unwrap_or(0);
         let keeps_git = self.wanted.keep_git_dir && self.wanted.subdir.is_empty();
-        if keeps_git {
+        if self.wanted.as_bundle {
+            bundle::write(self.fetcher, &held, self.object, self.name, &work, &tree)?;
+        } else if keeps_git {
             self.with_git_dir(&git, &held, &tree)?;
         } else {
             files(&git, &held, &commit, &tree, &work.path().join("index"))?;
         }
         let root = open_tree(&work)?;
-        if self.wanted.submodules {
+        if self.wanted.submodules && !self.wanted.as_bundle {
             submodule::check_out(self.fetcher, &git, &held, &commit, root.as_fd(), 0)?;
         }
         drop(held);
@@ -75,20 +77,6 @@ impl Checkout<'_> {
         let description = format!("git {}#{}", git.url, self.object);
         let layer = layer.commit(&LayerMeta { description, ..LayerMeta::default() })?;
         Ok(Snapshot::scratch().with(layer))
-    }
-
-    /// The mirror with the object in it.
-    fn held(&self, git: &Git<'_>) -> Result<Held, GitError> {
-        let held = mirror::open(git, self.fetcher.store, self.object)?;
-        if !mirror::is_there(git, &held, self.object)? {
-            mirror::fetch(git, &held, self.object)?;
-        }
-        Ok(held)
-    }
-
-    fn line(&self, git: &Git<'_>, held: &Held, args: &[&str]) -> Result<String, GitError> {
-        let output = git.must(Reach::Nothing, held.place(), args)?;
-        Ok(String::from_utf8_lossy(&output).trim().to_owned())
     }
 
     /// A repository of its own with this commit only, and its files.

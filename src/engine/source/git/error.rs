@@ -3,6 +3,8 @@
 use std::io;
 
 use crate::base::Report;
+use crate::engine::registry::ImageError;
+use crate::engine::source::signature::SignatureError;
 use crate::session::SessionError;
 use crate::store::StoreError;
 
@@ -43,6 +45,21 @@ pub enum GitError {
     /// Another commit than the one that is expected.
     #[error("`{reference}` of `{url}` is the commit {found}, and {expected} is expected")]
     Checksum { url: String, reference: String, expected: String, found: String },
+    /// Neither the tag nor the commit is signed as it must be.
+    #[error("{what} of `{url}` is not signed as it must be: {source}")]
+    Signature {
+        url: String,
+        what: String,
+        #[source]
+        source: SignatureError,
+    },
+    /// The bundle cannot be had.
+    #[error("the bundle of `{url}`: {source}")]
+    Bundle {
+        url: String,
+        #[source]
+        source: Box<ImageError>,
+    },
     /// No such directory.
     #[error("there is no directory `{subdir}` in `{url}` at {commit}")]
     Subdir { url: String, subdir: String, commit: String },
@@ -108,6 +125,8 @@ impl GitError {
             | GitError::NoCommit { .. }
             | GitError::Subdir { .. } => "bkl::git_not_found",
             GitError::Checksum { .. } => "bkl::checksum",
+            GitError::Signature { .. } => "bkl::signature",
+            GitError::Bundle { source, .. } => source.code(),
             GitError::NoSecret { .. } => "bkl::no_secret",
             GitError::NoAgent { .. } => "bkl::no_agent",
             GitError::Session(SessionError::Agent { .. }) => "bkl::ssh",
@@ -154,6 +173,8 @@ impl GitError {
             }
             GitError::NoAgent { id } => no_agent_help(id),
             GitError::InSubmodule { source, .. } => return source.help(),
+            GitError::Signature { source, .. } => return source.help(),
+            GitError::Bundle { source, .. } => return source.help(),
             GitError::Submodule { .. } => "`submodules: false` leaves submodules out".to_owned(),
             _ => return None,
         })

@@ -121,6 +121,32 @@ pub(super) fn fetch(git: &Git<'_>, held: &Held, object: &str) -> Result<(), GitE
     settle(git, held)
 }
 
+/// Brings in all that `object`, which is in the mirror, descends from.
+pub(super) fn complete(git: &Git<'_>, held: &Held, object: &str) -> Result<(), GitError> {
+    let whole = format!("refs/bkl-whole/{object}");
+    if git.call(Reach::Nothing, held.place(), &["rev-parse", "--quiet", "--verify", &whole]).is_ok() {
+        return Ok(());
+    }
+    if held.path().join("shallow").exists() {
+        let name = format!("{object}:refs/bkl/{object}");
+        let deepen = [
+            "fetch",
+            "--quiet",
+            "--no-tags",
+            "--no-write-fetch-head",
+            "--unshallow",
+            "--force",
+            "--",
+            git.url,
+            &name,
+        ];
+        if let Some(refused) = attempt(git, held, &deepen)? {
+            return Err(network_error(git, &refused.what, refused.said));
+        }
+    }
+    git.must(Reach::Nothing, held.place(), &["update-ref", &whole, object]).map(drop)
+}
+
 /// Whether the server will not give this object, which is no failure of the line.
 fn is_about_object(said: &str) -> bool {
     [

@@ -5,32 +5,38 @@
 //! there; every file has the commit's time.
 
 mod auth;
+mod bundle;
 mod checkout;
 mod command;
 mod error;
 mod mirror;
 mod refs;
+mod signature;
 mod submodule;
 
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+use super::blob::BlobSource;
 use super::{Resolved, Source, SourceCtx, SourceError};
 use crate::base::url::{git_objection, is_commit, redacted};
 use crate::base::{Digest, Platform, path};
 use crate::engine::cancel::Cancel;
 use crate::graph::ir::{SourceOp, attr};
 use crate::session::Session;
-use crate::store::{Snapshot, Store};
+use crate::store::Snapshot;
 use auth::Credentials;
-use command::{Access, Git};
+use command::{Access, Git, Reach};
+use mirror::Held;
 
 pub use error::{GitError, no_agent_help};
 
 /// Git repositories.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct GitSource;
+pub struct GitSource {
+    /// Where bundles come from.
+    blobs: BlobSource,
+}
 
 /// An op, read.
 #[derive(Debug, Clone)]
@@ -49,41 +55,68 @@ struct Wanted {
     by_commit: bool,
     mtime: String,
     credentials: Credentials,
+    signature: Option<signature::Wanted>,
+    /// Comes instead of the remote.
+    bundle: Option<bundle::Source>,
+    /// A bundle is made rather than a worktree.
+    as_bundle: bool,
 }
 
 /// A commit that is known.
+#[derive(Debug, Clone)]
 struct Commit {
-    wanted: Wanted,
     /// What is fetched: the commit, or with `.git` the annotated tag.
     object: String,
+    /// The annotated tag that led to the commit.
+    tag: Option<String>,
     /// The name it was found by; the commit when it was named by that.
     name: String,
 }
 
 /// What fetching from a remote may use.
 struct Fetcher<'a> {
-    store: &'a Store,
-    session: &'a dyn Session,
-    cancel: &'a Cancel,
+    ctx: &'a SourceCtx,
+    blobs: &'a BlobSource,
     credentials: &'a Credentials,
+    /// Comes instead of the remote.
+    bundle: Option<&'a bundle::Source>,
     url: String,
     access: Access,
 }
 
 impl Fetcher<'_> {
     fn git(&self) -> Git<'_> {
-        Git { access: &self.access, cancel: self.cancel, url: &self.url }
+        Git { access: &self.access, cancel: &self.ctx.cancel, url: &self.url }
+    }
+
+    /// The mirror with the object in it.
+    fn held(&self, object: &str) -> Result<Held, GitError> {
+        let git = self.git();
+        let held = mirror::open(&git, &self.ctx.store, object)?;
+        if !mirror::is_there(&git, &held, object)? {
+            match self.bundle {
+                Some(bundle) => bundle.open(self)?.take(&git, &held, object)?,
+                None => mirror::fetch(&git, &held, object)?,
+            }
+        }
+        Ok(held)
+    }
+
+    /// What git prints about what the mirror holds, in one line.
+    fn line(&self, held: &Held, args: &[&str]) -> Result<String, GitError> {
+        let output = self.git().must(Reach::Nothing, held.place(), args)?;
+        Ok(String::from_utf8_lossy(&output).trim().to_owned())
     }
 
     /// For another remote, with the same credentials where they are good for it.
     fn of(&self, url: &str) -> Result<Fetcher<'_>, GitError> {
         // A token is only sent where it belongs; what it is missing for may be public.
-        let access = match self.credentials.access(url, self.session) {
+        let access = match self.credentials.access(url, &*self.ctx.session) {
             Err(GitError::Cleartext { .. }) => Access::default(),
             access => access?,
         };
         let access = if same_host(&self.url, url) { access } else { Access { config: None, ..access } };
-        Ok(Fetcher { url: url.to_owned(), access, ..*self })
+        Ok(Fetcher { url: url.to_owned(), access, bundle: None, ..*self })
     }
 }
 
@@ -109,8 +142,13 @@ pub struct RefQuery {
 }
 
 impl GitSource {
+    /// Bundles come from `blobs`.
+    pub fn new(blobs: BlobSource) -> GitSource {
+        GitSource { blobs }
+    }
+
     /// The commit that a branch or tag is now.
-    pub async fn resolve_ref(self, session: &Arc<dyn Session>, query: RefQuery) -> Result<String, GitError> {
+    pub async fn resolve_ref(session: &Arc<dyn Session>, query: RefQuery) -> Result<String, GitError> {
         let session = session.clone();
         blocking(move || {
             let credentials = Credentials {
@@ -121,7 +159,7 @@ impl GitSource {
             };
             let access = credentials.access(&query.url, &*session)?;
             let git = Git { access: &access, cancel: &Cancel::new(), url: &query.url };
-            refs::ask(&git, &query.reference).map(|found| found.commit)
+            refs::ask(&git, Reach::Remotes, &query.reference).map(|found| found.commit)
         })
         .await
     }
@@ -138,11 +176,13 @@ impl Source for GitSource {
         op: &'a SourceOp,
         _platform: Option<&'a Platform>,
     ) -> BoxFuture<'a, Result<Arc<dyn Resolved>, SourceError>> {
-        let (ctx, op) = (ctx.clone(), op.clone());
+        let (ctx, op, blobs) = (ctx.clone(), op.clone(), self.blobs.clone());
         Box::pin(async move {
             let commit = blocking(move || {
-                let wanted = Wanted::read(&op)?;
-                find(&ctx, wanted)
+                let finder = Finder { ctx: &ctx, blobs: &blobs, wanted: Wanted::read(&op)? };
+                let commit = finder.find()?;
+                finder.verify(&commit)?;
+                Ok(Pinned { commit, wanted: finder.wanted, blobs: blobs.clone() })
             });
             let commit = commit.await.map_err(source_error)?;
             Ok(Arc::new(commit) as Arc<dyn Resolved>)
@@ -150,89 +190,124 @@ impl Source for GitSource {
     }
 }
 
-/// What the op stands for; asks the remote unless it names a commit.
-fn find(ctx: &SourceCtx, wanted: Wanted) -> Result<Commit, GitError> {
-    let (reference, checksum) = (wanted.reference.clone(), wanted.checksum.clone());
-    let mismatch = |found: &str| GitError::Checksum {
-        url: wanted.url.clone(),
-        reference: reference.clone(),
-        expected: checksum.clone(),
-        found: found.to_owned(),
-    };
-    if is_commit(&reference) {
-        if !reference.starts_with(&checksum) {
-            return Err(mismatch(&reference));
-        }
-        return Ok(Commit { object: reference.clone(), name: reference, wanted });
-    }
-    if wanted.by_commit {
-        // As BuildKit: a plain name is a branch.
-        let name = match reference.as_str() {
-            "" => checksum.clone(),
-            name if name.starts_with("refs/") => name.to_owned(),
-            name => format!("refs/heads/{name}"),
-        };
-        return Ok(Commit { object: checksum.clone(), name, wanted });
-    }
-    let found = {
-        let access = wanted.credentials.access(&wanted.url, &*ctx.session)?;
-        refs::ask(&Git { access: &access, cancel: &ctx.cancel, url: &wanted.url }, &reference)?
-    };
-    if !found.object.starts_with(&checksum) && !found.commit.starts_with(&checksum) {
-        return Err(mismatch(&found.commit));
-    }
-    let object = if wanted.keep_git_dir { found.object } else { found.commit };
-    Ok(Commit { object, name: found.name, wanted })
+/// Finds out what an op stands for.
+struct Finder<'a> {
+    ctx: &'a SourceCtx,
+    blobs: &'a BlobSource,
+    wanted: Wanted,
 }
 
-impl Resolved for Commit {
+impl Finder<'_> {
+    /// Asks the remote, or looks into the bundle, unless the op names a commit.
+    fn find(&self) -> Result<Commit, GitError> {
+        let wanted = &self.wanted;
+        let (reference, checksum) = (wanted.reference.as_str(), wanted.checksum.as_str());
+        let mismatch = |found: &str| GitError::Checksum {
+            url: wanted.url.clone(),
+            reference: reference.to_owned(),
+            expected: checksum.to_owned(),
+            found: found.to_owned(),
+        };
+        if is_commit(reference) {
+            if !reference.starts_with(checksum) {
+                return Err(mismatch(reference));
+            }
+            return Ok(Commit { object: reference.to_owned(), tag: None, name: reference.to_owned() });
+        }
+        if wanted.by_commit || (wanted.bundle.is_some() && reference.is_empty()) {
+            // As BuildKit: a plain name is a branch.
+            let name = match reference {
+                "" => checksum.to_owned(),
+                name if name.starts_with("refs/") => name.to_owned(),
+                name => format!("refs/heads/{name}"),
+            };
+            return Ok(Commit { object: checksum.to_owned(), tag: None, name });
+        }
+        let found = match &wanted.bundle {
+            Some(bundle) => {
+                let fetcher = wanted.fetcher(self.ctx, self.blobs, Access::default());
+                bundle.open(&fetcher)?.ask(&fetcher, reference)?
+            }
+            None => {
+                let access = wanted.credentials.access(&wanted.url, &*self.ctx.session)?;
+                let git = Git { access: &access, cancel: &self.ctx.cancel, url: &wanted.url };
+                refs::ask(&git, Reach::Remotes, reference)?
+            }
+        };
+        if !found.object.starts_with(checksum) && !found.commit.starts_with(checksum) {
+            return Err(mismatch(&found.commit));
+        }
+        let tag = Some(found.object.clone()).filter(|object| *object != found.commit);
+        let object = if wanted.keep_git_dir { found.object } else { found.commit };
+        Ok(Commit { object, tag, name: found.name })
+    }
+
+    /// Verifies the signature that the op wants.
+    fn verify(&self, commit: &Commit) -> Result<(), GitError> {
+        let Some(signature) = &self.wanted.signature else { return Ok(()) };
+        let access = self.wanted.credentials.access(&self.wanted.url, &*self.ctx.session)?;
+        let fetcher = self.wanted.fetcher(self.ctx, self.blobs, access);
+        signature.verify(&fetcher, commit.tag.as_ref().unwrap_or(&commit.object))
+    }
+}
+
+/// An op whose commit is known.
+struct Pinned {
+    commit: Commit,
+    wanted: Wanted,
+    blobs: BlobSource,
+}
+
+impl Resolved for Pinned {
     /// As BuildKit's (source/git/source.go, `shaToCacheKey`).
     fn key(&self) -> Digest {
-        Digest::of(self.text_key())
+        Digest::of(self.wanted.text_key(&self.commit))
     }
 
     fn fetch<'a>(&'a self, ctx: &'a SourceCtx) -> BoxFuture<'a, Result<Snapshot, SourceError>> {
-        let ctx = ctx.clone();
-        let commit =
-            Commit { wanted: self.wanted.clone(), object: self.object.clone(), name: self.name.clone() };
-        Box::pin(async move { blocking(move || commit.check_out(&ctx)).await.map_err(source_error) })
+        let (ctx, blobs) = (ctx.clone(), self.blobs.clone());
+        let (wanted, commit) = (self.wanted.clone(), self.commit.clone());
+        Box::pin(async move {
+            let work = move || wanted.check_out(&ctx, &blobs, &commit);
+            blocking(work).await.map_err(source_error)
+        })
     }
 }
 
-impl Commit {
-    fn text_key(&self) -> String {
-        let wanted = &self.wanted;
-        let mut key = self.object.clone();
-        if wanted.keep_git_dir {
+impl Wanted {
+    fn text_key(&self, commit: &Commit) -> String {
+        let mut key = commit.object.clone();
+        if self.keep_git_dir {
             key += ".git";
-            if !self.name.is_empty() {
-                key = key + "#" + &self.name;
+            if !commit.name.is_empty() {
+                key = key + "#" + &commit.name;
             }
         }
-        if !wanted.raw_subdir.is_empty() {
-            key = key + ":" + &wanted.raw_subdir;
+        if !self.raw_subdir.is_empty() {
+            key = key + ":" + &self.raw_subdir;
         }
-        if !wanted.submodules {
+        if !self.submodules {
             key += "(skip-submodules)";
         }
-        if !matches!(wanted.mtime.as_str(), "" | "checkout") {
-            key = key + "(mtime=" + &wanted.mtime + ")";
+        if !matches!(self.mtime.as_str(), "" | "checkout") {
+            key = key + "(mtime=" + &self.mtime + ")";
+        }
+        if self.as_bundle {
+            key += "(bundle)";
         }
         key
     }
 
-    fn check_out(&self, ctx: &SourceCtx) -> Result<Snapshot, GitError> {
-        let wanted = &self.wanted;
-        let fetcher = Fetcher {
-            store: &ctx.store,
-            session: &*ctx.session,
-            cancel: &ctx.cancel,
-            credentials: &wanted.credentials,
-            url: wanted.url.clone(),
-            access: wanted.credentials.access(&wanted.url, &*ctx.session)?,
-        };
-        let name = if is_commit(&self.name) { "" } else { &self.name };
-        checkout::Checkout { fetcher: &fetcher, wanted, object: &self.object, name }.run()
+    fn fetcher<'a>(&'a self, ctx: &'a SourceCtx, blobs: &'a BlobSource, access: Access) -> Fetcher<'a> {
+        let (credentials, bundle) = (&self.credentials, self.bundle.as_ref());
+        Fetcher { ctx, blobs, credentials, bundle, url: self.url.clone(), access }
+    }
+
+    fn check_out(&self, ctx: &SourceCtx, blobs: &BlobSource, commit: &Commit) -> Result<Snapshot, GitError> {
+        let access = self.credentials.access(&self.url, &*ctx.session)?;
+        let fetcher = self.fetcher(ctx, blobs, access);
+        let name = if is_commit(&commit.name) { "" } else { &commit.name };
+        checkout::Checkout { fetcher: &fetcher, wanted: self, object: &commit.object, name }.run()
     }
 }
 
@@ -251,14 +326,6 @@ impl Wanted {
         if let Some(why) = git_objection(&url) {
             return Err(bad(format!("`{}`: {why}", redacted(&url))));
         }
-        for key in [attr::GIT_BUNDLE, attr::GIT_CHECKOUT_BUNDLE] {
-            if op.attrs.contains_key(key) {
-                return Err(bad("bundles are not supported by this engine".to_owned()));
-            }
-        }
-        if op.attrs.keys().any(|key| key.starts_with("git.sig.")) {
-            return Err(bad("signatures are not verified by this engine".to_owned()));
-        }
         let checksum = text(attr::GIT_CHECKSUM);
         if !checksum.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(bad(format!("`{checksum}` is no commit")));
@@ -266,6 +333,18 @@ impl Wanted {
         let by_commit = is_on(attr::GIT_FETCH_BY_COMMIT);
         if by_commit && !is_commit(reference) && !is_commit(&checksum) {
             return Err(bad("fetching by commit needs the whole commit".to_owned()));
+        }
+        let bundle = Some(text(attr::GIT_BUNDLE)).filter(|locator| !locator.is_empty());
+        let bundle = bundle.map(|locator| bundle::Source { locator, store: text(attr::OCI_STORE) });
+        if bundle.is_some() && checksum.is_empty() {
+            return Err(bad("a bundle needs the commit that it is to have".to_owned()));
+        }
+        if bundle.is_some() && reference.is_empty() && !is_commit(&checksum) {
+            return Err(bad("a bundle needs the whole commit, or a branch or tag".to_owned()));
+        }
+        let as_bundle = is_on(attr::GIT_CHECKOUT_BUNDLE);
+        if as_bundle && (is_on(attr::GIT_KEEP_GIT_DIR) || !subdir.is_empty()) {
+            return Err(bad("a bundle has no `.git` and no directory of its own".to_owned()));
         }
         let mtime = text(attr::GIT_MTIME);
         if !matches!(mtime.as_str(), "" | "checkout" | "commit") {
@@ -292,6 +371,9 @@ impl Wanted {
             by_commit,
             mtime,
             credentials,
+            signature: signature::Wanted::read(op).map_err(bad)?,
+            bundle,
+            as_bundle,
         })
     }
 }

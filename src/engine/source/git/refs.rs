@@ -17,18 +17,19 @@ pub(super) struct Found {
     pub(super) commit: String,
 }
 
-/// Asks the remote what `reference` is; empty is its default branch.
-pub(super) fn ask(git: &Git<'_>, reference: &str) -> Result<Found, GitError> {
+/// Asks the remote what `reference` is; empty is its default branch. It lies where `reach` gets to.
+pub(super) fn ask(git: &Git<'_>, reach: Reach, reference: &str) -> Result<Found, GitError> {
     let reference = if reference.is_empty() { "HEAD" } else { reference };
     if let Some(why) = ref_objection(reference) {
         return Err(GitError::Op { identifier: format!("{}#{reference}", git.url), reason: why });
     }
     let peeled = format!("{reference}^{{}}");
-    let output = list(git, &["ls-remote", "--", git.url, reference, &peeled])?;
+    let output = list(git, reach, &["ls-remote", "--", git.url, reference, &peeled])?;
     if let Some(found) = choose(&output, reference) {
         return Ok(found);
     }
-    let output = list(git, &["ls-remote", "--refs", "--heads", "--tags", "--", git.url]).unwrap_or_default();
+    let output =
+        list(git, reach, &["ls-remote", "--refs", "--heads", "--tags", "--", git.url]).unwrap_or_default();
     let names = lines(&output).filter_map(|(_, name)| {
         name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/tags/")).map(str::to_owned)
     });
@@ -37,11 +38,11 @@ pub(super) fn ask(git: &Git<'_>, reference: &str) -> Result<Found, GitError> {
     Err(GitError::NoRef { url: git.url.to_owned(), reference: reference.to_owned(), near })
 }
 
-fn list(git: &Git<'_>, args: &[&str]) -> Result<String, GitError> {
+fn list(git: &Git<'_>, reach: Reach, args: &[&str]) -> Result<String, GitError> {
     let mut n_tries = 0;
     loop {
         n_tries += 1;
-        match git.call(Reach::Remotes, Place::default(), args) {
+        match git.call(reach, Place::default(), args) {
             Ok(output) => return Ok(String::from_utf8_lossy(&output).into_owned()),
             Err(CallError::Broken(error)) => return Err(error),
             Err(CallError::Refused(Refusal { what, said })) => {

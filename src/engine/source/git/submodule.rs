@@ -11,7 +11,7 @@ use super::Fetcher;
 use super::checkout::{directory, files, path_of};
 use super::command::{CallError, Git, Place, Reach};
 use super::error::GitError;
-use super::mirror::{self, Held};
+use super::mirror::Held;
 use crate::base::url::{git_objection, is_commit, redacted};
 
 /// Submodules of submodules, and so on.
@@ -49,11 +49,8 @@ pub(super) fn check_out(
         let below = fetcher.of(&url)?;
         let fill = || {
             let git = below.git();
-            let held = mirror::open(&git, fetcher.store, &commit)?;
-            if !mirror::is_there(&git, &held, &commit)? {
-                mirror::fetch(&git, &held, &commit)?;
-            }
-            let work = fetcher.store.work_dir()?;
+            let held = below.held(&commit)?;
+            let work = fetcher.ctx.store.work_dir()?;
             files(&git, &held, &commit, &path_of(target.as_fd()), &work.path().join("index"))?;
             check_out(&below, &git, &held, &commit, target.as_fd(), depth + 1)
         };

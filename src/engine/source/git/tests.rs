@@ -16,7 +16,8 @@ fn keys() {
         let wanted = Wanted::read(&op(&format!("git://h/x.git#{rest}"), attrs)).unwrap();
         let name = if wanted.by_commit { "refs/heads/main".to_owned() } else { wanted.reference.clone() };
         let object = if wanted.by_commit { wanted.checksum.clone() } else { name.clone() };
-        assert_eq!(Commit { wanted, object, name }.text_key(), expected);
+        let commit = Commit { object, tag: None, name };
+        assert_eq!(wanted.text_key(&commit), expected);
     }
     check(id, &[], id);
     check(&format!("{id}:docs/x"), &[], &format!("{id}:docs/x"));
@@ -32,6 +33,11 @@ fn keys() {
     let by_commit =
         [(attr::GIT_CHECKSUM, id), (attr::GIT_FETCH_BY_COMMIT, "true"), (attr::GIT_KEEP_GIT_DIR, "true")];
     check("main", &by_commit, &format!("{id}.git#refs/heads/main"));
+    check(id, &[(attr::GIT_CHECKOUT_BUNDLE, "true")], &format!("{id}(bundle)"));
+    // Where a commit comes from, and who signed it, changes nothing of what it is.
+    let bundle = format!("oci-layout+blob://x/y@sha256:{}", "1".repeat(64));
+    check(id, &[(attr::GIT_CHECKSUM, id), (attr::GIT_BUNDLE, &bundle), (attr::OCI_STORE, "s")], id);
+    check(id, &[(attr::GIT_SIG_PUBKEY, "key"), (attr::GIT_SIG_REQUIRE_SIGNED_TAG, "true")], id);
 }
 
 #[test]
@@ -46,8 +52,15 @@ fn ops_that_are_refused() {
     check("git://h/x", &[(attr::GIT_FULL_URL, "https://me:secret@h/x")], "https://me:xxxxx@h/x");
     check("git://h/x", &[(attr::GIT_CHECKSUM, "--x")], "is no commit");
     check("git://h/x", &[(attr::GIT_FETCH_BY_COMMIT, "true")], "needs the whole commit");
-    check("git://h/x", &[(attr::GIT_BUNDLE, "docker-image+blob://x")], "bundles are not supported");
-    check("git://h/x", &[("git.sig.pubkey", "x")], "signatures are not verified");
+    check("git://h/x", &[(attr::GIT_MTIME, "now")], "says nothing about times");
+    let bundle = (attr::GIT_BUNDLE, "docker-image+blob://x");
+    check("git://h/x", &[bundle], "a bundle needs the commit");
+    check("git://h/x", &[bundle, (attr::GIT_CHECKSUM, "abc")], "a bundle needs the whole commit");
+    let as_bundle = (attr::GIT_CHECKOUT_BUNDLE, "true");
+    check("git://h/x", &[as_bundle, (attr::GIT_KEEP_GIT_DIR, "true")], "a bundle has no `.git`");
+    check("git://h/x#main:docs", &[as_bundle], "no directory of its own");
+    check("git://h/x", &[(attr::GIT_SIG_REJECT_EXPIRED, "true")], "a public key is needed");
+    check("git://h/x", &[(attr::GIT_SIG_PUBKEY, "")], "a public key is needed");
 }
 
 #[test]

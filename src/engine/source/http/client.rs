@@ -11,7 +11,7 @@ use crate::base::Digest;
 use crate::engine::cancel::Cancel;
 use crate::engine::registry::RegistryOptions;
 use crate::engine::registry::client::{
-    build_client, header_text, host_of, is_loopback_host, reasons, retry_after, tls_error,
+    build_client, header_text, host_of, is_loopback_host, reasons, retry_after, tls_error, without_user,
 };
 use crate::engine::registry::retry::Backoff;
 use crate::store::{ContentStore, StoreError};
@@ -168,6 +168,7 @@ impl Clients {
             }
             let location = header_text(response.headers(), &header::LOCATION);
             let next = url.join(&location).map_err(|_| refused("to no readable address".to_owned()))?;
+            let next = without_user(next);
             if let Some(why) = redirect_objection(&url, &next) {
                 return Err(refused(format!("to `{}://{}`, {why}", next.scheme(), host_of(&next))));
             }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::base::{Digest, Report};
 use crate::engine::registry::retry::Transient;
+use crate::engine::source::signature::SignatureError;
 use crate::session::SessionError;
 use crate::store::StoreError;
 
@@ -67,6 +68,15 @@ pub enum HttpError {
         expected: Digest,
         /// That of what came.
         found: Digest,
+    },
+    /// The file is not signed as it must be.
+    #[error("`{url}` is not signed as it must be: {source}")]
+    Signature {
+        /// What was asked for.
+        url: String,
+        /// Why it does not count.
+        #[source]
+        source: SignatureError,
     },
     /// More bytes than are taken.
     #[error("`{url}` is too large: more than {limit} bytes")]
@@ -151,6 +161,7 @@ impl HttpError {
     pub fn code(&self) -> &'static str {
         match self {
             HttpError::NotFound { .. } => "bkl::http_not_found",
+            HttpError::Signature { .. } => "bkl::signature",
             HttpError::Denied { .. } | HttpError::Cleartext { .. } => "bkl::http_auth",
             HttpError::Checksum { .. } => "bkl::checksum",
             HttpError::NoSecret { .. } => "bkl::no_secret",
@@ -170,6 +181,7 @@ impl HttpError {
     /// The way out, when there is one to name.
     pub fn help(&self) -> Option<String> {
         Some(match self {
+            HttpError::Signature { source, .. } => return source.help(),
             HttpError::Unreachable { .. } => {
                 "check that the server can be reached from here; the fetch was tried several times".to_owned()
             }

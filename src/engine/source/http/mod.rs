@@ -13,26 +13,24 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::BoxFuture;
 use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
 use serde::{Deserialize, Serialize};
 
+use super::file::{FileAttrs, OneFile};
+use super::signature::{Expired, Policy, SignatureError, Signed, verify_pgp};
 use super::{Progress, Resolved, Source, SourceCtx, SourceError};
 use crate::base::url::{file_name_of, http_objection, safe_file_name};
 use crate::base::{Digest, Platform, time};
+use crate::engine::blocking::blocking;
 use crate::engine::cancel::Cancel;
 use crate::engine::event::Unit;
-use crate::engine::ops::root::transfer;
 use crate::engine::registry::RegistryOptions;
 use crate::engine::registry::client::{host_of, is_loopback_host};
 use crate::graph::ir::{SourceOp, attr};
 use crate::session::Session;
-use crate::store::{LayerMeta, Snapshot, Store, StoreError, Table};
+use crate::store::{Snapshot, Store, StoreError, Table};
 use client::{Body, Clients, Fetch, Fetched, OnBytes, shown};
 
 pub use error::HttpError;
-
-/// Mode of a file when the op has none.
-const DEFAULT_MODE: u32 = 0o600;
 
 /// Files of the web.
 pub struct HttpSource {
@@ -60,13 +58,19 @@ struct Wanted {
     /// As written, which names the file.
     text: String,
     checksum: Option<Digest>,
-    filename: String,
-    mode: Option<u32>,
-    uid: u32,
-    gid: u32,
+    file: FileAttrs,
     auth_secret: String,
+    signature: Option<Signature>,
     /// Canonical names and values, sorted.
     headers: BTreeMap<&'static str, String>,
+}
+
+/// What the file must be signed with.
+#[derive(Debug, Clone)]
+struct Signature {
+    policy: Policy,
+    /// Armored and detached.
+    signature: String,
 }
 
 /// A file that is known by its digest.
@@ -130,6 +134,10 @@ impl HttpSource {
         if let Some(digest) = wanted.checksum {
             // No server may decide the name of what is pinned.
             let filename = wanted.file_name("");
+            if wanted.signature.is_some() {
+                bring(&clients, ctx, &wanted).await?;
+                verify(ctx, &wanted, digest).await?;
+            }
             return Ok(HttpFile { clients, wanted, digest, last_modified: String::new(), filename });
         }
         let on_bytes = progress(ctx, &wanted);
@@ -137,8 +145,22 @@ impl HttpSource {
             Context { store: &ctx.store, session: &ctx.session, cancel: &ctx.cancel, on_bytes: &on_bytes };
         let known = now(&clients, &context, &wanted).await?;
         let (digest, filename) = (known.digest()?, wanted.file_name(&known.disposition));
+        verify(ctx, &wanted, digest).await?;
         Ok(HttpFile { clients, wanted, digest, last_modified: known.last_modified, filename })
     }
+}
+
+/// Verifies the signature that the op wants on the file `digest`, which is in the store.
+async fn verify(ctx: &SourceCtx, wanted: &Wanted, digest: Digest) -> Result<(), HttpError> {
+    let Some(Signature { policy, signature }) = wanted.signature.clone() else { return Ok(()) };
+    let (path, cancel, url) = (ctx.store.content().path(&digest), ctx.cancel.clone(), shown(&wanted.url));
+    blocking(HttpError::Cancelled, move || {
+        verify_pgp(Signed::File(&path), &signature, &policy, &cancel).map_err(|source| match source {
+            SignatureError::Cancelled => HttpError::Cancelled,
+            source => HttpError::Signature { url, source },
+        })
+    })
+    .await
 }
 
 impl Resolved for HttpFile {
@@ -172,9 +194,9 @@ impl Resolved for HttpFile {
         let readable = time::parse_http_date(&self.last_modified).is_some();
         let key = Key {
             filename: &self.filename,
-            perm: self.wanted.mode.unwrap_or(0),
-            uid: self.wanted.uid,
-            gid: self.wanted.gid,
+            perm: self.wanted.file.mode.unwrap_or(0),
+            uid: self.wanted.file.uid,
+            gid: self.wanted.file.gid,
             checksum: &self.digest,
             last_mod_time: if readable { &self.last_modified } else { "" },
             auth_header_secret: &self.wanted.auth_secret,
@@ -192,78 +214,34 @@ impl Resolved for HttpFile {
 impl HttpFile {
     async fn fetch_file(&self, ctx: &SourceCtx) -> Result<Snapshot, HttpError> {
         let store = &ctx.store;
-        let known = self.wanted.known(store).filter(|known| known.digest().is_ok_and(|it| it == self.digest));
-        let known = match known.filter(|_| store.content().has(&self.digest)) {
-            Some(known) => known,
-            None => {
-                let on_bytes = progress(ctx, &self.wanted);
-                let context =
-                    Context { store, session: &ctx.session, cancel: &ctx.cancel, on_bytes: &on_bytes };
-                let wanted = Wanted { checksum: Some(self.digest), ..self.wanted.clone() };
-                download(&self.clients, &context, &wanted, None).await?
-            }
-        };
-        let (store, file) = (store.clone(), FileToWrite::of(self, &known.last_modified));
-        match tokio::task::spawn_blocking(move || file.write(&store)).await {
-            Ok(result) => Ok(result?),
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            // The runtime is being shut down.
-            Err(_) => Err(HttpError::Cancelled),
-        }
-    }
-}
-
-/// A blob as the one file of a tree.
-struct FileToWrite {
-    digest: Digest,
-    name: String,
-    mode: u32,
-    uid: u32,
-    gid: u32,
-    /// Seconds since 1970.
-    mtime: i64,
-    description: String,
-}
-
-impl FileToWrite {
-    fn of(file: &HttpFile, last_modified: &str) -> FileToWrite {
-        let modified = time::parse_http_date(last_modified);
+        let pinned = Wanted { checksum: Some(self.digest), ..self.wanted.clone() };
+        let known = bring(&self.clients, ctx, &pinned).await?;
+        let modified = time::parse_http_date(&known.last_modified);
         let since = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        FileToWrite {
-            digest: file.digest,
-            name: file.filename.clone(),
-            mode: file.wanted.mode.unwrap_or(DEFAULT_MODE),
-            uid: file.wanted.uid,
-            gid: file.wanted.gid,
+        let file = OneFile {
+            digest: self.digest,
+            name: self.filename.clone(),
+            attrs: self.wanted.file.clone(),
             mtime: modified.map_or(0, |at| since(at).as_secs().cast_signed()),
-            description: format!("http {}", shown(&file.wanted.url)),
-        }
+            description: format!("http {}", shown(&self.wanted.url)),
+        };
+        let store = store.clone();
+        blocking(HttpError::Cancelled, move || Ok(file.write(&store)?)).await
     }
+}
 
-    fn write(&self, store: &Store) -> Result<Snapshot, StoreError> {
-        let layer = store.stage(&Snapshot::scratch())?;
-        let failed = |attempt| move |errno| StoreError::io(attempt, &self.name, errno);
-        let dir = layer.upper_dir();
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let target =
-            rustix::fs::openat(dir, &self.name, flags, Mode::from_raw_mode(0o600)).map_err(failed("make"))?;
-        let source = store.content().open(&self.digest)?.into();
-        transfer(&source, &target).map_err(failed("copy"))?;
-        let owner = (rustix::fs::Uid::from_raw(self.uid), rustix::fs::Gid::from_raw(self.gid));
-        rustix::fs::fchown(&target, Some(owner.0), Some(owner.1)).map_err(failed("give away"))?;
-        let mode = Mode::from_raw_mode(self.mode & 0o777);
-        rustix::fs::fchmod(&target, mode).map_err(failed("set the mode of"))?;
-        let at = Timespec { tv_sec: self.mtime, tv_nsec: 0 };
-        let times = Timestamps { last_access: at, last_modification: at };
-        rustix::fs::utimensat(dir, &self.name, &times, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(failed("set the times of"))?;
-        // The directory's own time would be that of this moment.
-        let epoch = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let times = Timestamps { last_access: epoch, last_modification: epoch };
-        rustix::fs::utimensat(dir, ".", &times, AtFlags::empty()).map_err(failed("set the times of"))?;
-        drop(target);
-        let meta = LayerMeta { description: self.description.clone(), ..LayerMeta::default() };
-        Ok(Snapshot::scratch().with(layer.commit(&meta)?))
+/// The file with the digest that is wanted, from the store or from the server.
+async fn bring(clients: &Clients, ctx: &SourceCtx, pinned: &Wanted) -> Result<Known, HttpError> {
+    let store = &ctx.store;
+    let is_it = |known: &Known| known.digest().is_ok_and(|it| Some(it) == pinned.checksum);
+    let is_there = pinned.checksum.is_some_and(|digest| store.content().has(&digest));
+    match pinned.known(store).filter(is_it).filter(|_| is_there) {
+        Some(known) => Ok(known),
+        None => {
+            let on_bytes = progress(ctx, pinned);
+            let context = Context { store, session: &ctx.session, cancel: &ctx.cancel, on_bytes: &on_bytes };
+            download(clients, &context, pinned, None).await
+        }
     }
 }
 
@@ -378,27 +356,23 @@ impl Wanted {
             return Err(bad(why));
         }
         let url = Url::parse(&op.identifier).map_err(|error| bad(error.to_string()))?;
-        let number = |key: &str| match text(key).as_str() {
-            "" => Ok(None),
-            value => {
-                go_number(value).map(Some).ok_or_else(|| bad(format!("`{key}` is `{value}`, no number")))
-            }
-        };
         let checksum = match text(attr::HTTP_CHECKSUM).as_str() {
             "" => None,
             value => Some(value.parse().map_err(|error| bad(format!("{error}")))?),
         };
-        if op.attrs.contains_key(attr::HTTP_SIG_PUBKEY) || op.attrs.contains_key(attr::HTTP_SIG_SIGNATURE) {
-            return Err(bad("signatures are not verified by this engine".to_owned()));
-        }
+        let signature = match (text(attr::HTTP_SIG_PUBKEY), text(attr::HTTP_SIG_SIGNATURE)) {
+            (keys, signature) if keys.is_empty() && signature.is_empty() => None,
+            (keys, signature) if !keys.is_empty() && !signature.is_empty() => {
+                Some(Signature { policy: Policy { keys, expired: Expired::Accepted }, signature })
+            }
+            _ => return Err(bad("a signature needs a public key, and a public key a signature".to_owned())),
+        };
         let headers = [("Accept", attr::HTTP_HEADER_ACCEPT), ("User-Agent", attr::HTTP_HEADER_USER_AGENT)];
         let headers = headers.into_iter().filter_map(|(name, key)| Some((name, op.attrs.get(key)?.clone())));
         Ok(Wanted {
             checksum,
-            filename: text(attr::HTTP_FILENAME),
-            mode: number(attr::HTTP_PERM)?.filter(|mode| *mode != 0),
-            uid: number(attr::HTTP_UID)?.unwrap_or(0),
-            gid: number(attr::HTTP_GID)?.unwrap_or(0),
+            file: FileAttrs::read(op).map_err(bad)?,
+            signature,
             auth_secret: text(attr::HTTP_AUTH_HEADER_SECRET),
             headers: headers.collect(),
             text: op.identifier.clone(),
@@ -412,8 +386,8 @@ impl Wanted {
 
     /// The name of the file: what the op says, else what the server says, else the end of the URL.
     fn file_name(&self, disposition: &str) -> String {
-        if !self.filename.is_empty() {
-            return safe_file_name(&self.filename);
+        if !self.file.name.is_empty() {
+            return safe_file_name(&self.file.name);
         }
         disposition_name(disposition).unwrap_or_else(|| file_name_of(&self.text))
     }
@@ -446,21 +420,6 @@ fn disposition_name(header: &str) -> Option<String> {
         }
     }
     plain
-}
-
-/// A number as Go's `strconv.ParseInt(text, 0, 64)` reads it, where it fits.
-fn go_number(text: &str) -> Option<u32> {
-    let (digits, radix) = match text.as_bytes() {
-        [b'0', b'x' | b'X', ..] => (&text[2..], 16),
-        [b'0', b'o' | b'O', ..] => (&text[2..], 8),
-        [b'0', b'b' | b'B', ..] => (&text[2..], 2),
-        [b'0', _, ..] => (&text[1..], 8),
-        _ => (text, 10),
-    };
-    digits
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric())
-        .then(|| u32::from_str_radix(digits, radix).ok())?
 }
 
 fn progress(ctx: &SourceCtx, wanted: &Wanted) -> impl Fn(u64, Option<u64>) + Send + Sync + use<> {

@@ -4,24 +4,6 @@ use super::client::redirect_objection;
 use super::*;
 
 #[test]
-fn numbers_as_go_reads_them() {
-    #[track_caller]
-    fn check(text: &str, expected: Option<u32>) {
-        assert_eq!(go_number(text), expected, "{text}");
-    }
-    check("0644", Some(0o644));
-    check("0o644", Some(0o644));
-    check("420", Some(420));
-    check("0x1f", Some(31));
-    check("0", Some(0));
-    check("-1", None);
-    check("+1", None);
-    check("", None);
-    check("08", None);
-    check("99999999999", None);
-}
-
-#[test]
 fn names_from_servers() {
     #[track_caller]
     fn check(header: &str, expected: Option<&str>) {

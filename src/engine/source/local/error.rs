@@ -30,6 +30,16 @@ pub enum LocalError {
         /// Where it should be.
         path: PathBuf,
     },
+    /// An attribute of the source says nothing that can be understood.
+    #[error("the local directory `{name}` has `{key}` as `{value}`, which says nothing")]
+    Attribute {
+        /// The directory's name.
+        name: String,
+        /// Of the attribute.
+        key: &'static str,
+        /// As written.
+        value: String,
+    },
     /// A pattern of the source is none.
     #[error("the local directory `{name}` has a bad pattern: {source}")]
     Pattern {
@@ -74,7 +84,7 @@ impl LocalError {
     /// The way out, where there is one.
     pub fn help(&self) -> Option<String> {
         match self {
-            LocalError::NotGiven { name } => Some(format!("give it with the build: a directory called `{name}`")),
+            LocalError::NotGiven { name } => Some(format!("give it with `--local {name}=DIR`")),
             LocalError::Missing { .. } | LocalError::NotADirectory { .. } => {
                 Some("paths of local directories are relative to the program's folder".to_owned())
             }
@@ -86,7 +96,7 @@ impl LocalError {
                  exclude pattern or in .bklignore"
                     .to_owned(),
             ),
-            LocalError::Pattern { .. } | LocalError::Store(_) | LocalError::Cancelled => None,
+            LocalError::Attribute { .. } | LocalError::Pattern { .. } | LocalError::Store(_) | LocalError::Cancelled => None,
         }
     }
 

@@ -13,21 +13,23 @@ mod error;
 mod files;
 mod follow;
 mod memory;
+mod metadata;
 mod scan;
 mod state;
+mod wanted;
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use futures_util::future::BoxFuture;
 
 use super::{Resolved, Source, SourceCtx, SourceError, StandsFor};
-use crate::base::glob::Patterns;
 use crate::base::{Digest, Platform};
 use crate::engine::cancel::Cancel;
 use crate::engine::content_hash::HashTree;
 use crate::engine::tree::Tree;
-use crate::graph::ir::{SourceOp, attr};
+use crate::graph::ir::SourceOp;
 use crate::store::{Snapshot, Store, StoreError};
 
 pub use error::LocalError;
@@ -35,6 +37,7 @@ pub(crate) use files::ScannedFiles;
 use memory::Memory;
 pub(crate) use memory::{Moment, Since};
 use scan::{Filter, Scan};
+pub(crate) use wanted::{Differ, Wanted};
 
 /// Local directories.
 pub struct LocalSource;
@@ -68,13 +71,7 @@ impl Source for LocalSource {
         _platform: Option<&'a Platform>,
     ) -> BoxFuture<'a, Result<Arc<dyn Resolved>, SourceError>> {
         let (ctx, op) = (ctx.clone(), op.clone());
-        Box::pin(async move {
-            blocking(move || {
-                let tree = look(&ctx, &op)?;
-                Ok(Arc::new(Looked(Arc::new(tree))) as Arc<dyn Resolved>)
-            })
-            .await
-        })
+        Box::pin(async move { blocking(move || look(&ctx, &Wanted::read(&op)?)).await })
     }
 }
 
@@ -102,6 +99,14 @@ impl Resolved for Looked {
 }
 
 impl LocalTree {
+    /// What was seen of `dir` at a moment that nothing is remembered of.
+    fn of_scan(store: &Arc<Store>, dir: PathBuf, id: Digest, scan: Scan) -> LocalTree {
+        let hashes = Arc::new(scan.hash_tree());
+        let (memory, key) = (Memory::new(&scan), hashes.whole());
+        let (store, hashes, stored) = (store.clone(), OnceLock::from(hashes), OnceLock::new());
+        LocalTree { store, dir, id, scan, memory, key, hashes, stored }
+    }
+
     /// Names what it holds: directories that hold the same have the same.
     pub fn identity(&self) -> Digest {
         Digest::of(format!("bkl.local.v1:{}:{}", self.id, self.key))
@@ -160,48 +165,37 @@ impl LocalTree {
     }
 }
 
-fn look(ctx: &SourceCtx, op: &SourceOp) -> Result<LocalTree, LocalError> {
-    let name = op.locator();
-    let not_given = || LocalError::NotGiven { name: name.to_owned() };
-    let dir = ctx.session.local_dir(name).ok_or_else(not_given)?;
-    let wanted = Wanted {
-        include: op.patterns(attr::LOCAL_INCLUDE),
-        exclude: op.patterns(attr::LOCAL_EXCLUDE),
-        follow: op.patterns(attr::LOCAL_FOLLOW),
-    };
-    look_at(&ctx.store, name, dir, wanted, &ctx.cancel)
+fn look(ctx: &SourceCtx, wanted: &Wanted) -> Result<Arc<dyn Resolved>, LocalError> {
+    let not_given = || LocalError::NotGiven { name: wanted.name.clone() };
+    let dir = ctx.session.local_dir(&wanted.name).ok_or_else(not_given)?;
+    if let Some(exceptions) = &wanted.metadata_only {
+        return Ok(Arc::new(metadata::look(ctx, dir, wanted, exceptions)?));
+    }
+    Ok(Arc::new(Looked(Arc::new(look_at(&ctx.store, dir, wanted, &ctx.cancel)?))))
 }
 
-/// What of a directory is meant.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Wanted {
-    pub(crate) include: Vec<String>,
-    pub(crate) exclude: Vec<String>,
-    pub(crate) follow: Vec<String>,
+/// What the patterns select of the directory `dir`, which is open.
+fn filter(root: &OwnedFd, dir: &Path, wanted: &Wanted) -> Result<(Digest, Filter), LocalError> {
+    let Wanted { include, exclude, follow, .. } = wanted;
+    let id = Digest::of(format!("{dir:?}{include:?}{exclude:?}{follow:?}"));
+    let include = wanted.patterns(&follow::extend(root, dir, include.clone(), follow)?)?;
+    Ok((id, Filter { include, exclude: wanted.patterns(exclude)? }))
 }
 
-/// The directory `dir`, which the build calls `name`, as it is now.
+/// The directory `dir` as it is now.
 pub(crate) fn look_at(
     store: &Arc<Store>,
-    name: &str,
     dir: PathBuf,
-    wanted: Wanted,
+    wanted: &Wanted,
     cancel: &Cancel,
 ) -> Result<LocalTree, LocalError> {
-    let root = scan::open_root(&dir, name)?;
-    let Wanted { include, exclude, follow } = wanted;
-    let id = Digest::of(format!("{dir:?}{include:?}{exclude:?}{follow:?}"));
-    let patterns = |list: &[String]| {
-        Patterns::new(list).map_err(|source| LocalError::Pattern { name: name.to_owned(), source })
-    };
-    let filter = Filter {
-        include: patterns(&follow::extend(&root, &dir, include, &follow)?)?,
-        exclude: patterns(&exclude)?,
-    };
+    let root = scan::open_root(&dir, &wanted.name)?;
+    let (id, filter) = filter(&root, &dir, wanted)?;
     let (known, scan) = rayon::join(|| state::load(store, &id), || scan::scan(&root, &dir, &filter, cancel));
     let mut scan = scan?;
     let hashes = OnceLock::new();
-    let is_same = known.as_ref().is_some_and(|known| scan.take_known(known));
+    let believed = known.as_ref().filter(|_| wanted.differ == Differ::Metadata);
+    let is_same = believed.is_some_and(|known| scan.take_known(known));
     let (memory, key) = match known {
         Some(known) if is_same => (known.memory, known.key),
         known => {

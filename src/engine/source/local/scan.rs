@@ -420,8 +420,33 @@ pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
+/// Reads what is known of a file besides what `stat` says: attributes, and the target of a link.
+pub(super) fn read_attributes(root: &OwnedFd, dir: &Path, entry: &mut Entry) -> Result<(), LocalError> {
+    let directory = open_directory(root, split(&entry.path).0).map_err(|errno| {
+        LocalError::read("open the parent of", &dir.join(OsStr::from_bytes(&entry.path)), errno)
+    })?;
+    attributes(&directory, dir, entry)
+}
+
+/// As [`read_attributes`], in an open directory.
+fn attributes(directory: &OwnedFd, dir: &Path, entry: &mut Entry) -> Result<(), LocalError> {
+    let host = dir.join(OsStr::from_bytes(&entry.path));
+    let name = OsStr::from_bytes(split(&entry.path).1);
+    let failed = |attempt| {
+        let host = &host;
+        move |errno: Errno| LocalError::read(attempt, host, errno)
+    };
+    let found = xattrs(directory, name).map_err(failed("read the attributes of"))?;
+    if entry.kind == FileKind::Symlink {
+        let target = rustix::fs::readlinkat(directory, name, Vec::new()).map_err(failed("read the link"))?;
+        entry.target = target.into_bytes();
+    }
+    entry.xattrs = found;
+    Ok(())
+}
+
 /// What there is to know of an entry in an open directory.
-fn read_entry(directory: &OwnedFd, dir: &Path, entry: &Entry) -> Result<Entry, LocalError> {
+pub(super) fn read_entry(directory: &OwnedFd, dir: &Path, entry: &Entry) -> Result<Entry, LocalError> {
     let host = || dir.join(OsStr::from_bytes(&entry.path));
     let failed = |attempt| move |errno: Errno| LocalError::read(attempt, &host(), errno);
     let name = split(&entry.path).1;
@@ -433,13 +458,7 @@ fn read_entry(directory: &OwnedFd, dir: &Path, entry: &Entry) -> Result<Entry, L
         still_seen(&fd, dir, &entry)?;
         content.map_err(failed("read"))?
     } else {
-        entry.xattrs =
-            xattrs(directory, OsStr::from_bytes(name)).map_err(failed("read the attributes of"))?;
-        if entry.kind == FileKind::Symlink {
-            let target =
-                rustix::fs::readlinkat(directory, name, Vec::new()).map_err(failed("read the link"))?;
-            entry.target = target.into_bytes();
-        }
+        attributes(directory, dir, &mut entry)?;
         entry.header().digest()
     };
     entry.digest = Some(digest);

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::scan::{Filter, Scan};
 use super::*;
+use crate::base::glob::Patterns;
 use crate::engine::cancel::Cancel;
 use crate::store::Table;
 
@@ -144,7 +145,7 @@ fn only_the_difference_is_written() {
     }
     std::thread::sleep(std::time::Duration::from_millis(80));
     let (_home, store) = store();
-    let look = || look_at(&store, "ctx", dir.path().to_owned(), Wanted::default(), &Cancel::new()).unwrap();
+    let look = || look_at(&store, dir.path().to_owned(), &Wanted::default(), &Cancel::new()).unwrap();
     let first = look();
     let value = |what: &str| {
         let name = [what.as_bytes(), first.id.as_bytes()].concat();
@@ -229,4 +230,144 @@ fn files_that_do_not_hold_still() {
         },
         changed,
     );
+}
+
+#[test]
+fn what_ops_say() {
+    #[track_caller]
+    fn check(attrs: &[(&str, &str)], expected: Result<&str, &str>) {
+        let attrs = attrs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let op = SourceOp { identifier: "local://ctx".to_owned(), attrs };
+        let found = Wanted::read(&op).map(|it| {
+            let Wanted { name, include, exclude, follow, differ, metadata_only } = it;
+            format!("{name} {include:?} {exclude:?} {follow:?} {differ:?} {metadata_only:?}")
+        });
+        assert_eq!(
+            found.map_err(|error| error.to_string()),
+            expected.map(str::to_owned).map_err(str::to_owned)
+        );
+    }
+    let plain = "ctx [] [] [] Metadata None";
+    check(&[], Ok(plain));
+    check(&[("local.session", "id"), ("local.unique", "u"), ("local.sharedkeyhint", "h")], Ok(plain));
+    check(&[("local.session", "main:id")], Ok("main-ctx [] [] [] Metadata None"));
+    check(
+        &[
+            ("local.includepattern", r#"["a","b"]"#),
+            ("local.excludepatterns", r#"["c"]"#),
+            ("local.followpaths", "null"),
+            ("local.differ", "none"),
+        ],
+        Ok(r#"ctx ["a", "b"] ["c"] [] None None"#),
+    );
+    check(&[("local.differ", "metadata"), ("local.metadatatransfer", "false")], Ok(plain));
+    check(&[("local.metadatatransferexclude", r#"["x"]"#)], Ok(plain));
+    let metadata = ("local.metadatatransfer", "true");
+    check(&[metadata], Ok("ctx [] [] [] Metadata Some([])"));
+    check(
+        &[metadata, ("local.metadatatransferexclude", r#"["x"]"#)],
+        Ok(r#"ctx [] [] [] Metadata Some(["x"])"#),
+    );
+    check(
+        &[("local.metadatatransfer", "yes")],
+        Err("the local directory `ctx` has `local.metadatatransfer` as `yes`, which says nothing"),
+    );
+    // What cannot be read must not be taken for "everything".
+    check(
+        &[("local.includepattern", "src")],
+        Err("the local directory `ctx` has `local.includepattern` as `src`, which says nothing"),
+    );
+}
+
+#[test]
+fn strange_files() {
+    use rustix::fs::{CWD, FileType, mknodat};
+    let dir = tree();
+    let path = |name: &str| dir.path().join(name);
+    mknodat(CWD, path("fifo"), FileType::Fifo, 0o640.into(), 0).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
+    symlink("/etc/shadow", path("shadow")).unwrap();
+    symlink("nowhere", path("dangling")).unwrap();
+    let is_root = rustix::process::geteuid().is_root();
+    if is_root {
+        mknodat(CWD, path("null"), FileType::CharacterDevice, 0o666.into(), rustix::fs::makedev(1, 3))
+            .unwrap();
+    }
+    let mut scan = scanned(dir.path(), &[], &[]);
+    read(dir.path(), &mut scan).unwrap();
+    let of = |path: &str| scan.entries.iter().find(|it| it.path == path.as_bytes());
+    assert!(of("socket").is_none(), "sockets are left out");
+    assert_eq!(of("fifo").unwrap().kind, crate::engine::content_hash::FileKind::Fifo);
+    // A link is a link, wherever it leads.
+    assert_eq!(of("shadow").unwrap().target, b"/etc/shadow");
+    assert!(of("dangling").is_some());
+    if is_root {
+        assert_eq!(of("null").unwrap().header().device, (1, 3));
+    }
+}
+
+/// Following ends at the directory's own top.
+#[test]
+fn links_out_of_the_directory_lead_nowhere() {
+    let dir = tree();
+    symlink("/etc", dir.path().join("out")).unwrap();
+    symlink("../../../../../../etc", dir.path().join("src/up")).unwrap();
+    let check = |follow: &str, expected: &[&str]| {
+        let root = scan::open_root(dir.path(), "ctx").unwrap();
+        let include = follow::extend(&root, dir.path(), Vec::new(), &strings(&[follow])).unwrap();
+        assert_eq!(include, strings(expected));
+        let found = paths(&scanned(dir.path(), &include, &[]));
+        assert!(found.iter().all(|path| !path.contains("shadow") && !path.contains("passwd")), "{found:?}");
+    };
+    check("out/shadow", &["etc/shadow", "out"]);
+    check("src/up/passwd", &["etc/passwd", "src/up"]);
+    check("../../etc/passwd", &["etc/passwd"]);
+}
+
+/// Runs `work` as nobody, as far as files are concerned, on this thread.
+fn as_nobody<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: plain system calls on numbers; the id is the thread's own, and is set back.
+    let before = unsafe { libc::setfsuid(65_534) };
+    let done = work();
+    // SAFETY: as above.
+    unsafe { libc::setfsuid(before.cast_unsigned()) };
+    done
+}
+
+#[test]
+fn what_cannot_be_read() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let mode = |path: &Path, mode: u32| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode(dir.path(), 0o755);
+    fs::create_dir(dir.path().join("closed")).unwrap();
+    fs::write(dir.path().join("secret"), "text").unwrap();
+    mode(&dir.path().join("secret"), 0o600);
+    mode(&dir.path().join("closed"), 0o0);
+    let check = |exclude: &[&str], expected: Option<&str>| {
+        // Root reads everything, so this is somebody else; one directory is walked by this thread alone.
+        let result = as_nobody(|| {
+            let root = scan::open_root(dir.path(), "ctx").unwrap();
+            let filter = Filter { include: patterns(&[]), exclude: patterns(exclude) };
+            let scan = scan::scan(&root, dir.path(), &filter, &Cancel::new())?;
+            let mut entries = scan.entries.iter().filter(|it| it.path == b"secret");
+            let top = scan::open_directory(&root, b"").unwrap();
+            entries.try_for_each(|entry| scan::read_entry(&top, dir.path(), entry).map(drop))
+        });
+        match (result, expected) {
+            (Ok(()), None) => {}
+            (Err(error), Some(name)) => {
+                assert!(matches!(error, LocalError::Unreadable { .. }) && error.help().is_some(), "{error}");
+                assert!(error.to_string().contains(name), "{error}");
+            }
+            (result, expected) => panic!("{result:?}, not {expected:?}"),
+        }
+    };
+    check(&[], Some("closed"));
+    check(&["closed"], Some("secret"));
+    // What is left out is not looked at.
+    check(&["closed", "secret"], None);
+    mode(&dir.path().join("closed"), 0o700);
 }

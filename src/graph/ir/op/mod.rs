@@ -77,6 +77,15 @@ pub struct BuildOp {
     pub builder: i64,
 }
 
+impl BuildOp {
+    /// Attribute: the file with the definition.
+    pub const FILENAME: &str = "llbbuild.filename";
+    /// Input that holds the definition; also the file, when no attribute names it.
+    pub const DEFINITION: &str = "buildkit.llb.definition";
+    /// Number of the builder that reads definitions.
+    pub const LLB_BUILDER: i64 = -1;
+}
+
 impl Op {
     /// How many outputs the op has; an [`Edge`](super::Edge)'s output is below it.
     pub fn n_outputs(&self) -> usize {

@@ -58,6 +58,10 @@ pub mod attr {
     pub const GIT_CHECKSUM: &str = "git.checksum";
     pub const GIT_MTIME: &str = "git.mtime";
     pub const GIT_BUNDLE: &str = "git.bundle";
+    pub const GIT_SIG_PUBKEY: &str = "git.sig.pubkey";
+    pub const GIT_SIG_REJECT_EXPIRED: &str = "git.sig.rejectexpired";
+    pub const GIT_SIG_REQUIRE_SIGNED_TAG: &str = "git.sig.requiresignedtag";
+    pub const GIT_SIG_IGNORE_SIGNED_TAG: &str = "git.sig.ignoresignedtag";
 }
 
 impl SourceOp {

@@ -43,6 +43,7 @@ const ATTRS: &[(&str, &str, &str)] = &[
     ("git", attr::GIT_FETCH_BY_COMMIT, "source.git.fetchbycommit"),
     ("git", attr::GIT_BUNDLE, "source.git.bundle"),
     ("git", attr::GIT_CHECKOUT_BUNDLE, "source.git.checkoutbundle"),
+    ("git", attr::GIT_SIG_PUBKEY, "source.git.signatureverify"),
     ("http", attr::HTTP_CHECKSUM, "source.http.checksum"),
     ("http", attr::HTTP_PERM, "source.http.perm"),
     ("http", attr::HTTP_UID, "soruce.http.uidgid"),

@@ -39,6 +39,24 @@ fn image() {
     assert_eq!(source_digest("session:a:b"), None);
 }
 
+/// What else is chosen of a root: a layer limit, and all that a platform says.
+#[test]
+fn images_of_other_platforms() {
+    let root: Digest = Digest::of("root");
+    let json = |rest: &str| Digest::of(format!("{{\"Digest\":\"{root}\",{rest}}}"));
+    assert_eq!(image_key(&root, &linux(), Some(2)), json(r#""OS":"linux","Arch":"amd64","Limit":2"#));
+    let windows = Platform {
+        os: "windows".to_owned(),
+        arch: "arm".to_owned(),
+        variant: "v7".to_owned(),
+        os_version: "10".to_owned(),
+        os_features: vec!["win32k".to_owned()],
+    };
+    let expected =
+        json(r#""OS":"windows","Arch":"arm","Variant":"v7","OSVersion":"10","OSFeatures":["win32k"]"#);
+    assert_eq!(image_key(&root, &windows, None), expected);
+}
+
 #[test]
 fn exec_with_root_only() {
     let (mut graph, [base]) = graph_with();

@@ -7,8 +7,9 @@ use crate::base::{Span, path};
 use crate::graph::ir::build::{ExecBuilder, SecretSpec, agent_socket};
 use crate::graph::ir::{
     CUSTOM_NAME, CdiDevice, ExecOp, FileSecret, HostIp, LinuxResources, MountKind, MountSpec, NetMode,
-    SecretEnv, SecurityMode,
+    SECURITY, STRICT, SecretEnv, SecurityMode,
 };
+use crate::lang::eval::Confinement;
 use crate::lang::eval::error::Cause;
 use crate::lang::eval::interp::{Eval, Evaluator, as_map, as_text};
 use crate::lang::eval::quote::{Dialect, Piece, quote};
@@ -42,6 +43,10 @@ impl Evaluator<'_> {
             Some(dir) => join_workdir(image.workdir(), dir),
             None => image.workdir().to_owned(),
         };
+        let is_strict = match args.get("security") {
+            Some(_) => args.variant("security") == 1,
+            None => self.inputs.confinement == Confinement::Strict,
+        };
         let mut op = ExecOp {
             args: self.words(args, &image)?,
             env: config.env_list(),
@@ -49,10 +54,12 @@ impl Evaluator<'_> {
             network: match args.variant("network") {
                 1 => NetMode::Host,
                 2 => NetMode::None,
+                // Strict commands have a network when they ask for one.
+                _ if is_strict && args.get("network").is_none() => NetMode::None,
                 _ => NetMode::Sandbox,
             },
             security: match args.variant("security") {
-                1 => SecurityMode::Insecure,
+                2 => SecurityMode::Insecure,
                 _ => SecurityMode::Sandbox,
             },
             ..ExecOp::default()
@@ -98,6 +105,9 @@ impl Evaluator<'_> {
         self.locate(edges.vertex, args.span);
         let metadata = &mut self.graph.vertex_mut(edges.vertex).metadata;
         metadata.ignore_cache = !args.flag("cache", true);
+        if is_strict {
+            metadata.description.insert(SECURITY.to_owned(), STRICT.to_owned());
+        }
         if let Some(name) = args.maybe_text("name") {
             metadata.description.insert(CUSTOM_NAME.to_owned(), name.to_string());
         }

@@ -35,7 +35,7 @@ fn variants_stand_in_this_order() {
     };
     assert_eq!(variants("Sharing"), ["shared", "private", "locked"]);
     assert_eq!(variants("Net"), ["sandbox", "host", "none"]);
-    assert_eq!(variants("Security"), ["sandbox", "insecure"]);
+    assert_eq!(variants("Security"), ["sandbox", "strict", "insecure"]);
     assert_eq!(variants("Pull"), ["auto", "always", "local"]);
 }
 

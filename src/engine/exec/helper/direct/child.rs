@@ -18,15 +18,17 @@ use rustix::mount::{
     fsmount, fsopen, move_mount, open_tree, unmount,
 };
 use rustix::process::{Gid, Uid};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::devtree::DevTree;
-use super::{EMPTY, rootfs};
+use super::devtree::{DEVICES, DevTree};
+use super::{EMPTY, hostview, rootfs};
 use crate::engine::exec::error::RunError;
 use crate::engine::exec::helper::defaults::{MASKED, READONLY};
 use crate::engine::exec::helper::exit;
 use crate::engine::exec::helper::init::{self, Complaint, Payload, Step};
 use crate::engine::exec::sys;
 use crate::engine::exec::user::Identity;
+use crate::engine::exec::wire::Net;
 
 /// linux/sched.h; libc's has the wrong type.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -35,9 +37,17 @@ const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 pub(super) struct Plan {
     pub(super) payload: Payload,
     pub(super) devices: DevTree,
+    /// Whether kernel files are hidden and read-only.
+    pub(super) is_confined: bool,
     pub(super) net: Net,
-    /// Whether cgroups are of version 2 only: the container then gets a namespace and sees them.
+    /// The network namespace, if one is given.
+    pub(super) network: Option<OwnedFd>,
+    /// Whether cgroups are of version 2 only: the container then gets a namespace.
     pub(super) unified: bool,
+    /// Whether the host's root is somebody else: devices and kernel files then come from [`hostview`].
+    pub(super) rootless: bool,
+    /// Whether it sees them too.
+    pub(super) shows_cgroups: bool,
     pub(super) hostname: String,
     pub(super) readonly_root: bool,
     /// Absolute.
@@ -47,15 +57,6 @@ pub(super) struct Plan {
     pub(super) stderr: OwnedFd,
     /// To be read from before anything is done; its end is the order to end.
     pub(super) gate: Option<OwnedFd>,
-}
-
-/// The network of a container.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Net {
-    /// That of the helper.
-    Ours,
-    /// A new one with a loopback.
-    New,
 }
 
 /// A path for the child.
@@ -81,7 +82,7 @@ impl Plan {
             | libc::CLONE_NEWIPC
             | libc::CLONE_NEWUTS
             | libc::CLONE_PIDFD;
-        if self.net == Net::New {
+        if self.net == Net::Empty {
             flags |= libc::CLONE_NEWNET;
         }
         // SAFETY: all bytes zero is a valid `clone_args`.
@@ -126,8 +127,14 @@ impl Child<'_> {
             }
         }
         rustix::process::setsid().map_err(at(Step::Session))?;
-        if plan.net == Net::New {
-            sys::loopback_up().map_err(|err| at(Step::Network)(errno_of(&err)))?;
+        match (plan.net, &plan.network) {
+            (Net::Host, _) => {}
+            (Net::Empty, _) => sys::loopback_up().map_err(|err| at(Step::Network)(errno_of(&err)))?,
+            (Net::Given, Some(network)) => {
+                move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
+                    .map_err(at(Step::Network))?;
+            }
+            (Net::Given, None) => return Err(Complaint::step(Step::Network, libc::EBADF)),
         }
         if plan.unified {
             // SAFETY: no descriptor table is unshared, and this process has one thread.
@@ -165,12 +172,27 @@ impl Child<'_> {
         let readonly = quiet | MountAttrFlags::MOUNT_ATTR_RDONLY;
         fresh("proc", quiet).and_then(|it| put(&it, "proc")).map_err(at(Step::Proc))?;
         put(&plan.devices.dev, "dev").map_err(at(Step::Devices))?;
+        if plan.rootless {
+            for (name, ..) in DEVICES {
+                hostview::put_device(name).map_err(at(Step::Devices))?;
+            }
+        }
         put(&plan.devices.pts, "dev/pts").map_err(at(Step::Terminals))?;
         put(&plan.devices.shm, "dev/shm").map_err(at(Step::SharedMemory))?;
         fresh("mqueue", quiet).and_then(|it| put(&it, "dev/mqueue")).map_err(at(Step::MessageQueues))?;
-        fresh("sysfs", readonly).and_then(|it| put(&it, "sys")).map_err(at(Step::Sys))?;
-        if plan.unified {
-            fresh("cgroup2", readonly).and_then(|it| put(&it, "sys/fs/cgroup")).map_err(at(Step::Cgroup))?;
+        let kernel = if plan.is_confined { readonly } else { quiet };
+        match fresh("sysfs", kernel) {
+            // It shows a network, and that is not this root's.
+            Err(Errno::PERM) if plan.rootless => {
+                hostview::put_sys().and_then(|()| mask("sys/fs/cgroup")).map_err(at(Step::Sys))?;
+            }
+            made => made.and_then(|it| put(&it, "sys")).map_err(at(Step::Sys))?,
+        }
+        if plan.unified && plan.shows_cgroups {
+            fresh("cgroup2", kernel).and_then(|it| put(&it, "sys/fs/cgroup")).map_err(at(Step::Cgroup))?;
+        }
+        if !plan.is_confined {
+            return Ok(());
         }
         for path in READONLY {
             protect(&path[1..]).map_err(at(Step::Protect))?;
@@ -196,7 +218,11 @@ impl Child<'_> {
         let Identity { uid, gid, .. } = self.plan.identity;
         let entered = rustix::process::chdir(&self.plan.cwd);
         // The per-thread calls: libc's synchronise threads, which there are none of.
-        rustix::thread::set_thread_groups(self.groups).map_err(at(Step::Groups))?;
+        match rustix::thread::set_thread_groups(self.groups) {
+            // With one user there is one group, and the user's others cannot be dropped.
+            Err(Errno::PERM) if self.plan.rootless && self.groups.len() <= 1 => {}
+            other => other.map_err(at(Step::Groups))?,
+        }
         let gid = Gid::from_raw(gid);
         rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(at(Step::Groups))?;
         rustix::thread::set_keep_capabilities(true).map_err(at(Step::User))?;
@@ -254,7 +280,7 @@ fn target(path: &str) -> Result<OwnedFd, Errno> {
     }
 }
 
-fn put(mount: impl AsFd, path: &str) -> Result<(), Errno> {
+pub(super) fn put(mount: impl AsFd, path: &str) -> Result<(), Errno> {
     put_on(mount, &target(path)?)
 }
 

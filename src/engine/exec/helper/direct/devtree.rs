@@ -3,14 +3,17 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Mode, makedev, mkdirat, mknodat, symlinkat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, makedev, mkdirat, mknodat, openat, symlinkat};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
     fsmount, fsopen,
 };
 
-const DEVICES: &[(&str, u32, u32)] =
+use crate::engine::exec::helper::defaults::Node;
+use crate::store::in_user_namespace;
+
+pub(super) const DEVICES: &[(&str, u32, u32)] =
     &[("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
 const LINKS: &[(&str, &str)] = &[
@@ -29,8 +32,8 @@ pub(super) struct DevTree {
 }
 
 impl DevTree {
-    /// `has_kcore`: whether there is a link for it (runc makes one where the kernel has it).
-    pub(super) fn make(has_kcore: bool) -> Result<DevTree, Errno> {
+    /// `more` are nodes besides the usual ones. `has_kcore`: whether there is a link for it (runc makes one where the kernel has it).
+    pub(super) fn make(has_kcore: bool, more: &[Node]) -> Result<DevTree, Errno> {
         let nosuid = MountAttrFlags::MOUNT_ATTR_NOSUID;
         let noexec = nosuid | MountAttrFlags::MOUNT_ATTR_NOEXEC;
         let dev = file_system(
@@ -44,9 +47,23 @@ impl DevTree {
         }
         for &(name, major, minor) in DEVICES {
             let mode = Mode::from_raw_mode(0o666);
+            if in_user_namespace() {
+                // Nodes cannot be made there: the host's are mounted on these (`hostview`).
+                openat(&dev, name, OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC, mode)?;
+                continue;
+            }
             mknodat(&dev, name, FileType::CharacterDevice, mode, makedev(major, minor))?;
             // What the file mask took.
             rustix::fs::chmodat(&dev, name, mode, AtFlags::empty())?;
+        }
+        for node in more {
+            if let Some((dir, _)) = node.path.rsplit_once('/') {
+                mkdirat(&dev, dir, Mode::from_raw_mode(0o755))?;
+            }
+            let kind = if node.is_block { FileType::BlockDevice } else { FileType::CharacterDevice };
+            let mode = Mode::from_raw_mode(0o666);
+            mknodat(&dev, &*node.path, kind, mode, makedev(node.major, node.minor))?;
+            rustix::fs::chmodat(&dev, &*node.path, mode, AtFlags::empty())?;
         }
         for (target, name) in LINKS {
             symlinkat(*target, &dev, *name)?;
@@ -54,12 +71,14 @@ impl DevTree {
         if has_kcore {
             symlinkat("/proc/kcore", &dev, "core")?;
         }
-        let pts = file_system(
-            "devpts",
-            &[("source", "devpts"), ("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")],
-            &["newinstance"],
-            noexec,
-        )?;
+        let options = [("source", "devpts"), ("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")];
+        let pts = match file_system("devpts", &options, &["newinstance"], noexec) {
+            // A user namespace may have no such group.
+            Err(Errno::INVAL) if in_user_namespace() => {
+                file_system("devpts", &options[..3], &["newinstance"], noexec)?
+            }
+            other => other?,
+        };
         let shm = file_system(
             "tmpfs",
             &[("source", "shm"), ("mode", "1777"), ("size", "65536k")],

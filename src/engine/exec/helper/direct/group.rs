@@ -10,12 +10,13 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::engine::exec::cgroup::{Hierarchy, Kind, unlimited};
+use crate::engine::exec::cgroup::{Hierarchy, KILL_TOGETHER, Kind, unlimited};
 use crate::engine::exec::error::RunError;
 use crate::engine::exec::helper::defaults::DEFAULT_PIDS;
 use crate::engine::exec::helper::devices;
 use crate::engine::exec::spec::Limits;
 use crate::engine::exec::tree;
+use crate::store::in_user_namespace;
 
 /// The hierarchies, and the helper's group in those that count for every command.
 pub(super) struct Groups {
@@ -24,6 +25,15 @@ pub(super) struct Groups {
     own: Group,
     /// How many commands had one.
     n_made: u64,
+}
+
+/// Which devices the processes of a group may open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Allowed {
+    /// Those that every command may.
+    Usual,
+    /// All.
+    All,
 }
 
 /// A group in some of the hierarchies.
@@ -43,6 +53,12 @@ struct Dir {
 const ALWAYS: &[&str] = &["devices", "memory", "pids"];
 
 impl Groups {
+    /// No groups: those of the machine are not this user's. What can only be limited by them is then refused.
+    pub(super) fn none(name: String) -> Groups {
+        let own = Group { name: name.clone(), dirs: Vec::new() };
+        Groups { hierarchies: Vec::new(), name, own, n_made: 0 }
+    }
+
     /// Makes the group `name` and moves this process into it.
     pub(super) fn enter(hierarchies: &[Hierarchy], name: String) -> Result<Groups, RunError> {
         let mut opened = Vec::new();
@@ -58,7 +74,7 @@ impl Groups {
         if let [(Kind::Unified, root)] = opened.as_slice() {
             enable_controllers(root);
         }
-        let own = Group::make(&opened, &name, &Limits::default(), Path::new(""))?;
+        let own = Group::make(&opened, &name, &Limits::default(), Path::new(""), Allowed::Usual)?;
         let groups = Groups { hierarchies: opened, name, own, n_made: 0 };
         // 0 is who writes.
         groups.own.add(0)?;
@@ -66,16 +82,21 @@ impl Groups {
     }
 
     /// A group for one command, in the group `parent`.
-    pub(super) fn make(&mut self, limits: &Limits, parent: &str) -> Result<Group, RunError> {
+    pub(super) fn make(
+        &mut self,
+        limits: &Limits,
+        parent: &str,
+        allowed: Allowed,
+    ) -> Result<Group, RunError> {
         self.n_made += 1;
         let parent = tree::clean("/", parent);
         let parent = parent.strip_prefix("/").unwrap_or(&parent);
-        Group::make(&self.hierarchies, &format!("{}.{}", self.name, self.n_made), limits, parent)
+        Group::make(&self.hierarchies, &format!("{}.{}", self.name, self.n_made), limits, parent, allowed)
     }
 
     /// Whether there is version 2 and nothing else.
     pub(super) fn are_unified(&self) -> bool {
-        self.hierarchies.iter().all(|(kind, _)| *kind == Kind::Unified)
+        !self.hierarchies.is_empty() && self.hierarchies.iter().all(|(kind, _)| *kind == Kind::Unified)
     }
 
     /// How many processes of the helper's own group were killed for want of memory.
@@ -98,9 +119,10 @@ impl Group {
         name: &str,
         limits: &Limits,
         parent: &Path,
+        allowed: Allowed,
     ) -> Result<Group, RunError> {
         let mut group = Group { name: name.to_owned(), dirs: Vec::new() };
-        let outcome = group.fill(hierarchies, limits, parent);
+        let outcome = group.fill(hierarchies, limits, parent, allowed);
         match outcome {
             Ok(()) => Ok(group),
             Err(err) => {
@@ -115,6 +137,7 @@ impl Group {
         hierarchies: &[(Kind, OwnedFd)],
         limits: &Limits,
         parent: &Path,
+        allowed: Allowed,
     ) -> Result<(), RunError> {
         let has_devices = hierarchies.iter().any(|(kind, _)| kind.has_legacy("devices"));
         for (kind, root) in hierarchies {
@@ -129,7 +152,7 @@ impl Group {
             let fd = rustix::fs::openat(&parent, &self.name, flags, Mode::empty()).map_err(made)?;
             self.dirs.push(Dir { kind: kind.clone(), parent, fd });
         }
-        for dir in &self.dirs {
+        for dir in self.dirs.iter().filter(|_| allowed == Allowed::Usual) {
             dir.limit_devices(has_devices).map_err(|err| RunError::Environment {
                 what: format!("the devices that a command may open cannot be limited: {err}"),
                 help: "use a kernel with CONFIG_CGROUP_BPF, and run it as root outside a container".into(),
@@ -192,6 +215,7 @@ impl Group {
         if let Some(memory) = limits.memory {
             let value = memory.to_string();
             self.set(true, &[("memory", "memory.limit_in_bytes", value.clone())], &[("memory.max", value)])?;
+            self.set(false, &[], &[(KILL_TOGETHER, "1".to_owned())])?;
         }
         if let Some(swap) = limits.memory_swap {
             let more = match swap {
@@ -252,7 +276,11 @@ impl Group {
                 },
             };
         if writes.is_empty() && asked && !unified.is_empty() {
-            return Err(unlimited(controller, "no hierarchy has the controller"));
+            let why = match in_user_namespace() {
+                true => "cgroups are root's",
+                false => "no hierarchy has the controller",
+            };
+            return Err(unlimited(controller, why));
         }
         for (dir, file, value) in writes {
             match write(dir, file, value) {

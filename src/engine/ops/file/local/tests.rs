@@ -225,10 +225,8 @@ fn history(seed: u64) -> usize {
     (0..20).for_each(|_| bench.edit(&mut dice));
     let mut n_updated = 0;
     for round in 0..8 {
-        let look = || {
-            let (context, wanted) = (bench.context.clone(), Wanted::default());
-            look_at(&bench.store, "ctx", context, wanted, &Cancel::new()).unwrap()
-        };
+        let look =
+            || look_at(&bench.store, bench.context.clone(), &Wanted::default(), &Cancel::new()).unwrap();
         let local = look();
         let updated = bench.copy(&local, &op, &base, "updated");
         let whole = bench.copy(&local, &op, &base, &format!("whole {round}"));

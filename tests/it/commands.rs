@@ -1,0 +1,257 @@
+//! Commands of definitions, from op to tree: what the runner's own trials (`exec`) cannot show. All of these need root,
+//! overlayfs and /bin/busybox (static).
+
+use bkl::engine::SolveError;
+use bkl::graph::ir::build::SecretSpec;
+use bkl::graph::ir::{
+    Edge, ExecBuilder, FileSecret, Graph, HostIp, LinuxResources, MountKind, MountSpec, ProxyEnv, SecretEnv,
+    Sharing, Tree, Ulimit,
+};
+use libtest_mimic::Trial;
+
+use crate::solver::{Bench, sh};
+
+pub fn trials() -> Vec<Trial> {
+    let trial = |name: &str, run: fn()| crate::trial(format!("commands::needs_root::{name}"), run);
+    vec![
+        trial("variables_come_in_buildkits_order", variables_come_in_buildkits_order),
+        trial("secrets_that_are_not_given", secrets_that_are_not_given),
+        trial("exit_codes_that_are_success", exit_codes_that_are_success),
+        trial("settings_reach_the_command", settings_reach_the_command),
+        trial("places_of_mounts", places_of_mounts),
+        trial("what_mounts_leave", what_mounts_leave),
+        trial("strict_commands_have_results_of_their_own", strict_commands_have_results_of_their_own),
+    ]
+}
+
+/// A graph with busybox to start from.
+fn graph() -> (Graph, Tree) {
+    let mut graph = Graph::new();
+    let base = Some(graph.local("busybox", &[], &[], &[]));
+    (graph, base)
+}
+
+fn result(bench: &Bench, set: impl FnOnce(&mut Graph, Tree) -> ExecBuilder) -> String {
+    let (mut graph, base) = graph();
+    let builder = set(&mut graph, base);
+    let root = graph.exec(builder).root.unwrap();
+    bench.solve(&graph, root).read("result")
+}
+
+fn failure(bench: &Bench, set: impl FnOnce(&mut Graph, Tree) -> ExecBuilder) -> String {
+    let (mut graph, base) = graph();
+    let builder = set(&mut graph, base);
+    let root = graph.exec(builder).root.unwrap();
+    match bench.try_solve(&bench.engine(), &graph, root) {
+        Err(SolveError::Vertex { failed, .. }) => failed.cause.to_string(),
+        other => panic!("{:?}", other.map(|_| ())),
+    }
+}
+
+fn secret_variable(id: &str, name: &str, optional: bool) -> SecretSpec {
+    SecretSpec { file: None, env: Some(SecretEnv { id: id.into(), name: name.into(), optional }) }
+}
+
+fn variables_come_in_buildkits_order() {
+    let bench = Bench::new();
+    let found = result(&bench, |_, base| {
+        let mut builder = sh(base, "");
+        builder.op.args = ["sh", "-c", "cat /proc/$$/environ > /result; true"].map(str::to_owned).to_vec();
+        builder.op.env = ["B=1", "http_proxy=mine", "A=2", "B=3", "none"].map(str::to_owned).to_vec();
+        builder.op.proxy_env = Some(ProxyEnv {
+            http_proxy: "http://p".into(),
+            no_proxy: "localhost".into(),
+            all_proxy: "socks://p".into(),
+            ..ProxyEnv::default()
+        });
+        builder.secrets =
+            vec![secret_variable("token", "TOKEN", false), secret_variable("nothing", "EMPTY", true)];
+        builder
+    });
+    let expected = [
+        "http_proxy=http://p",
+        "A=2",
+        "B=3",
+        "HTTP_PROXY=http://p",
+        "NO_PROXY=localhost",
+        "no_proxy=localhost",
+        "ALL_PROXY=socks://p",
+        "all_proxy=socks://p",
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "TOKEN=hush",
+        "EMPTY=",
+        "HOME=/",
+    ];
+    assert_eq!(found.trim_end_matches('\0').split('\0').collect::<Vec<_>>(), expected);
+}
+
+fn secrets_that_are_not_given() {
+    let bench = Bench::new();
+    let file = |id: &str, optional| {
+        let secret = FileSecret { id: id.into(), uid: 3, gid: 4, mode: 0o4440, optional };
+        SecretSpec { file: Some((format!("/run/{id}"), secret)), env: None }
+    };
+    let missing = failure(&bench, |_, base| {
+        let mut builder = sh(base, "true");
+        builder.secrets = vec![file("nothing", false)];
+        builder
+    });
+    assert_eq!(missing, "the secret `nothing` is not given to this build");
+    let missing = failure(&bench, |_, base| {
+        let mut builder = sh(base, "true");
+        builder.secrets = vec![secret_variable("nothing", "X", false)];
+        builder
+    });
+    assert_eq!(missing, "the secret `nothing` is not given to this build");
+    let found = result(&bench, |_, base| {
+        let mut builder = sh(base, "ls /run > /result; stat -c %a:%u:%g:%s /run/token >> /result");
+        builder.secrets = vec![file("token", false), file("nothing", true)];
+        builder
+    });
+    assert_eq!(found, "token\n440:3:4:4\n");
+}
+
+fn exit_codes_that_are_success() {
+    let bench = Bench::new();
+    let with = |script: &str, codes: &[i32]| {
+        let (mut graph, base) = graph();
+        let mut builder = sh(base, script);
+        builder.op.valid_exit_codes = codes.to_vec();
+        builder.exit_codes_given = !codes.is_empty();
+        let root = graph.exec(builder).root.unwrap();
+        match bench.try_solve(&bench.engine(), &graph, root) {
+            Ok(_) => "ok".to_owned(),
+            Err(SolveError::Vertex { failed, .. }) => failed.cause.to_string(),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert_eq!(with("exit 0", &[]), "ok");
+    assert_eq!(with("exit 7", &[7]), "ok");
+    assert_eq!(with("exit 7", &[0, 3, 7]), "ok");
+    let failed = "process `sh -c exit 0` did not complete successfully: exit code: 0";
+    assert_eq!(with("exit 0", &[7]), failed, "exactly the listed ones");
+    assert_eq!(with("exit 8", &[7]), "process `sh -c exit 8` did not complete successfully: exit code: 8");
+    assert_eq!(with("sh -c 'kill -9 $$'; exit $?", &[137]), "ok");
+}
+
+fn settings_reach_the_command() {
+    let bench = Bench::new();
+    let found = result(&bench, |_, base| {
+        let mut builder = sh(
+            base,
+            "cat /etc/hosts /proc/sys/kernel/hostname > /result; stat -c %u:%g . >> /result; ulimit -n >> /result; \
+             ulimit -Hn >> /result",
+        );
+        builder.op.cwd = "/made/here".into();
+        builder.op.hostname = "mine".into();
+        builder.op.extra_hosts = vec![HostIp { host: "db".into(), ip: "fd00::7".into() }];
+        builder.op.ulimits = vec![Ulimit { name: "nofile".into(), soft: 77, hard: 88 }];
+        builder.resources = Some(LinuxResources { memory: 256 << 20, ..LinuxResources::default() });
+        builder
+    });
+    assert_eq!(
+        found,
+        "127.0.0.1\tlocalhost mine\n::1\tlocalhost ip6-localhost ip6-loopback\nfd00::7\tdb\nmine\n0:0\n77\n88\n"
+    );
+    let failed = failure(&bench, |_, base| {
+        let mut builder = sh(base, "true");
+        builder.op.extra_hosts = vec![HostIp { host: "db".into(), ip: "nowhere".into() }];
+        builder
+    });
+    assert_eq!(failed, "bad command: `nowhere` is no address of a host");
+}
+
+/// Relative destinations start at the working directory, parents are mounted before children, selectors stay in their tree.
+fn places_of_mounts() {
+    let bench = Bench::new();
+    bench.write("dir/file", "selected");
+    bench.write("top", "top");
+    let found = result(&bench, |graph, base| {
+        let ctx = Some(graph.local("ctx", &[], &[], &[]));
+        let read = |dest: &str, selector: &str| MountSpec {
+            selector: selector.to_owned(),
+            readonly: true,
+            ..MountSpec::bind(dest, ctx)
+        };
+        let mut builder = sh(
+            base,
+            "cat rel/file /a/top /a/dir/file /file > /result; ls /a/mem | wc -l >> /result; touch /a/mem/x; \
+             (touch /a/y) 2>/dev/null || echo read-only >> /result",
+        );
+        builder.op.cwd = "/work".into();
+        let tmpfs =
+            MountSpec { kind: MountKind::Tmpfs { size: Some(1 << 20) }, ..MountSpec::bind("/a/dir", None) };
+        builder.mounts = vec![
+            read("rel", "dir"),
+            read("/a", ""),
+            MountSpec { dest: "/mem".into(), ..tmpfs },
+            read("/file", "../dir/file"),
+        ];
+        builder.op.args[2] = builder.op.args[2].replace("/a/mem", "/mem");
+        builder
+    });
+    assert_eq!(found, "selectedtopselectedselected0\nread-only\n");
+}
+
+/// BuildKit's rules of what a mount's output is.
+fn what_mounts_leave() {
+    let bench = Bench::new();
+    bench.write("file", "as it was");
+    let (mut graph, base) = graph();
+    let ctx = Some(graph.local("ctx", &[], &[], &[]));
+    let mut builder =
+        sh(base, "echo changed > /cache/file; echo x > /cache/new; echo y > /rw/new; cat /ro/file");
+    builder.mounts = vec![
+        MountSpec::cache("/cache", "seeded", Sharing::Shared, ctx),
+        MountSpec::bind("/rw", ctx),
+        MountSpec { readonly: true, ..MountSpec::bind("/ro", ctx) },
+    ];
+    let edges = graph.exec(builder);
+    // A cache and what was only read leave the tree that they were given.
+    let given: Edge = ctx.unwrap();
+    assert_eq!(edges.mounts[2].unwrap(), given);
+    let built = bench.solve(&graph, edges.mounts[1].unwrap());
+    assert_eq!((built.read("file").as_str(), built.read("new").as_str()), ("as it was", "y\n"));
+    // The cache itself went on from there, apart from another one of the same name that starts elsewhere.
+    let mut look = |seed: Tree| {
+        let mut builder = sh(base, "cat /cache/file > /result 2>/dev/null || echo empty > /result");
+        builder.mounts = vec![MountSpec::cache("/cache", "seeded", Sharing::Shared, seed)];
+        graph.exec(builder).root.unwrap()
+    };
+    let (seeded, plain) = (look(ctx), look(None));
+    assert_eq!(bench.solve(&graph, seeded).read("result"), "changed\n");
+    assert_eq!(bench.solve(&graph, plain).read("result"), "empty\n");
+    // A root that may only be read is a place for mounts all the same, and leaves nothing.
+    let mut builder = sh(base, "echo z > /out/z; (touch /x) 2>/dev/null || echo refused > /out/refused");
+    builder.readonly_root = true;
+    builder.mounts = vec![MountSpec::bind("/out", None)];
+    let edges = graph.exec(builder);
+    assert_eq!(edges.root, base);
+    let built = bench.solve(&graph, edges.mounts[0].unwrap());
+    assert_eq!((built.read("z").as_str(), built.read("refused").as_str()), ("z\n", "refused\n"));
+}
+
+/// The key of a strict command is its own, and the bytes of its definition are not.
+fn strict_commands_have_results_of_their_own() {
+    use bkl::graph::ir::{SECURITY, STRICT};
+    let bench = Bench::new();
+    let build = |strict: bool| {
+        let (mut graph, base) = graph();
+        let builder = sh(
+            base,
+            "while read -r it; do case $it in NoNew*) echo $it;; esac; done < /proc/self/status > /result",
+        );
+        let edges = graph.exec(builder);
+        if strict {
+            let metadata = &mut graph.vertex_mut(edges.vertex).metadata;
+            metadata.description.insert(SECURITY.to_owned(), STRICT.to_owned());
+        }
+        let root = edges.root.unwrap();
+        let built = bench.solve(&graph, root);
+        (built.read("result"), built.ran().0)
+    };
+    assert_eq!(build(false), ("NoNewPrivs: 0\n".into(), 1));
+    assert_eq!(build(true), ("NoNewPrivs: 1\n".into(), 1));
+    assert_eq!(build(false), ("NoNewPrivs: 0\n".into(), 0));
+    assert_eq!(build(true), ("NoNewPrivs: 1\n".into(), 0));
+}
