@@ -16,6 +16,7 @@ test: setup-test ## every test
 
 bench: ## the figures of the README
 	benches/run.sh
+	benches/contexts.sh
 
 coverage: ## lines of the language that tests run
 	benches/coverage.sh

@@ -133,6 +133,7 @@ fn explain(failed: &FailedVertex, context: &Context<'_>) -> (Report, &'static st
             FileError::NoSpace { attempt, path } => {
                 (no_space(attempt, path, context.store_root), "needed by this step")
             }
+            FileError::Local(error) => (local(error, context.store_root), "this step reads it"),
             FileError::NotFound { path } => (
                 Report::error(
                     "bkl::not_found",
@@ -194,23 +195,23 @@ fn source(error: &(dyn std::error::Error + Send + Sync + 'static), store_root: &
         };
     }
     match error.downcast_ref::<LocalError>() {
-        Some(LocalError::Store(error)) => store(error, store_root),
-        Some(error) => {
-            let code = match error {
-                LocalError::Missing { .. }
-                | LocalError::NotADirectory { .. }
-                | LocalError::NotGiven { .. } => "bkl::no_directory",
-                LocalError::Attribute { .. } => "bkl::bad_source",
-                LocalError::Pattern { .. } => "bkl::bad_pattern",
-                LocalError::Vanished { .. } | LocalError::Changed { .. } => "bkl::context_changed",
-                LocalError::Unreadable { .. } | LocalError::Store(_) | LocalError::Cancelled => {
-                    "bkl::unreadable"
-                }
-            };
-            Report::error(code, error.to_string()).maybe_help(error.help())
-        }
+        Some(error) => local(error, store_root),
         None => Report::error("bkl::source_failed", with_causes(error)),
     }
+}
+
+fn local(error: &LocalError, store_root: &Path) -> Report {
+    let code = match error {
+        LocalError::Store(error) => return store(error, store_root),
+        LocalError::Missing { .. } | LocalError::NotADirectory { .. } | LocalError::NotGiven { .. } => {
+            "bkl::no_directory"
+        }
+        LocalError::Attribute { .. } => "bkl::bad_source",
+        LocalError::Pattern { .. } => "bkl::bad_pattern",
+        LocalError::Vanished { .. } | LocalError::Changed { .. } => "bkl::context_changed",
+        LocalError::Unreadable { .. } | LocalError::Cancelled => "bkl::unreadable",
+    };
+    Report::error(code, error.to_string()).maybe_help(error.help())
 }
 
 /// What to say when the store at `root` cannot be used.

@@ -3,7 +3,7 @@
 //! - [`Engine`]: what callers use; [`request`]: what they ask and are answered.
 //! - [`solver`]: the scheduler; generic, knows neither graph nor store.
 //! - [`ops`]: what each kind of op does.
-//! - [`source`]: where trees come from.
+//! - [`source`]: where trees come from; [`tree`]: how ops hand them on.
 //! - [`content_hash`]: digests of what an op reads of a tree.
 //! - [`exec`]: running one command; [`entitlement`]: what a command has to be granted.
 //! - [`registry`]: talking to registries.
@@ -27,6 +27,7 @@ pub mod request;
 mod solve;
 pub mod solver;
 pub mod source;
+pub mod tree;
 
 pub use request::{CacheMode, FailedVertex, SolveError, SolveRequest, SolveResult, SolveStats};
 pub use solve::{Engine, EngineConfig};

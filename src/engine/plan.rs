@@ -7,12 +7,14 @@ use crate::base::Digest;
 use crate::graph::ir::{Edge, Graph, Location, MountKind, Op, Tree, VertexId};
 use crate::graph::llb::{self, MarshalOptions};
 
+use super::cancel::Cancel;
 use super::history::record::Book;
 use super::history::{Forced, Manifest};
 use super::ops::{Build, ExecError, GraphOp, OpError};
-use super::request::{CacheMode, FailedVertex, SolveError};
-use super::solver::{Account, Failure, Node, Plan};
-use super::source::StandsFor;
+use super::request::{CacheMode, FailedVertex, SolveError, SolveResult, SolveStats};
+use super::solver::{Account, Failure, Node, Plan, Solved};
+use super::source::{SourceError, StandsFor};
+use super::tree::{self, Unstored};
 
 /// A request, ready for the scheduler.
 pub(super) struct Prepared {
@@ -110,6 +112,32 @@ impl Prepared {
         }
     }
 
+    /// The trees that are not in the store.
+    pub(super) fn unstored(&self) -> &Arc<Unstored> {
+        &self.build.unstored
+    }
+
+    /// The results, all in the store.
+    pub(super) async fn store_roots(
+        &self,
+        solved: Solved<tree::Tree>,
+        cancel: &Cancel,
+    ) -> Result<SolveResult, Failure<OpError>> {
+        let stats = stats(&self.plan, &solved);
+        let mut roots = Vec::with_capacity(solved.roots.len());
+        for (tree, &(vertex, _)) in solved.roots.into_iter().zip(&self.plan.roots) {
+            match tree.stored(cancel).await {
+                Ok(tree) => roots.push(tree),
+                Err(SourceError::Cancelled) => return Err(Failure::Cancelled),
+                Err(error) => {
+                    let (error, others) = (Arc::new(OpError::Source(error)), Vec::new());
+                    return Err(Failure::Op { vertex, error, others });
+                }
+            }
+        }
+        Ok(SolveResult { stats, roots })
+    }
+
     /// What a failure of the scheduler is to callers; `runs` names the run of each node that ran.
     pub(super) fn error(
         &self,
@@ -166,6 +194,16 @@ impl Prepared {
             }
         }
         book.keep();
+    }
+}
+
+fn stats(plan: &Plan<GraphOp>, solved: &Solved<tree::Tree>) -> SolveStats {
+    let n_fetched = solved.executed.iter().filter(|&&node| plan.nodes[node].op.is_source()).count();
+    SolveStats {
+        n_vertices: solved.n_reachable,
+        n_fetched,
+        n_executed: solved.executed.len() - n_fetched,
+        n_cached: solved.n_reachable - solved.executed.len(),
     }
 }
 

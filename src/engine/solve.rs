@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 
 use crate::base::{Digest, Platform};
 use crate::graph::ir::{Edge, VertexId};
-use crate::store::{Snapshot, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 use super::cancel::Cancel;
 use super::exec::{
@@ -19,8 +19,8 @@ use super::history::{self, Why};
 use super::ops::{Build, GraphOp, StoreCache};
 use super::plan::Prepared;
 use super::registry::RegistryOptions;
-use super::request::{SolveError, SolveRequest, SolveResult, SolveStats};
-use super::solver::{Failure, Limits, Node, Outcome, Plan, Scheduler};
+use super::request::{SolveError, SolveRequest, SolveResult};
+use super::solver::{Failure, Limits, Node, Outcome, Scheduler};
 use super::source::Source;
 use super::source::blob::BlobSource;
 use super::source::git::GitSource;
@@ -28,6 +28,7 @@ use super::source::http::HttpSource;
 use super::source::image::ImageSource;
 use super::source::local::LocalSource;
 use super::source::oci_layout::OciLayoutSource;
+use super::tree::Unstored;
 
 /// How an engine is set up.
 #[derive(Default)]
@@ -110,17 +111,18 @@ impl Engine {
         let prepared = self.prepare(&request);
         prepared.check_entitlements(request.graph, &request.roots)?;
         prepared.prune_caches(request.graph).await;
-        let cache = Arc::new(StoreCache::new(self.store.clone()));
+        let cache = Arc::new(StoreCache::new(self.store.clone(), prepared.unstored().clone()));
         let Outcome { result, ran, sources } =
             self.scheduler.solve(&prepared.plan, cache, request.events.clone(), &request.cancel).await;
         let failed = result.as_ref().err().map(Failure::vertices).unwrap_or_default();
         let runs: HashMap<usize, Digest> =
             ran.iter().filter_map(|(node, account)| Some((*node, account.run?))).collect();
         prepared.keep(request.graph, ran, &sources, &failed);
-        match result {
-            Ok(solved) => Ok(SolveResult { stats: stats(&prepared.plan, &solved), roots: solved.roots }),
-            Err(failure) => Err(prepared.error(request.graph, failure, &runs)),
-        }
+        let kept = match result {
+            Ok(solved) => prepared.store_roots(solved, &request.cancel).await,
+            Err(failure) => Err(failure),
+        };
+        kept.map_err(|failure| prepared.error(request.graph, failure, &runs))
     }
 
     /// Says why the roots have to be built, or why they were when something of them last ran.
@@ -175,7 +177,7 @@ impl Engine {
     /// What the roots are built from, as it is now, inputs before users; nothing is run or fetched.
     async fn current(&self, request: &SolveRequest<'_>) -> Result<Vec<Current>, SolveError> {
         let prepared = self.prepare(request);
-        let cache = Arc::new(StoreCache::new(self.store.clone()));
+        let cache = Arc::new(StoreCache::new(self.store.clone(), prepared.unstored().clone()));
         let looked = self.scheduler.survey(&prepared.plan, cache, &request.cancel).await;
         let accounts = looked.map_err(|failure| prepared.error(request.graph, failure, &HashMap::new()))?;
         let mut current: Vec<Current> = Vec::new();
@@ -206,6 +208,7 @@ impl Engine {
             sources: self.sources.clone(),
             machine: self.machine.clone(),
             inspector: request.inspector.clone(),
+            unstored: Arc::new(Unstored::default()),
             grants: request.grants.clone(),
             said: Default::default(),
             scheduler: self.scheduler.clone(),
@@ -214,16 +217,6 @@ impl Engine {
             within: Vec::new(),
         });
         Prepared::new(&build, request.graph, &request.roots, &request.rerun)
-    }
-}
-
-fn stats(plan: &Plan<GraphOp>, solved: &super::solver::Solved<Snapshot>) -> SolveStats {
-    let n_fetched = solved.executed.iter().filter(|&&node| plan.nodes[node].op.is_source()).count();
-    SolveStats {
-        n_vertices: solved.n_reachable,
-        n_fetched,
-        n_executed: solved.executed.len() - n_fetched,
-        n_cached: solved.n_reachable - solved.executed.len(),
     }
 }
 

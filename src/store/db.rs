@@ -16,14 +16,15 @@ pub(super) const DAMAGED_MARK: &str = "db.damaged";
 /// How long other processes' transactions are waited for.
 const BUSY: Duration = Duration::from_secs(30);
 /// Version of [`SCHEMA`]; an older store is brought up to it by [`UPGRADES`], a newer one is refused.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
-/// `boot` names the boot whose page cache may still hold the bytes; NULL once they are synced.
+/// `boot` names the boot whose page cache may still hold the bytes; NULL once they are synced. `parts` and `hides`: see
+/// `snapshot/parts.rs`; `hides` is NULL where nobody looked.
 const SCHEMA: &str = "
 CREATE TABLE layers(
   id BLOB PRIMARY KEY, parent BLOB, parents BLOB, chain BLOB NOT NULL, created INTEGER NOT NULL,
   description TEXT NOT NULL, empty INTEGER NOT NULL, bytes INTEGER NOT NULL, inodes INTEGER NOT NULL,
-  stamp INTEGER NOT NULL, diff_id BLOB, pulled TEXT, boot TEXT, outline INTEGER) WITHOUT ROWID;
+  stamp INTEGER NOT NULL, diff_id BLOB, pulled TEXT, boot TEXT, outline INTEGER, parts BLOB, hides INTEGER) WITHOUT ROWID;
 CREATE INDEX layers_by_diff ON layers(diff_id) WHERE diff_id IS NOT NULL;
 CREATE INDEX layers_unsynced ON layers(boot) WHERE boot IS NOT NULL;
 CREATE INDEX layers_by_outline ON layers(outline, parent) WHERE outline IS NOT NULL;
@@ -51,6 +52,7 @@ const UPGRADES: [&str; VERSION as usize - 1] = [
        key BLOB NOT NULL, at INTEGER NOT NULL, body BLOB NOT NULL);
      CREATE INDEX runs_by_line ON runs(line, id);
      CREATE INDEX runs_by_key ON runs(key, id);",
+    "ALTER TABLE layers ADD COLUMN parts BLOB; ALTER TABLE layers ADD COLUMN hides INTEGER;",
 ];
 
 /// The open database; calls from several threads take turns.

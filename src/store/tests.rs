@@ -4,6 +4,7 @@ mod archives;
 mod faults;
 mod history;
 mod hostile;
+mod parts;
 mod shared;
 mod trees;
 mod twins;
@@ -145,7 +146,7 @@ fn records_and_values_are_kept() {
 #[test]
 fn a_store_of_an_older_version_is_upgraded() {
     let (dir, store) = store();
-    let undo = "DROP INDEX layers_by_outline; ALTER TABLE layers DROP COLUMN outline; DROP TABLE runs;
+    let undo = "ALTER TABLE layers DROP COLUMN parts; ALTER TABLE layers DROP COLUMN hides; DROP INDEX layers_by_outline; ALTER TABLE layers DROP COLUMN outline; DROP TABLE runs;
         PRAGMA user_version = 1;";
     store.inner.database.with("test", |it| it.execute_batch(undo)).unwrap();
     drop(store);
@@ -154,6 +155,7 @@ fn a_store_of_an_older_version_is_upgraded() {
     let count: i64 =
         store.inner.database.with("test", |it| it.query_row(found, [], |row| row.get(0))).unwrap();
     assert_eq!(count, 2);
+    assert!(store.check(&tree(&store, &Snapshot::scratch(), |_| {})), "a layer has all its columns");
 }
 
 #[test]

@@ -29,6 +29,8 @@ pub fn trials() -> Vec<Trial> {
         trial("a_build_runs_each_step_once", a_build_runs_each_step_once),
         trial("only_what_reads_a_change_is_run", only_what_reads_a_change_is_run),
         trial("a_change_comes_as_a_small_layer", a_change_comes_as_a_small_layer),
+        trial("a_directory_of_another_mode_is_copied_again", a_directory_of_another_mode_is_copied_again),
+        trial("a_file_that_changes_meanwhile_is_an_error", a_file_that_changes_meanwhile_is_an_error),
         trial("a_failing_step_stops_the_others", a_failing_step_stops_the_others),
         trial("a_build_can_be_cancelled", a_build_can_be_cancelled),
         trial("a_missing_layer_is_built_again", a_missing_layer_is_built_again),
@@ -296,35 +298,88 @@ fn a_change_comes_as_a_small_layer() {
         (host.mtime(), host.mtime_nsec(), host.mode())
     );
     assert_eq!((then.uid(), then.gid()), (0, 0));
-    // One changed, one removed, one added, a directory gone, a file become a directory and the other way round.
+    // One changed, one removed, one added, a directory gone: one layer still, made on top of the first.
     bench.write("dir1/file1", "changed");
     fs::remove_file(bench.dir.path().join("ctx/dir1/file5")).unwrap();
     bench.write("new/file", "new");
     fs::remove_dir_all(bench.dir.path().join("ctx/dir2")).unwrap();
+    let second = bench.solve(&graph, root);
+    let info = |built: &Built| {
+        let [layer] = built.result.roots[0].layers[..] else { panic!("a directory is one layer") };
+        built.engine.store().layer(layer).unwrap().unwrap()
+    };
+    assert_eq!(info(&second).parts, first.result.roots[0].layers);
+    assert_eq!(listing(&second.path("")), listing(&bench.dir.path().join("ctx")));
+    assert!(!second.has("dir2") && !second.has("dir1/file5"));
+    // It is the layer that a store makes which saw nothing of what was before.
+    let diff_id = |engine: &Engine, tree: &Snapshot| engine.store().diff_id(tree.layers[0]).unwrap();
+    let other = engine(&bench.dir.path().join("other-store"));
+    let anew = bench.try_solve(&other, &graph, root).unwrap().roots;
+    assert_eq!(diff_id(&second.engine, &second.result.roots[0]), diff_id(&other, &anew[0]));
+    // A file become a directory and the other way round.
     fs::remove_file(bench.dir.path().join("ctx/dir3/file3")).unwrap();
     bench.write("dir3/file3/below", "below");
     fs::remove_dir_all(bench.dir.path().join("ctx/dir0")).unwrap();
     bench.write("dir0", "a file now");
-    let second = bench.solve(&graph, root);
-    assert_eq!(second.result.roots[0].layers.len(), 2);
-    assert_eq!(second.result.roots[0].layers[0], first.result.roots[0].layers[0]);
-    assert_eq!(listing(&second.path("")), listing(&bench.dir.path().join("ctx")));
-    assert!(!second.has("dir2") && !second.has("dir1/file5"));
+    let third = bench.solve(&graph, root);
+    assert_eq!(listing(&third.path("")), listing(&bench.dir.path().join("ctx")));
     // And back again.
     fs::remove_file(bench.dir.path().join("ctx/dir0")).unwrap();
     bench.write("dir0/other", "a directory again");
-    let third = bench.solve(&graph, root);
-    assert_eq!(listing(&third.path("")), listing(&bench.dir.path().join("ctx")));
-    // Many changes later the tree has been written anew.
+    let fourth = bench.solve(&graph, root);
+    assert_eq!(listing(&fourth.path("")), listing(&bench.dir.path().join("ctx")));
+    // However many changes there are, it is one layer of few parts.
     for idx in 0..20 {
         bench.write("dir1/file1", &format!("{idx} again"));
-        assert!(bench.solve(&graph, root).result.roots[0].layers.len() <= 12);
+        assert!(info(&bench.solve(&graph, root)).parts.len() <= 12);
     }
     // Its layer lost, the tree is made again.
     fs::remove_dir_all(bench.store().join("layers")).unwrap();
     fs::create_dir(bench.store().join("layers")).unwrap();
     let again = bench.solve(&graph, root);
     assert_eq!(listing(&again.path("")), listing(&bench.dir.path().join("ctx")));
+}
+
+/// What BuildKit #7176 is about: only a directory's mode changes, and what copied the directory must be made again.
+fn a_directory_of_another_mode_is_copied_again() {
+    let bench = Bench::new();
+    bench.write("dir/deep/file", "text");
+    let mut graph = Graph::new();
+    let ctx = Some(graph.local("ctx", &[], &[], &[]));
+    let copied = graph.file(None, vec![copy(ctx, "/dir", "/dir")]);
+    let copied_deep = graph.file(None, vec![copy(ctx, "/dir/deep", "/deep")]);
+    let mode =
+        |root: Edge, path: &str| bench.solve(&graph, root).path(path).metadata().unwrap().mode() & 0o7777;
+    let deep = bench.dir.path().join("ctx/dir/deep");
+    for wanted in [0o755, 0o700, 0o1777, 0o755, 0o711] {
+        fs::set_permissions(&deep, fs::Permissions::from_mode(wanted)).unwrap();
+        assert_eq!(mode(copied, "dir/deep"), wanted);
+        assert_eq!(mode(copied_deep, "deep"), wanted);
+    }
+}
+
+/// A file that becomes another one between being looked at and being copied fails the copy, as it would the source.
+fn a_file_that_changes_meanwhile_is_an_error() {
+    let bench = Bench::new();
+    bench.write("one", "1");
+    bench.write("two", "2");
+    let mut graph = Graph::new();
+    let ctx = Some(graph.local("ctx", &[], &[], &[]));
+    let base = Some(graph.local("busybox", &[], &[], &[]));
+    let command = run(&mut graph, base, "true");
+    let copied = graph.file(command, vec![copy(ctx, "/", "/all")]);
+    let two = bench.dir.path().join("ctx/two");
+    let error =
+        bench.solve_with(&bench.engine(), &graph, copied, CacheMode::Use, &Cancel::new(), move |event| {
+            if let Event::Started { name, .. } = event
+                && name.contains("true")
+            {
+                fs::write(&two, "other").unwrap();
+            }
+        });
+    let error = error.err().expect("the file is another one").to_string();
+    assert!(error.contains("`") && error.contains("two") && error.contains("changed"), "{error}");
+    assert_eq!(bench.solve(&graph, copied).read("all/two"), "other");
 }
 
 /// Every path below `root`, sorted, with its content or target.

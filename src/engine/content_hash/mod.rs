@@ -21,7 +21,7 @@ use crate::base::glob::GlobError;
 
 pub use crate::graph::llb::key::Selector;
 pub use header::{FileKind, Header};
-pub(crate) use read::xattrs;
+pub(crate) use read::{xattrs, xattrs_of};
 
 /// Digests of a tree's files.
 pub struct HashTree {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read as _;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -106,13 +106,29 @@ fn header(
 pub(crate) fn xattrs(directory: &OwnedFd, name: &OsStr) -> rustix::io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     // There is no call that takes a directory and a name and does not follow links.
     let through = Path::new("/proc/self/fd").join(directory.as_fd().as_raw_fd().to_string()).join(name);
+    collect(&|names| rustix::fs::llistxattr(&through, names), &|name, value| {
+        rustix::fs::lgetxattr(&through, name, value)
+    })
+}
+
+/// As [`xattrs`], of an open file.
+pub(crate) fn xattrs_of(file: BorrowedFd<'_>) -> rustix::io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    collect(&|names| rustix::fs::flistxattr(file, names), &|name, value| {
+        rustix::fs::fgetxattr(file, name, value)
+    })
+}
+
+fn collect(
+    list: &dyn Fn(&mut [u8]) -> rustix::io::Result<usize>,
+    get: &dyn Fn(&OsStr, &mut [u8]) -> rustix::io::Result<usize>,
+) -> rustix::io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut names = [0_u8; 4096];
-    let list = match rustix::fs::llistxattr(&through, &mut names) {
+    let list = match list(&mut names) {
         Ok(0) | Err(rustix::io::Errno::OPNOTSUPP) => return Ok(Vec::new()),
         Ok(length) => names[..length].to_vec(),
         Err(rustix::io::Errno::RANGE) => {
             let mut long = vec![0_u8; 65536];
-            let length = rustix::fs::llistxattr(&through, &mut long[..])?;
+            let length = list(&mut long)?;
             long.truncate(length);
             long
         }
@@ -121,7 +137,7 @@ pub(crate) fn xattrs(directory: &OwnedFd, name: &OsStr) -> rustix::io::Result<Ve
     let mut xattrs = Vec::new();
     for name in list.split(|&byte| byte == 0).filter(|it| !it.is_empty()) {
         let mut value = vec![0_u8; 65536];
-        match rustix::fs::lgetxattr(&through, OsStr::from_bytes(name), &mut value[..]) {
+        match get(OsStr::from_bytes(name), &mut value) {
             Ok(length) => {
                 value.truncate(length);
                 xattrs.push((name.to_vec(), value));

@@ -135,7 +135,7 @@ pub(super) async fn run(
         return Err(nested_error(&graph, denied));
     }
     prepared.prune_caches(&graph).await;
-    let cache = Arc::new(StoreCache::new(build.store.clone()));
+    let cache = Arc::new(StoreCache::new(build.store.clone(), build.unstored.clone()));
     let Outcome { result, ran, sources } =
         build.scheduler.solve(&prepared.plan, cache, ctx.events(), &ctx.cancel).await;
     let failed = result.as_ref().err().map(Failure::vertices).unwrap_or_default();
@@ -143,7 +143,10 @@ pub(super) async fn run(
         ran.iter().filter_map(|(node, account)| Some((*node, account.run?))).collect();
     prepared.keep(&graph, ran, &sources, &failed);
     match result {
-        Ok(solved) => Ok(solved.roots.into_iter().next().expect("a tree per root")),
+        Ok(solved) => {
+            let tree = solved.roots.into_iter().next().expect("a tree per root");
+            Ok(tree.stored(&ctx.cancel).await?)
+        }
         Err(failure) => Err(nested_error(&graph, prepared.error(&graph, failure, &runs))),
     }
 }

@@ -8,17 +8,20 @@ use futures_util::future::BoxFuture;
 
 use crate::base::Digest;
 use crate::engine::solver::{CacheStore, Record};
-use crate::store::{self, Lease, Snapshot, Store};
+use crate::engine::tree::{Tree, Unstored};
+use crate::store::{self, Lease, Store};
 
 /// The records of a store. A record's own bytes are the content key of the edge that made it, then the name of the run.
+/// Of a tree that is not in the store they go on with its identity.
 pub struct StoreCache {
     store: Arc<Store>,
+    unstored: Arc<Unstored>,
 }
 
 impl StoreCache {
-    /// The cache in `store`.
-    pub fn new(store: Arc<Store>) -> StoreCache {
-        StoreCache { store }
+    /// The cache in `store`, for a build that has these trees beside it.
+    pub fn new(store: Arc<Store>, unstored: Arc<Unstored>) -> StoreCache {
+        StoreCache { store, unstored }
     }
 }
 
@@ -32,33 +35,43 @@ impl Drop for GivenUp {
 }
 
 impl CacheStore for StoreCache {
-    type Output = Snapshot;
+    type Output = Tree;
     /// `None` when there could be no lease: the work is then done without, at worst twice.
     type Lease = Option<Lease>;
 
-    fn get(&self, key: &Digest) -> Option<Record<Snapshot>> {
+    fn get(&self, key: &Digest) -> Option<Record<Tree>> {
         let mut record = self.store.get_record(key).ok()??;
-        let output = record.outputs.pop().filter(|_| record.outputs.is_empty())?;
-        let (key, made_by) = record.meta.split_at_checked(32)?;
-        let key = Digest::from_bytes(key.try_into().ok()?);
-        // Records of older versions name no run.
-        let made_by = made_by.try_into().map_or(key, Digest::from_bytes);
-        self.store.check(&output).then_some(Record { key, output, made_by })
-    }
-
-    fn adopt(&self, output: Snapshot) -> BoxFuture<'_, Snapshot> {
-        let (store, tree) = (self.store.clone(), output.clone());
-        let looking = tokio::task::spawn_blocking(move || store.twin(&tree).ok()?);
-        // What cannot be compared is new.
-        Box::pin(async move { looking.await.ok().flatten().unwrap_or(output) })
-    }
-
-    fn put(&self, keys: &[Digest], record: &Record<Snapshot>) {
-        let kept = store::Record {
-            outputs: vec![record.output.clone()],
-            meta: [*record.key.as_bytes(), *record.made_by.as_bytes()].concat(),
-            created_at: SystemTime::now(),
+        let (key, rest) = record.meta.split_first_chunk()?;
+        let key = Digest::from_bytes(*key);
+        let Some(output) = record.outputs.pop() else {
+            let (made_by, identity) = rest.split_first_chunk()?;
+            let output = self.unstored.get(&Digest::from_bytes(identity.try_into().ok()?))?;
+            return Some(Record { key, output, made_by: Digest::from_bytes(*made_by) });
         };
+        // Records of older versions name no run.
+        let made_by = rest.try_into().map_or(key, Digest::from_bytes);
+        let is_whole = record.outputs.is_empty() && self.store.check(&output);
+        is_whole.then_some(Record { key, output: Tree::Stored(output), made_by })
+    }
+
+    fn adopt(&self, output: Tree) -> BoxFuture<'_, Tree> {
+        let Tree::Stored(tree) = output else { return Box::pin(std::future::ready(output)) };
+        let (store, new) = (self.store.clone(), tree.clone());
+        let looking = tokio::task::spawn_blocking(move || store.twin(&new).ok()?);
+        // What cannot be compared is new.
+        Box::pin(async move { Tree::Stored(looking.await.ok().flatten().unwrap_or(tree)) })
+    }
+
+    fn put(&self, keys: &[Digest], record: &Record<Tree>) {
+        let mut meta = [*record.key.as_bytes(), *record.made_by.as_bytes()].concat();
+        let outputs = match &record.output {
+            Tree::Stored(tree) => vec![tree.clone()],
+            Tree::Local(tree) => {
+                meta.extend_from_slice(tree.identity().as_bytes());
+                Vec::new()
+            }
+        };
+        let kept = store::Record { outputs, meta, created_at: SystemTime::now() };
         let kept: Vec<_> = keys.iter().map(|key| (*key, kept.clone())).collect();
         // A full disk is told by those who write trees; a lost record only costs a later run.
         let _ = self.store.put_records(&kept);

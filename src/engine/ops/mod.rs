@@ -19,6 +19,7 @@ use super::exec::Runner;
 use super::request::CacheMode;
 use super::solver::{self, CacheMap, ExecCtx, InputRule, Scheduler, Slot};
 use super::source::{Progress, Resolved, Source, SourceCtx, SourceError, StandsFor};
+use super::tree::{Tree, Unstored};
 use crate::base::{Digest, Platform};
 use crate::graph::ir::{Op, Vertex};
 use crate::graph::llb::key::{self, InputKeyRule, Selector};
@@ -29,8 +30,8 @@ pub use build::BuildError;
 pub use cache::StoreCache;
 pub use error::OpError;
 pub use exec::ExecError;
-pub(crate) use file::root;
 pub use file::{FailedAction, FileError};
+pub(crate) use file::{files, local_tree, root};
 pub use inspect::{FailedCommand, Inspector, Terminal};
 
 /// What the ops of one build share.
@@ -48,6 +49,8 @@ pub struct Build {
     pub machine: Platform,
     /// Who may look at commands that failed.
     pub inspector: Option<Arc<dyn Inspector>>,
+    /// Trees that are not in the store.
+    pub unstored: Arc<Unstored>,
     /// What commands may have beyond the usual.
     pub grants: Grants,
     /// What was said about the machine: once is enough.
@@ -89,12 +92,6 @@ pub struct GraphOp {
     answers: Vec<Answer>,
     /// How the inputs take part in keys; set with the cache map.
     rules: OnceLock<Vec<InputKeyRule>>,
-}
-
-impl solver::Output for Snapshot {
-    fn identity(&self) -> Digest {
-        Digest::of(self.layers.iter().flat_map(|layer| *layer.as_bytes()).collect::<Vec<u8>>())
-    }
 }
 
 impl GraphOp {
@@ -159,6 +156,9 @@ impl GraphOp {
             let ctx = self.source_ctx(ctx);
             let answer = source.resolve(&ctx, op, self.vertex.platform.as_ref()).await?;
             let digest = Digest::of(format!("bkl.source.v1:{}", answer.key()));
+            if let Some(tree) = answer.unfetched() {
+                self.build.unstored.add(tree);
+            }
             // A second answer of one solve would be a second question: there is none.
             let _ = self.answer.set(answer);
             return Ok(CacheMap { digest, inputs: Vec::new() });
@@ -184,22 +184,26 @@ impl GraphOp {
         Ok(CacheMap { digest, inputs })
     }
 
-    async fn content(&self, input: usize, tree: &Snapshot) -> Result<Digest, OpError> {
+    async fn content(&self, ctx: &ExecCtx, input: usize, tree: &Tree) -> Result<Digest, OpError> {
         let rules = self.rules.get().expect("the cache map was asked for first");
         let selectors = rules[input].content.clone().expect("only asked of inputs by content");
         let hashes = self.answers[input].get().and_then(|answer| answer.hashes());
-        let (store, tree) = (self.build.store.clone(), tree.clone());
-        blocking(move || match hashes {
-            Some(hashes) => Ok(hashes.digest(&selectors)?),
-            None => remembered(&store, &tree, &selectors),
+        let (store, tree, cancel) = (self.build.store.clone(), tree.clone(), ctx.cancel.clone());
+        blocking(move || match (hashes, &tree) {
+            (Some(hashes), _) => Ok(hashes.digest(&selectors)?),
+            (None, Tree::Local(tree)) => Ok(tree.hashes().digest(&selectors)?),
+            (None, Tree::Stored(_)) => remembered(&store, &tree.snapshot(&cancel)?, &selectors),
         })
         .await
     }
 
-    async fn run(&self, ctx: &ExecCtx, inputs: Vec<Snapshot>) -> Result<Vec<Snapshot>, OpError> {
-        match &self.vertex.op {
+    async fn run(&self, ctx: &ExecCtx, inputs: Vec<Tree>) -> Result<Vec<Tree>, OpError> {
+        let stored = match &self.vertex.op {
             Op::Source(_) => {
                 let answer = self.answer.get().expect("the cache map was asked for first");
+                if let Some(tree) = answer.unfetched() {
+                    return Ok(vec![tree]);
+                }
                 Ok(vec![answer.fetch(&self.source_ctx(ctx)).await?])
             }
             Op::Exec(op) => {
@@ -216,41 +220,49 @@ impl GraphOp {
                     grants: &self.build.grants,
                     said: &self.build.said,
                 };
-                Ok(run.run(inputs).await?)
+                Ok(run.run(snapshots(inputs, ctx).await?).await?)
             }
             Op::File(op) => {
                 let (store, op, ctx) = (self.build.store.clone(), op.clone(), ctx.clone());
                 let description = self.vertex.name();
+                let digest = key::cache_digest(&self.vertex, &self.build.machine).expect("it is no source");
                 blocking(move || {
                     let (description, cancel) = (&description, &ctx.cancel);
-                    Ok(file::Run { store: &store, op: &op, inputs: &inputs, description, cancel }.run()?)
+                    let (store, op, inputs) = (&*store, &op, &inputs);
+                    Ok(file::Run { store, op, inputs, digest, description, cancel }.run()?)
                 })
                 .await
             }
             Op::Merge(op) => {
+                let inputs = snapshots(inputs, ctx).await?;
                 Ok(vec![Snapshot::merge(op.inputs.iter().flatten().map(|&input| &inputs[input as usize]))])
             }
             Op::Diff(op) => {
+                let inputs = snapshots(inputs, ctx).await?;
                 let side =
                     |input: Option<u32>| input.map(|it| inputs[it as usize].clone()).unwrap_or_default();
                 let (lower, upper) = (side(op.lower), side(op.upper));
                 if lower.is_scratch() {
-                    return Ok(vec![upper]);
+                    return Ok(vec![Tree::Stored(upper)]);
                 }
                 let store = self.build.store.clone();
                 let meta = LayerMeta { description: self.vertex.name(), ..LayerMeta::default() };
                 blocking(move || Ok(vec![store.diff_snapshots(&lower, &upper, &meta)?])).await
             }
             Op::Passthrough(op) => {
-                Ok(op.outputs.iter().map(|&input| inputs[input as usize].clone()).collect())
+                return Ok(op.outputs.iter().map(|&input| inputs[input as usize].clone()).collect());
             }
-            Op::Build(op) => Ok(vec![build::run(&self.build, op, ctx, inputs).await?]),
-        }
+            Op::Build(op) => {
+                let inputs = snapshots(inputs, ctx).await?;
+                Ok(vec![build::run(&self.build, op, ctx, inputs).await?])
+            }
+        };
+        Ok(stored?.into_iter().map(Tree::Stored).collect())
     }
 }
 
 impl solver::Op for GraphOp {
-    type Output = Snapshot;
+    type Output = Tree;
     type Error = OpError;
 
     fn vertex(&self) -> Digest {
@@ -275,11 +287,11 @@ impl solver::Op for GraphOp {
 
     fn content_key<'a>(
         &'a self,
-        _ctx: &'a ExecCtx,
+        ctx: &'a ExecCtx,
         input: usize,
-        output: &'a Snapshot,
+        output: &'a Tree,
     ) -> BoxFuture<'a, Result<Digest, OpError>> {
-        Box::pin(self.content(input, output))
+        Box::pin(self.content(ctx, input, output))
     }
 
     fn content_without<'a>(&'a self, input: usize) -> Option<BoxFuture<'a, Result<Digest, OpError>>> {
@@ -288,11 +300,7 @@ impl solver::Op for GraphOp {
         Some(Box::pin(blocking(move || Ok(hashes.digest(&selectors)?))))
     }
 
-    fn exec<'a>(
-        &'a self,
-        ctx: &'a ExecCtx,
-        inputs: Vec<Snapshot>,
-    ) -> BoxFuture<'a, Result<Vec<Snapshot>, OpError>> {
+    fn exec<'a>(&'a self, ctx: &'a ExecCtx, inputs: Vec<Tree>) -> BoxFuture<'a, Result<Vec<Tree>, OpError>> {
         Box::pin(self.run(ctx, inputs))
     }
 
@@ -307,6 +315,14 @@ impl solver::Op for GraphOp {
     }
 }
 
+/// The trees in the store.
+async fn snapshots(trees: Vec<Tree>, ctx: &ExecCtx) -> Result<Vec<Snapshot>, OpError> {
+    let all_stored = trees.iter().all(|tree| matches!(tree, Tree::Stored(_)));
+    let cancel = ctx.cancel.clone();
+    let write = move || trees.iter().map(|tree| Ok(tree.snapshot(&cancel)?)).collect();
+    if all_stored { write() } else { blocking(write).await }
+}
+
 /// Content digest of a tree in the store: the tree never changes, so it is computed once.
 fn remembered(store: &Store, tree: &Snapshot, selectors: &[Selector]) -> Result<Digest, OpError> {
     let key = format!("{tree:?}{selectors:?}");
@@ -318,7 +334,7 @@ fn remembered(store: &Store, tree: &Snapshot, selectors: &[Selector]) -> Result<
     }
     let hashes = match tree.is_scratch() {
         true => HashTree::of_nothing(),
-        false => HashTree::of_view(store.view(tree)?)?,
+        false => HashTree::of_view(store.read(tree)?)?,
     };
     let digest = hashes.digest(selectors)?;
     // Forgetting it only costs doing it again.

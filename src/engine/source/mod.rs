@@ -26,6 +26,7 @@ use crate::store::{Snapshot, Store};
 use super::cancel::Cancel;
 use super::content_hash::FileKind;
 use super::event::Unit;
+use super::tree::Tree;
 
 /// Brings trees of some schemes in.
 pub trait Source: Send + Sync {
@@ -48,6 +49,11 @@ pub trait Resolved: Send + Sync {
 
     /// Brings the tree into the store. Called at most once at a time for a key, in all processes.
     fn fetch<'a>(&'a self, ctx: &'a SourceCtx) -> BoxFuture<'a, Result<Snapshot, SourceError>>;
+
+    /// The tree, where whoever uses it can do without having it in the store.
+    fn unfetched(&self) -> Option<Tree> {
+        None
+    }
 
     /// What it stands for, for people who ask why a step runs.
     fn stands_for(&self) -> StandsFor {

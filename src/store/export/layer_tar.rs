@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read as _, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use super::super::error::Context as _;
 use super::super::layer::{ArchiveWriter, Entry, EntryKind};
@@ -22,7 +22,7 @@ impl Store {
     pub fn write_layer_tar(&self, layer: LayerId, to: &mut dyn Write) -> Result<()> {
         let info = self.layer(layer)?.ok_or(StoreError::NoLayer { layer })?;
         let path = self.layer_fs(layer);
-        let upper: OwnedFd = File::open(&path).map_err(|_| StoreError::NoLayer { layer })?.into();
+        let upper = self.layer_files(layer)?;
         let base = if info.parents.is_scratch() { None } else { Some(self.view(&info.parents)?) };
         let mut walk = Walk {
             writer: ArchiveWriter::new(to),

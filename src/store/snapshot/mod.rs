@@ -3,11 +3,11 @@
 mod diff;
 mod mount;
 mod normalise;
+mod parts;
 pub(super) mod rows;
 mod squash;
 mod twin;
 
-use std::collections::HashSet;
 use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -54,6 +54,8 @@ pub struct LayerInfo {
     pub diff_id: Option<Digest>,
     /// The blob it was pulled as.
     pub pulled: Option<BlobDescriptor>,
+    /// Layers whose directories hold parts of it below its own, bottom first; of most layers none.
+    pub parts: Vec<LayerId>,
 }
 
 /// What something occupies on disk.
@@ -163,6 +165,8 @@ fn stamp(root: &tree::Meta) -> i64 {
 pub struct ActiveLayer {
     staged: Staged,
     parents: Snapshot,
+    /// Parts of the layer that are there already, bottom first; see [`parts`].
+    parts: Vec<LayerId>,
     /// Attributes the root began with: those of the tree below.
     root: tree::Meta,
 }
@@ -184,7 +188,7 @@ impl ActiveLayer {
 
     /// What [`ActiveLayer::mount`] mounts, for a process that mounts it itself. Each plan is good for one mount.
     pub fn plan(&self) -> Result<MountPlan> {
-        let lowers = self.staged.store.lower_dirs(&self.parents)?;
+        let lowers = self.staged.store.dirs_below(&self.parents, &self.parts)?;
         let dir = self.staged.dir().join("fs");
         // A volatile overlay refuses a work directory that was used before.
         let work = self.staged.store.inner.owner.new_dir()?;
@@ -199,8 +203,11 @@ impl ActiveLayer {
 
     /// Publishes the layer. All mounts of it must be closed.
     pub fn commit(self, meta: &LayerMeta) -> Result<LayerId> {
-        let ActiveLayer { staged, parents, root } = self;
-        let Outline { usage, hash } = staged.normalise(&parents)?;
+        if !self.parts.is_empty() {
+            return self.commit_part(meta);
+        }
+        let ActiveLayer { staged, parents, parts, root } = self;
+        let Outline { usage, hash, hides } = staged.normalise(&parents)?;
         let now = tree::stat_fd(staged.fs()).at("look at", staged.dir())?;
         let same_root = (now.mode, now.uid, now.gid) == (root.mode, root.uid, root.gid);
         let empty = usage.inodes == 0 && same_root;
@@ -211,6 +218,8 @@ impl ActiveLayer {
             usage,
             outline: Some(hash),
             diff_id: None,
+            parts: &parts,
+            hides: Some(hides),
         })
     }
 }
@@ -232,7 +241,16 @@ impl Staged {
         meta: &LayerMeta,
     ) -> Result<LayerId> {
         let empty = usage.inodes == 0;
-        self.publish(&rows::NewLayer { parents, meta, empty, usage, outline: None, diff_id: Some(diff_id) })
+        self.publish(&rows::NewLayer {
+            parents,
+            meta,
+            empty,
+            usage,
+            outline: None,
+            diff_id: Some(diff_id),
+            parts: &[],
+            hides: None,
+        })
     }
 }
 
@@ -242,19 +260,30 @@ impl Store {
         let staged = Staged::new(self)?;
         self.inherit_root(&staged, parents)?;
         let root = tree::stat_fd(staged.fs()).at("look at", staged.dir())?;
-        Ok(ActiveLayer { staged, parents: parents.clone(), root })
+        Ok(ActiveLayer { staged, parents: parents.clone(), parts: Vec::new(), root })
     }
 
     /// Gives a new layer's root the attributes of the tree below: overlayfs shows the top one's.
     pub(super) fn inherit_root(&self, staged: &Staged, parents: &Snapshot) -> Result<()> {
-        let Some(&top) = parents.layers.last() else { return Ok(()) };
+        let Some((dir, meta)) = self.open_root(parents)? else { return Ok(()) };
+        tree::copy_attributes(&dir, b".", &meta, staged.fs(), b".").at("set the attributes of", staged.dir())
+    }
+
+    /// Attributes of the root of a tree; `None` of the empty tree.
+    fn root_of(&self, tree: &Snapshot) -> Result<Option<tree::Meta>> {
+        Ok(self.open_root(tree)?.map(|(_, meta)| meta))
+    }
+
+    /// The directory that shows as the root of a tree.
+    fn open_root(&self, tree: &Snapshot) -> Result<Option<(OwnedFd, tree::Meta)>> {
+        let Some(&top) = tree.layers.last() else { return Ok(None) };
         let path = self.layer_fs(top);
         let dir = match File::open(&path) {
             Ok(dir) => OwnedFd::from(dir),
             Err(_) => return Err(self.lost(top)),
         };
         let meta = tree::stat_fd(&dir).at("look at", &path)?;
-        tree::copy_attributes(&dir, b".", &meta, staged.fs(), b".").at("set the attributes of", staged.dir())
+        Ok(Some((dir, meta)))
     }
 
     /// A detached read-only mount of the tree; closing it dissolves it.
@@ -263,6 +292,17 @@ impl Store {
     /// `Err(NoLayer)` when a layer is missing: a cache miss for the caller.
     pub fn view(&self, tree: &Snapshot) -> Result<OwnedFd> {
         self.view_plan(tree)?.mount().map_err(|error| self.explain_mount(tree, error))
+    }
+
+    /// A descriptor of the tree for our own reading, as [`Store::view`] gives one. Where one directory holds all of the
+    /// tree it is that directory: nothing is mounted.
+    pub fn read(&self, tree: &Snapshot) -> Result<OwnedFd> {
+        if let [layer] = tree.layers.as_slice()
+            && let Some(only) = self.as_it_is(*layer)?
+        {
+            return Ok(only);
+        }
+        self.view(tree)
     }
 
     /// What [`Store::view`] mounts, for a process that mounts it itself.
@@ -275,31 +315,12 @@ impl Store {
         Ok(MountPlan { lowers, upper: None })
     }
 
-    /// The layer directories to stack, top first: each layer once, no empty ones, few enough for the kernel.
-    fn lower_dirs(&self, tree: &Snapshot) -> Result<Vec<PathBuf>> {
-        let mut seen = HashSet::with_capacity(tree.layers.len());
-        // Of two equal layers the lower one changes nothing: whatever it did, the upper does again.
-        let distinct: Vec<LayerId> =
-            tree.layers.iter().rev().copied().filter(|it| seen.insert(*it)).collect();
-        let empty = rows::empty_flags(&self.inner.database, &distinct)?;
-        let mut wanted = Vec::with_capacity(distinct.len());
-        for (layer, empty) in distinct.into_iter().zip(empty) {
-            match empty {
-                Some(true) => {}
-                Some(false) => wanted.push(layer),
-                None => return Err(StoreError::NoLayer { layer }),
-            }
-        }
-        let stack = self.squash(wanted)?;
-        Ok(stack.into_iter().map(|it| self.layer_fs(it)).collect())
-    }
-
     /// The error of a failed mount, a layer that lost its directory found out and forgotten.
     fn explain_mount(&self, tree: &Snapshot, error: StoreError) -> StoreError {
         if matches!(&error, StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
-            && let Some(&layer) = tree.layers.iter().find(|it| !self.layer_fs(**it).is_dir())
+            && let Some(lost) = self.part_lost(tree)
         {
-            return self.lost(layer);
+            return self.lost(lost);
         }
         error
     }
@@ -318,10 +339,16 @@ impl Store {
 
     /// Whether every layer of the tree is there and looks whole; cheap. `false` is a cache miss.
     pub fn check(&self, tree: &Snapshot) -> bool {
-        let Ok(stamps) = rows::stamps(&self.inner.database, &tree.layers) else { return false };
-        tree.layers.iter().zip(stamps).all(|(layer, recorded)| {
+        let stackings = |layers: &[LayerId]| rows::stackings(&self.inner.database, layers);
+        let Ok(layers) = stackings(&tree.layers) else { return false };
+        let parts: Vec<LayerId> = layers.iter().flatten().flat_map(|it| it.parts.clone()).collect();
+        let Ok(below) = (if parts.is_empty() { Ok(Vec::new()) } else { stackings(&parts) }) else {
+            return false;
+        };
+        let mut all = tree.layers.iter().zip(&layers).chain(parts.iter().zip(&below));
+        all.all(|(layer, recorded)| {
             let found = tree::stat(CWD, self.layer_fs(*layer).as_os_str().as_encoded_bytes());
-            matches!((found, recorded), (Ok(Some(found)), Some(recorded)) if found.is_dir() && stamp(&found) == recorded)
+            matches!((found, recorded), (Ok(Some(found)), Some(recorded)) if found.is_dir() && stamp(&found) == recorded.stamp)
         })
     }
 

@@ -10,6 +10,7 @@
 //!   as BuildKit does. Overlayfs hides the attribute, as all of its prefix.
 
 use std::cell::OnceCell;
+use std::io::Read as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -29,14 +30,21 @@ pub(in crate::store) const ORIGIN: &[u8] = b"trusted.overlay.origin";
 pub(in crate::store) const REPLACED: &[u8] = b"trusted.overlay.bkl_replaced";
 /// Overlayfs's mark of a directory that hides all of that name below.
 pub(in crate::store) const OPAQUE: &[u8] = b"trusted.overlay.opaque";
+/// Files up to this size are small.
+const SMALL: u64 = 4096;
+/// How many small files of a layer are read.
+const N_READ: usize = 8;
 const IMPURE: &[u8] = b"trusted.overlay.impure";
 
 /// What was seen of a layer on the way, its root not counted.
 pub(in crate::store) struct Outline {
     /// What it occupies.
     pub(in crate::store) usage: Usage,
-    /// Of the names and attributes of all entries but for times: equal layers have equal ones.
+    /// Of the names and attributes of all entries but for times, and of what the first small files hold: equal layers
+    /// have equal ones.
     pub(in crate::store) hash: i64,
+    /// Whether there are whiteouts in it, or were directories that hid what lay below.
+    pub(in crate::store) hides: bool,
 }
 
 /// Normalises the layer at `upper` in place and says what is in it.
@@ -54,6 +62,8 @@ pub(super) fn normalise(
         path: Vec::new(),
         usage: Usage::default(),
         hash: 0,
+        hides: false,
+        n_read_next: N_READ,
         links: Default::default(),
     };
     if tree::xattr(upper, b".", OPAQUE).at("read attributes of", shown)?.as_deref() == Some(b"y") {
@@ -61,7 +71,7 @@ pub(super) fn normalise(
     }
     walk.below(upper)?;
     walk.settle_directory(upper, b".")?;
-    Ok(Outline { usage: walk.usage, hash: walk.hash })
+    Ok(Outline { usage: walk.usage, hash: walk.hash, hides: walk.hides })
 }
 
 struct Walk<'a> {
@@ -74,6 +84,9 @@ struct Walk<'a> {
     usage: Usage,
     /// Sum of the entries' own, as they are not listed in order.
     hash: i64,
+    hides: bool,
+    /// How many more small files are read.
+    n_read_next: usize,
     /// Inodes with several names, counted already.
     links: std::collections::HashSet<u64>,
 }
@@ -87,7 +100,9 @@ impl Walk<'_> {
         for name in tree::names(dir).at("list", self.shown)? {
             let Some(meta) = tree::stat(dir, &name).at("look at", self.shown)? else { continue };
             self.usage.inodes += 1;
-            self.hash = self.hash.wrapping_add(self.entry_hash(&name, &meta));
+            // What cannot be read only makes it equal to nothing.
+            let content = self.small_content(dir, &name, &meta).unwrap_or_default();
+            self.hash = self.hash.wrapping_add(self.entry_hash(&name, &meta, &content));
             if meta.nlink == 1 || meta.is_dir() || self.links.insert(meta.ino) {
                 self.usage.bytes += meta.n_blocks * 512;
             }
@@ -111,12 +126,31 @@ impl Walk<'_> {
             }
         }
         if holds_whiteouts {
+            self.hides = true;
             tree::set_xattr(dir, b".", ORIGIN, b"").at("mark", self.shown)?;
         }
         Ok(())
     }
 
-    fn entry_hash(&self, name: &[u8], meta: &tree::Meta) -> i64 {
+    /// What a file holds, if it is small and one of the first of the layer; else nothing.
+    ///
+    /// Steps that write one small file each are many, and all alike but for what is in it.
+    fn small_content(
+        &mut self,
+        dir: BorrowedFd<'_>,
+        name: &[u8],
+        meta: &tree::Meta,
+    ) -> std::io::Result<Vec<u8>> {
+        let mut content = Vec::new();
+        if meta.kind == tree::Kind::File && (1..=SMALL).contains(&meta.size) && 0 < self.n_read_next {
+            self.n_read_next -= 1;
+            let file = std::fs::File::from(tree::open_file(dir, name)?);
+            file.take(SMALL).read_to_end(&mut content)?;
+        }
+        Ok(content)
+    }
+
+    fn entry_hash(&self, name: &[u8], meta: &tree::Meta, content: &[u8]) -> i64 {
         // A directory's size and number of links say how it was filled; overlayfs links its whiteouts to one another.
         let (size, nlink) =
             if meta.is_dir() || meta.is_whiteout() { (0, 0) } else { (meta.size, meta.nlink) };
@@ -128,6 +162,7 @@ impl Walk<'_> {
             state.update(number.to_le_bytes());
         }
         state.update(size.to_le_bytes());
+        state.update(content);
         let digest: [u8; 32] = state.finalize().into();
         i64::from_le_bytes(*digest.first_chunk().expect("a digest has 32 bytes"))
     }
@@ -153,7 +188,8 @@ impl Walk<'_> {
     }
 
     /// Makes the opaque directory `name` (open as `child`) hide by whiteouts what it hides by being opaque.
-    fn spell_out(&self, dir: BorrowedFd<'_>, name: &[u8], child: BorrowedFd<'_>) -> Result<()> {
+    fn spell_out(&mut self, dir: BorrowedFd<'_>, name: &[u8], child: BorrowedFd<'_>) -> Result<()> {
+        self.hides = true;
         let base = match self.mounted.get() {
             Some(base) => base,
             None => {

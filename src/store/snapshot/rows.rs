@@ -19,6 +19,10 @@ pub(in crate::store) struct NewLayer<'a> {
     /// See [`super::normalise::Outline`]; of layers that steps made.
     pub(super) outline: Option<i64>,
     pub(super) diff_id: Option<Digest>,
+    /// The parts below its own directory, bottom first; see [`super::parts`].
+    pub(super) parts: &'a [LayerId],
+    /// Whether it, or a part of it, holds whiteouts; `None` where nobody looked.
+    pub(super) hides: Option<bool>,
 }
 
 /// Adds a layer's row.
@@ -37,13 +41,13 @@ pub(super) fn insert(
             Some(top) => is_chain(connection, *top, new.parents)?.then_some(*top),
             None => None,
         };
-        let list = parent.is_none().then(|| {
-            new.parents.layers.iter().flat_map(|it| it.as_bytes().iter().copied()).collect::<Vec<u8>>()
-        });
+        let list = parent.is_none().then(|| join(&new.parents.layers));
         let pulled = new.meta.blob.as_ref().map(to_json);
         let sql = "INSERT INTO layers(id, parent, parents, chain, created, description, empty, bytes, inodes, stamp,
-                   diff_id, pulled, boot, outline) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
-        connection.prepare_cached(sql)?.execute((
+                   diff_id, pulled, boot, outline, parts, hides)
+                   VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
+        let parts = (!new.parts.is_empty()).then(|| join(new.parts));
+        connection.prepare_cached(sql)?.execute(rusqlite::params![
             id.as_bytes(),
             parent.as_ref().map(LayerId::as_bytes),
             list,
@@ -58,7 +62,9 @@ pub(super) fn insert(
             pulled,
             boot_id,
             new.outline,
-        ))?;
+            parts,
+            new.hides,
+        ])?;
         Ok(())
     })
 }
@@ -69,25 +75,47 @@ fn is_chain(connection: &Connection, top: LayerId, tree: &Snapshot) -> rusqlite:
     Ok(chain.is_some_and(|it| it == tree.key()))
 }
 
-/// Whether each layer changes nothing; `None` for one that has no row.
-pub(super) fn empty_flags(database: &Database, layers: &[LayerId]) -> Result<Vec<Option<bool>>> {
-    per_layer(database, "SELECT empty FROM layers WHERE id = ?1", layers)
+/// The ids one after the other.
+fn join(layers: &[LayerId]) -> Vec<u8> {
+    layers.iter().flat_map(|it| *it.as_bytes()).collect()
 }
 
-/// Each layer's root stamp; `None` for one that has no row.
-pub(super) fn stamps(database: &Database, layers: &[LayerId]) -> Result<Vec<Option<i64>>> {
-    per_layer(database, "SELECT stamp FROM layers WHERE id = ?1", layers)
+/// What mounting a layer takes.
+pub(super) struct Stacking {
+    /// It changes nothing.
+    pub(super) empty: bool,
+    /// See [`NewLayer::parts`].
+    pub(super) parts: Vec<LayerId>,
+    /// See [`NewLayer::hides`].
+    pub(super) hides: Option<bool>,
+    /// Of its own root directory.
+    pub(super) stamp: i64,
 }
 
-fn per_layer<T: rusqlite::types::FromSql>(
+/// How each layer is mounted; `None` for one that has no row.
+pub(super) fn stackings(database: &Database, layers: &[LayerId]) -> Result<Vec<Option<Stacking>>> {
+    per_layer(database, "SELECT empty, parts, hides, stamp FROM layers WHERE id = ?1", layers, |row| {
+        Ok(Stacking { empty: row.get(0)?, parts: parts_of(row, 1)?, hides: row.get(2)?, stamp: row.get(3)? })
+    })
+}
+
+/// The ids in a column that may be empty. Bytes that do not decode are damage: the layer is not there.
+fn parts_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Vec<LayerId>> {
+    let Some(bytes) = row.get_ref(column)?.as_blob_or_null()? else { return Ok(Vec::new()) };
+    let parts = decode_layers(bytes).ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    Ok(parts.layers)
+}
+
+fn per_layer<T>(
     database: &Database,
     sql: &str,
     layers: &[LayerId],
+    read: fn(&Row<'_>) -> rusqlite::Result<T>,
 ) -> Result<Vec<Option<T>>> {
     database.with("read layer rows", |connection| {
         let transaction = connection.transaction()?;
         let mut statement = transaction.prepare_cached(sql)?;
-        layers.iter().map(|it| statement.query_row([it.as_bytes()], |row| row.get(0)).optional()).collect()
+        layers.iter().map(|it| statement.query_row([it.as_bytes()], read).optional()).collect()
     })
 }
 
@@ -95,7 +123,7 @@ fn per_layer<T: rusqlite::types::FromSql>(
 pub(super) fn read(database: &Database, id: LayerId) -> Result<Option<LayerInfo>> {
     database.with("read a layer's row", |connection| {
         let sql =
-            "SELECT created, description, empty, bytes, inodes, diff_id, pulled FROM layers WHERE id = ?1";
+            "SELECT created, description, empty, bytes, inodes, diff_id, pulled, parts FROM layers WHERE id = ?1";
         let transaction = connection.transaction()?;
         let info =
             transaction.prepare_cached(sql)?.query_row([id.as_bytes()], |row| info(id, row)).optional()?;
@@ -122,6 +150,7 @@ fn info(id: LayerId, row: &Row<'_>) -> rusqlite::Result<LayerInfo> {
         },
         diff_id: diff_id.map(Digest::from_bytes),
         pulled: pulled.and_then(|it| from_json(&it)),
+        parts: parts_of(row, 7)?,
     })
 }
 

@@ -18,7 +18,7 @@ const MAX_LAYERS: usize = 400;
 const BLOCK: usize = 128;
 
 impl Store {
-    /// The layers, top first, with blocks of the lowest ones replaced by one layer each while there are too many.
+    /// The directories, top first, with blocks of the lowest ones replaced by one layer each while there are too many.
     pub(super) fn squash(&self, mut stack: Vec<LayerId>) -> Result<Vec<LayerId>> {
         while stack.len() > MAX_LAYERS {
             stack.reverse();
@@ -64,6 +64,8 @@ impl Store {
             usage,
             outline: None,
             diff_id: None,
+            parts: &[],
+            hides: None,
         })?;
         rows::set_squashed(&self.inner.database, &key, layer)?;
         Ok(layer)
@@ -73,7 +75,7 @@ impl Store {
 /// Puts the layer in `from` on top of the layer in `to`; files are hard-linked.
 ///
 /// The result is mounted, never exported, so a directory that replaced something may be opaque here.
-fn stack_on(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> rustix::io::Result<()> {
+pub(super) fn stack_on(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> rustix::io::Result<()> {
     for name in tree::names(from)? {
         let Some(meta) = tree::stat(from, &name)? else { continue };
         let below = tree::stat(to, &name)?;

@@ -1,33 +1,46 @@
 //! Copying from tree to tree (BuildKit solver/llbsolver/file/backend.go and fsutil/copy).
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
 
 use rayon::prelude::*;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, Timespec};
+use rustix::fs::{AtFlags, FileType, Mode, Timespec};
 use rustix::io::Errno;
 
 use super::error::FileError;
+use super::files::{Directory, Facts, Files};
+use super::regular::{Regular, Target};
 use super::root::{
-    Last, Owner, Place, Root, chmod_at, chown_at, join, kind, list, set_times_at, set_xattrs, split,
-    timespec, transfer,
+    Last, Owner, Place, Root, chmod_at, chown_at, join, set_times_at, set_xattrs, shown, split, timespec,
 };
 use super::{mode, unpack};
 use crate::base::glob::{self, Kind, Matched, Patterns};
 use crate::engine::cancel::Cancel;
-use crate::engine::content_hash::xattrs;
+use crate::engine::content_hash::FileKind;
 use crate::graph::ir::FileCopy;
 
 /// A copy with everything about it that is the same for all files.
 pub(super) struct Copy<'a> {
     pub(super) op: &'a FileCopy,
-    pub(super) from: &'a Root,
+    pub(super) from: &'a dyn Files,
     pub(super) to: &'a Root,
+    /// The tree that `to` was before an earlier copy, when that one's result is brought up to date: what it made counts
+    /// as made now.
+    pub(super) before: Option<&'a Root>,
     pub(super) owner: Option<Owner>,
     pub(super) cancel: &'a Cancel,
+}
+
+/// Something that `src` stands for, and where it went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Match {
+    pub(super) source: Place,
+    pub(super) target: Place,
+    /// Whether the target was made for it, and not for the way there.
+    pub(super) is_new: bool,
 }
 
 /// Copying of one match.
@@ -38,8 +51,11 @@ struct Tree<'a> {
     time: Option<Timespec>,
     /// First target of every file that has several names.
     inodes: HashMap<(u64, u64), Place>,
-    /// Directories on the way down, outermost first: where from, where to, whether made or met.
-    way: Vec<(Place, Place, bool)>,
+    /// Directories on the way down, outermost first: where from, where to, and once it is there, whether it is new.
+    way: Vec<(Place, Place, Option<bool>)>,
+    /// What is brought up to date.
+    earlier: Option<&'a Match>,
+    regular: Regular,
 }
 
 /// What the patterns said of a directory.
@@ -50,14 +66,11 @@ struct Verdicts {
 }
 
 /// A regular file to be copied; several are copied at once.
-struct Job {
-    name: std::ffi::OsString,
-    stat: Stat,
-}
+type Job = (OsString, Facts);
 
 impl Copy<'_> {
-    /// Does it.
-    pub(super) fn run(&self) -> Result<(), FileError> {
+    /// Does it; gives what was copied and not unpacked.
+    pub(super) fn run(&self) -> Result<Vec<Match>, FileError> {
         let op = self.op;
         if !op.create_dest_path {
             let dest = self.to.resolve(self.dest().as_bytes(), Last::Follow)?;
@@ -70,17 +83,37 @@ impl Copy<'_> {
         if matches.is_empty() && !op.allow_empty_wildcard {
             return Err(FileError::NotFound { path: op.src.clone() });
         }
+        let mut copied = Vec::new();
         for asked in matches {
-            let source = self.from.resolve(&asked, self.last())?;
-            let Some(stat) = self.from.stat(&source)? else {
+            let source = self.resolve(&asked)?;
+            let Some(facts) = self.from.look(&source)? else {
                 return Err(FileError::NotFound { path: String::from_utf8_lossy(&asked).into_owned() });
             };
-            if op.attempt_unpack && kind(&stat) == FileType::RegularFile && self.unpack(&source)? {
+            if op.attempt_unpack && facts.kind == FileKind::Regular && self.unpack(&source, &facts)? {
                 continue;
             }
-            self.copy_match(&asked, &source, &stat)?;
+            let (target, is_new) = self.copy_match(&asked, &source, &facts)?;
+            copied.push(Match { source, target, is_new });
         }
+        self.check_required()?;
+        Ok(copied)
+    }
+
+    /// Copies into what an earlier run of the same copy made, as far as `from` shows what differs; see
+    /// [`local`](super::local).
+    pub(super) fn update(&self, earlier: &Match) -> Result<(), FileError> {
+        let Match { source, target, .. } = earlier;
+        let missing = || FileError::NotFound { path: String::from_utf8_lossy(source).into_owned() };
+        let facts = self.from.look(source)?.ok_or_else(missing)?;
+        let mut tree = self.tree()?;
+        tree.earlier = Some(earlier);
+        tree.entry(source, &facts, "", target, &Verdicts::default())?;
         self.check_required()
+    }
+
+    /// Where a path that is asked for leads.
+    pub(super) fn resolve(&self, asked: &[u8]) -> Result<Place, FileError> {
+        self.from.resolve(asked, self.last())
     }
 
     /// Whether the path that is copied may itself be a link to be followed.
@@ -98,8 +131,24 @@ impl Copy<'_> {
         }
     }
 
+    fn tree(&self) -> Result<Tree<'_>, FileError> {
+        let patterns = |list: &[String]| -> Result<Option<Patterns>, FileError> {
+            Ok(if list.is_empty() { None } else { Some(Patterns::new(list)?) })
+        };
+        Ok(Tree {
+            copy: self,
+            include: patterns(&self.op.include_patterns)?,
+            exclude: patterns(&self.op.exclude_patterns)?,
+            time: timespec(self.op.timestamp),
+            inodes: HashMap::new(),
+            way: Vec::new(),
+            earlier: None,
+            regular: Regular::default(),
+        })
+    }
+
     /// The paths that `src` stands for, as they are asked for.
-    fn matches(&self) -> Result<Vec<Place>, FileError> {
+    pub(super) fn matches(&self) -> Result<Vec<Place>, FileError> {
         let src = super::rooted(&self.op.src);
         let (before, pattern) = glob::split_wildcard(&src);
         if !self.op.allow_wildcard || pattern.is_empty() {
@@ -112,11 +161,9 @@ impl Copy<'_> {
         Ok(below.into_iter().map(|below| [prefix, &below].concat()).collect())
     }
 
-    fn unpack(&self, source: &[u8]) -> Result<bool, FileError> {
-        let fd = self
-            .from
-            .open(source, OFlags::RDONLY, Mode::empty())
-            .map_err(|errno| FileError::io("open", source, errno.into()))?;
+    fn unpack(&self, source: &[u8], facts: &Facts) -> Result<bool, FileError> {
+        let (parent, name) = split(source);
+        let fd = self.from.directory(parent)?.open(OsStr::from_bytes(name), facts)?;
         let Some(archive) = unpack::Archive::detect(File::from(fd), source)? else { return Ok(false) };
         let dest = self.to.resolve(self.dest().as_bytes(), Last::Follow)?;
         self.to.make_dirs(&dest, 0o755, self.owner, timespec(self.op.timestamp))?;
@@ -124,9 +171,10 @@ impl Copy<'_> {
         Ok(true)
     }
 
-    fn copy_match(&self, asked: &[u8], source: &[u8], stat: &Stat) -> Result<(), FileError> {
+    /// Copies a match; gives where to.
+    fn copy_match(&self, asked: &[u8], source: &[u8], facts: &Facts) -> Result<(Place, bool), FileError> {
         let op = self.op;
-        let is_dir = kind(stat) == FileType::Directory;
+        let is_dir = facts.is_dir();
         let time = timespec(op.timestamp);
         let parents_mode =
             if op.mode != -1 && op.mode_str.is_empty() { op.mode as u32 & 0o777 } else { 0o755 };
@@ -145,7 +193,7 @@ impl Copy<'_> {
         make(&self.to.resolve(directory, Last::Follow)?)?;
         let mut target = self.to.resolve(dest, Last::Follow)?;
         let there = self.to.stat(&target)?;
-        let there_is_dir = there.is_some_and(|stat| kind(&stat) == FileType::Directory);
+        let there_is_dir = there.is_some_and(|stat| Facts::of(&stat).is_dir());
         let goes_into = if is_dir { there.is_some() && !op.dir_copy_contents } else { there_is_dir };
         // The root has no name to go by: it goes into what is there as its contents do.
         if goes_into && !split(asked).1.is_empty() {
@@ -156,24 +204,14 @@ impl Copy<'_> {
         } else {
             make(split(&target).0)?;
         }
-        let patterns = |list: &[String]| -> Result<Option<Patterns>, FileError> {
-            Ok(if list.is_empty() { None } else { Some(Patterns::new(list)?) })
-        };
-        let mut tree = Tree {
-            copy: self,
-            include: patterns(&op.include_patterns)?,
-            exclude: patterns(&op.exclude_patterns)?,
-            time,
-            inodes: HashMap::new(),
-            way: Vec::new(),
-        };
-        tree.entry(source, stat, "", &target, &Verdicts::default())?;
+        let is_new = !self.to.is_dir(&target)?;
+        self.tree()?.entry(source, facts, "", &target, &Verdicts::default())?;
         if let Some(time) = time {
             for place in made.iter().rev() {
                 self.to.set_times(place, time, time)?;
             }
         }
-        Ok(())
+        Ok((target, is_new))
     }
 
     /// Required paths that no pattern selected: without them BuildKit's content hash would have failed.
@@ -184,7 +222,7 @@ impl Copy<'_> {
             }
             let path = format!("{}/{required}", self.op.src);
             let place = self.from.resolve(path.as_bytes(), Last::Keep)?;
-            if self.from.stat(&place)?.is_none() {
+            if self.from.look(&place)?.is_none() {
                 return Err(FileError::NotFound { path: required.clone() });
             }
         }
@@ -197,7 +235,7 @@ impl Tree<'_> {
     fn entry(
         &mut self,
         source: &[u8],
-        stat: &Stat,
+        facts: &Facts,
         relative: &str,
         target: &[u8],
         parent: &Verdicts,
@@ -206,16 +244,16 @@ impl Tree<'_> {
             return Err(FileError::Cancelled);
         }
         let (selected, verdicts) = self.selects(relative, parent);
-        let is_dir = kind(stat) == FileType::Directory;
+        let is_dir = facts.is_dir();
         if !selected && (!is_dir || self.passes_by(relative, &verdicts)) {
             return Ok(());
         }
         if is_dir {
-            return self.directory(source, stat, relative, target, selected, &verdicts);
+            return self.directory(source, facts, relative, target, selected, &verdicts);
         }
         self.make_way()?;
         self.clear_for_file(target)?;
-        self.file(source, stat, target)
+        self.file(source, facts, target)
     }
 
     fn selects(&self, relative: &str, parent: &Verdicts) -> (bool, Verdicts) {
@@ -251,80 +289,86 @@ impl Tree<'_> {
     fn directory(
         &mut self,
         source: &[u8],
-        stat: &Stat,
+        facts: &Facts,
         relative: &str,
         target: &[u8],
         selected: bool,
         verdicts: &Verdicts,
     ) -> Result<(), FileError> {
         let is_top = relative.is_empty();
-        let mut is_new = false;
-        self.way.push((source.to_vec(), target.to_vec(), false));
+        self.way.push((source.to_vec(), target.to_vec(), None));
         if selected {
-            is_new = self.make_way()?;
+            self.make_way()?;
         }
-        let from = self.copy.from.open_dir(source)?;
-        let names = list(&from).map_err(|errno| FileError::io("list", source, errno.into()))?;
-        let mut jobs = Vec::new();
+        let from = self.copy.from.directory(source)?;
+        let mut jobs: Vec<Job> = Vec::new();
         let mut directories = Vec::new();
-        for (name, _) in names {
-            let below = join(source, name.as_bytes());
-            let stat = rustix::fs::statat(&from, &name, AtFlags::SYMLINK_NOFOLLOW)
-                .map_err(|errno| FileError::io("look at", &below, errno.into()))?;
+        for (name, facts) in from.entries()? {
             let relative = match relative {
                 "" => name.to_string_lossy().into_owned(),
                 relative => format!("{relative}/{}", name.to_string_lossy()),
             };
-            match kind(&stat) {
-                FileType::Directory => directories.push((below, stat, relative, name)),
-                FileType::RegularFile if stat.st_nlink == 1 => {
+            match facts.kind {
+                FileKind::Directory => directories.push((facts, relative, name)),
+                FileKind::Regular if facts.inode.is_none() => {
                     if self.selects(&relative, verdicts).0 {
-                        jobs.push(Job { name, stat });
+                        jobs.push((name, facts));
                     }
                 }
-                _ => self.entry(&below, &stat, &relative, &join(target, name.as_bytes()), verdicts)?,
+                _ => {
+                    let (below, target) = (join(source, name.as_bytes()), join(target, name.as_bytes()));
+                    self.entry(&below, &facts, &relative, &target, verdicts)?;
+                }
             }
         }
         if !jobs.is_empty() {
-            is_new |= self.make_way()?;
-            self.files(&from, target, &jobs)?;
+            self.make_way()?;
+            self.files(&*from, target, &jobs)?;
         }
         drop(from);
-        for (below, stat, relative, name) in directories {
-            self.entry(&below, &stat, &relative, &join(target, name.as_bytes()), verdicts)?;
+        for (facts, relative, name) in directories {
+            let (below, target) = (join(source, name.as_bytes()), join(target, name.as_bytes()));
+            self.entry(&below, &facts, &relative, &target, verdicts)?;
         }
-        let (_, _, exists) = self.way.pop().expect("pushed above");
-        if !exists {
+        let (_, _, met) = self.way.pop().expect("pushed above");
+        let is_new = match met {
+            Some(is_new) => is_new,
+            // What the earlier copy made on the way to what did not change is as it is now.
+            None => self.copy.before.is_some() && self.copy.to.is_dir(target)? && self.is_own(target)?,
+        };
+        if !is_new && (met.is_none() || !selected) {
             return Ok(());
         }
         // Metadata comes last: the children changed the times.
-        let (parent, name) = self.copy.to.parent_of(target)?;
         let keeps = !is_new && (is_top || self.include.is_some());
-        let attributes = if keeps { Keep::Attributes } else { Keep::Nothing };
-        if !selected && !is_new {
-            return Ok(());
-        }
-        self.metadata(source, stat, parent.as_fd(), name, target, attributes)
+        self.metadata(source, facts, target, if keeps { Keep::Attributes } else { Keep::Nothing })
     }
 
-    /// Makes the directories on the way that were not made yet; whether the innermost one is new.
-    fn make_way(&mut self) -> Result<bool, FileError> {
+    /// Whether the directory at `target`, which is there, was made by the earlier copy.
+    fn is_own(&self, target: &[u8]) -> Result<bool, FileError> {
+        if let Some(earlier) = self.earlier.filter(|it| it.target == target) {
+            return Ok(earlier.is_new);
+        }
+        self.copy.before.map_or(Ok(false), |before| Ok(!before.is_dir(target)?))
+    }
+
+    /// Makes the directories on the way that were not made yet.
+    fn make_way(&mut self) -> Result<(), FileError> {
         let to = self.copy.to;
-        let mut is_new = false;
         for idx in 0..self.way.len() {
-            if self.way[idx].2 {
+            if self.way[idx].2.is_some() {
                 continue;
             }
             let (source, target, _) = self.way[idx].clone();
-            is_new = match to.stat(&target)? {
-                Some(stat) if kind(&stat) == FileType::Directory => false,
+            let is_new = match to.stat(&target)? {
+                Some(stat) if Facts::of(&stat).is_dir() => self.is_own(&target)?,
                 Some(_) if self.copy.op.always_replace_existing => {
                     to.remove_all(&target)?;
                     to.make_dir(&target, 0o755)?;
                     true
                 }
                 Some(_) => {
-                    let path = super::root::shown(&target);
+                    let path = shown(&target);
                     return Err(FileError::InTheWay { what: "a directory", there: "a file", path });
                 }
                 None => {
@@ -332,18 +376,17 @@ impl Tree<'_> {
                     true
                 }
             };
-            self.way[idx].2 = true;
+            self.way[idx].2 = Some(is_new);
             // Those above the innermost were not selected themselves: their metadata is set when the walk leaves them
             // if they are new, and now for what is copied meanwhile.
             if is_new
                 && idx + 1 < self.way.len()
-                && let Some(stat) = self.copy.from.stat(&source)?
+                && let Some(facts) = self.copy.from.look(&source)?
             {
-                let (parent, name) = to.parent_of(&target)?;
-                self.metadata(&source, &stat, parent.as_fd(), name, &target, Keep::Nothing)?;
+                self.metadata(&source, &facts, &target, Keep::Nothing)?;
             }
         }
-        Ok(is_new)
+        Ok(())
     }
 
     /// Removes a file or link where a file comes.
@@ -357,7 +400,7 @@ impl Tree<'_> {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(Errno::ISDIR) if self.copy.op.always_replace_existing => self.copy.to.remove_all(target),
             Err(Errno::ISDIR) => {
-                let path = super::root::shown(target);
+                let path = shown(target);
                 Err(FileError::InTheWay { what: "a file", there: "a directory", path })
             }
             Err(errno) => Err(FileError::io("replace", target, errno.into())),
@@ -365,11 +408,10 @@ impl Tree<'_> {
     }
 
     /// Copies anything but a directory to a free place.
-    fn file(&mut self, source: &[u8], stat: &Stat, target: &[u8]) -> Result<(), FileError> {
+    fn file(&mut self, source: &[u8], facts: &Facts, target: &[u8]) -> Result<(), FileError> {
         let failed = |attempt| move |errno: Errno| FileError::io(attempt, target, errno.into());
         let (parent, name) = self.copy.to.parent_of(target)?;
-        if 1 < stat.st_nlink {
-            let inode = (stat.st_dev, stat.st_ino);
+        if let Some(inode) = facts.inode {
             if let Some(first) = self.inodes.get(&inode) {
                 let (first_parent, first_name) = self.copy.to.parent_of(first)?;
                 return rustix::fs::linkat(&first_parent, first_name, &parent, name, AtFlags::empty())
@@ -377,97 +419,95 @@ impl Tree<'_> {
             }
             self.inodes.insert(inode, target.to_vec());
         }
-        match kind(stat) {
-            FileType::RegularFile => {
-                let (from, from_name) = self.copy.from.parent_of(source)?;
-                copy_data(from.as_fd(), from_name, parent.as_fd(), name, stat).map_err(failed("copy"))?;
+        match facts.kind {
+            FileKind::Regular => {
+                let (directory, from_name) = split(source);
+                let from = self.copy.from.directory(directory)?;
+                let job = (OsStr::from_bytes(from_name).to_owned(), *facts);
+                let to = Target::new(parent.as_fd(), split(target).0);
+                return self.regular(&*from, &job, name, &to);
             }
-            FileType::Symlink => {
+            FileKind::Symlink => {
                 let link = self.copy.from.read_link(source)?.unwrap_or_default();
                 rustix::fs::symlinkat(link.as_slice(), &parent, name).map_err(failed("make the link"))?;
             }
             // A socket becomes a node nobody listens on.
-            file_type => {
-                rustix::fs::mknodat(&parent, name, file_type, Mode::from_raw_mode(0o600), stat.st_rdev)
+            kind => {
+                let file_type = match kind {
+                    FileKind::CharDevice => FileType::CharacterDevice,
+                    FileKind::BlockDevice => FileType::BlockDevice,
+                    FileKind::Fifo => FileType::Fifo,
+                    _ => FileType::Socket,
+                };
+                rustix::fs::mknodat(&parent, name, file_type, Mode::from_raw_mode(0o600), facts.rdev)
                     .map_err(failed("make the node"))?;
             }
         }
-        self.metadata(source, stat, parent.as_fd(), name, target, Keep::Nothing)
+        self.metadata(source, facts, target, Keep::Nothing)
     }
 
     /// Copies regular files of one directory, several at once.
-    fn files(&self, from: &OwnedFd, target: &[u8], jobs: &[Job]) -> Result<(), FileError> {
-        let to = self.copy.to.open_dir(target)?;
+    fn files(&self, from: &dyn Directory, target: &[u8], jobs: &[Job]) -> Result<(), FileError> {
+        let fd = self.copy.to.open_dir(target)?;
+        let to = Target::new(fd.as_fd(), target);
         let one = |job: &Job| -> Result<(), FileError> {
             if self.copy.cancel.is_cancelled() {
                 return Err(FileError::Cancelled);
             }
-            let place = || join(target, job.name.as_bytes());
-            let made = copy_data(from.as_fd(), &job.name, to.as_fd(), &job.name, &job.stat);
-            if let Err(errno) = made {
-                if errno != Errno::EXIST {
-                    return Err(FileError::io("copy", &place(), errno.into()));
-                }
-                self.clear_at(to.as_fd(), &job.name, &place())?;
-                copy_data(from.as_fd(), &job.name, to.as_fd(), &job.name, &job.stat)
-                    .map_err(|errno| FileError::io("copy", &place(), errno.into()))?;
-            }
-            self.metadata_from(from, &job.name, &job.stat, to.as_fd(), &job.name, &place(), Keep::Nothing)
+            self.regular(from, job, &job.0, &to)
         };
         if jobs.len() < 8 { jobs.iter().try_for_each(one) } else { jobs.par_iter().try_for_each(one) }
     }
 
-    fn metadata(
+    /// Copies a regular file, in place of a file or link that is there.
+    fn regular(
         &self,
-        source: &[u8],
-        stat: &Stat,
-        parent: BorrowedFd<'_>,
+        from: &dyn Directory,
+        (from_name, facts): &Job,
         name: &OsStr,
-        target: &[u8],
-        keep: Keep,
+        to: &Target<'_>,
     ) -> Result<(), FileError> {
-        let (from, from_name) = self.copy.from.parent_of(source)?;
-        self.metadata_from(&from, from_name, stat, parent, name, target, keep)
+        let wanted = self.regular.wanted(self.copy.owner, self.mode(facts)?, self.times(facts));
+        let made = match self.regular.make(to, name, &wanted)? {
+            Some(made) => made,
+            None => {
+                let place = join(to.place, name.as_bytes());
+                self.clear_at(to.fd, name, &place)?;
+                let again = || FileError::io("make", &place, Errno::EXIST.into());
+                self.regular.make(to, name, &wanted)?.ok_or_else(again)?
+            }
+        };
+        self.regular.fill(from, from_name, facts, &made, to, name, &wanted)
     }
 
-    #[allow(clippy::too_many_arguments, reason = "two ends of a copy")]
-    fn metadata_from(
-        &self,
-        from: &OwnedFd,
-        from_name: &OsStr,
-        stat: &Stat,
-        parent: BorrowedFd<'_>,
-        name: &OsStr,
-        target: &[u8],
-        keep: Keep,
-    ) -> Result<(), FileError> {
+    /// Gives what was made at `target` the attributes of what is at `source`. Not for regular files.
+    fn metadata(&self, source: &[u8], facts: &Facts, target: &[u8], keep: Keep) -> Result<(), FileError> {
         let failed = |attempt| move |errno: Errno| FileError::io(attempt, target, errno.into());
+        let (parent, name) = self.copy.to.parent_of(target)?;
+        let parent = parent.as_fd();
         if keep == Keep::Nothing {
-            let owner = self.copy.owner.unwrap_or(Owner { uid: stat.st_uid, gid: stat.st_gid });
+            let owner = self.copy.owner.unwrap_or(facts.owner);
             chown_at(parent, name, owner).map_err(failed("set the owner of"))?;
-            if kind(stat) != FileType::Symlink {
-                let mode = self.mode(stat)?;
-                chmod_at(parent, name, mode).map_err(failed("set the mode of"))?;
+            if facts.kind != FileKind::Symlink {
+                chmod_at(parent, name, self.mode(facts)?).map_err(failed("set the mode of"))?;
             }
-            copy_xattrs(from, from_name, parent, name).map_err(failed("set the attributes of"))?;
+            set_xattrs(&self.copy.from.xattrs(source, facts)?, parent, name)
+                .map_err(failed("set the attributes of"))?;
         }
-        let (access, change) = match self.time {
-            Some(time) => (time, time),
-            None => (
-                Timespec { tv_sec: stat.st_atime, tv_nsec: stat.st_atime_nsec as _ },
-                Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec as _ },
-            ),
-        };
+        let (access, change) = self.times(facts);
         set_times_at(parent, name, access, change).map_err(failed("set the times of"))
     }
 
-    fn mode(&self, stat: &Stat) -> Result<u32, FileError> {
+    fn times(&self, facts: &Facts) -> (Timespec, Timespec) {
+        self.time.map_or((facts.accessed, facts.modified), |time| (time, time))
+    }
+
+    fn mode(&self, facts: &Facts) -> Result<u32, FileError> {
         let op = self.copy.op;
-        let own = stat.st_mode & 0o7777;
         if !op.mode_str.is_empty() {
-            return mode::apply(&op.mode_str, own, kind(stat) == FileType::Directory);
+            return mode::apply(&op.mode_str, facts.mode, facts.is_dir());
         }
-        Ok(if op.mode == -1 { own } else { op.mode as u32 & 0o7777 })
+        Ok(if op.mode == -1 { facts.mode } else { op.mode as u32 & 0o7777 })
     }
 }
 
@@ -477,32 +517,4 @@ enum Keep {
     Nothing,
     /// Everything but the times.
     Attributes,
-}
-
-/// Makes `to_name` with the content of `from_name`; it must not exist yet.
-fn copy_data(
-    from: BorrowedFd<'_>,
-    from_name: &OsStr,
-    to: BorrowedFd<'_>,
-    to_name: &OsStr,
-    stat: &Stat,
-) -> rustix::io::Result<()> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let make = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let target = rustix::fs::openat(to, to_name, make, Mode::from_raw_mode(0o600))?;
-    if stat.st_size == 0 {
-        return Ok(());
-    }
-    let source = rustix::fs::openat(from, from_name, flags, Mode::empty())?;
-    transfer(&source, &target)
-}
-
-/// Copies all extended attributes.
-fn copy_xattrs(
-    from: &OwnedFd,
-    from_name: &OsStr,
-    to: BorrowedFd<'_>,
-    to_name: &OsStr,
-) -> rustix::io::Result<()> {
-    set_xattrs(&xattrs(from, from_name)?, to, to_name)
 }

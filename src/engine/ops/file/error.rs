@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::root::shown;
 use crate::base::glob::GlobError;
+use crate::engine::source::local::LocalError;
 use crate::store::StoreError;
 
 /// Why a file action failed. Paths are paths in the tree.
@@ -78,6 +79,9 @@ pub enum FileError {
         #[source]
         source: std::io::Error,
     },
+    /// A directory of the machine cannot be read as it was looked at.
+    #[error(transparent)]
+    Local(Box<LocalError>),
     /// The store failed.
     #[error(transparent)]
     Store(Box<StoreError>),

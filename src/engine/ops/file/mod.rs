@@ -5,31 +5,44 @@
 
 mod copy;
 mod error;
+pub(crate) mod files;
+mod local;
 mod mode;
 mod owner;
+mod regular;
 pub(crate) mod root;
 mod unpack;
 
+use std::cell::Cell;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 
 use rustix::fs::{FileType, Mode, OFlags, Timespec};
 
-use crate::base::glob;
+use crate::base::{Digest, glob};
 use crate::engine::cancel::Cancel;
+use crate::engine::solver::Output as _;
+use crate::engine::source::SourceError;
+use crate::engine::source::local::{LocalTree, ScannedFiles};
+use crate::engine::tree::Tree;
 use crate::graph::ir::{
-    Chown, FileAction, FileActionOp, FileInput, FileMkdir, FileMkfile, FileOp, FileRm, FileSymlink, User,
+    Chown, FileAction, FileActionOp, FileCopy, FileInput, FileMkdir, FileMkfile, FileOp, FileRm, FileSymlink,
+    User,
 };
 use crate::store::{ActiveLayer, LayerMeta, Snapshot, Store};
 
 pub use error::FileError;
-use root::{Last, Owner, Place, Root, kind, list, shown, timespec};
+use files::Files;
+pub(crate) use local::local_tree;
+use root::{Last, Owner, Place, Root, kind, shown, timespec};
 
 /// A file op on its way.
 pub(super) struct Run<'a> {
     pub(super) store: &'a Store,
     pub(super) op: &'a FileOp,
-    pub(super) inputs: &'a [Snapshot],
+    pub(super) inputs: &'a [Tree],
+    /// What the op does, whatever it works on.
+    pub(super) digest: Digest,
     /// What is said about the layers that are made.
     pub(super) description: &'a str,
     pub(super) cancel: &'a Cancel,
@@ -68,6 +81,14 @@ impl Run<'_> {
     /// Does all actions; gives the outputs in order. On failure nothing of them is left.
     pub(super) fn run(&self) -> Result<Vec<Snapshot>, FailedAction> {
         let actions = &self.op.actions;
+        if let Some((local, op)) = self.local_copy() {
+            let at = Cell::new(0);
+            let failed = |error| {
+                let action = at.get();
+                FailedAction { action, name: actions[action].op.name(), error }
+            };
+            return Ok(vec![self.copy_local(local, op, &at).map_err(failed)?]);
+        }
         let mut states: Vec<State> = Vec::with_capacity(actions.len());
         let stay_open = self.stay_open();
         let mut outputs: Vec<Option<Snapshot>> =
@@ -86,6 +107,57 @@ impl Run<'_> {
             states.push(state);
         }
         Ok(outputs.into_iter().map(|it| it.expect("as many outputs as slots, each another")).collect())
+    }
+
+    /// Of an op that is a copy out of a directory of the machine, with nothing before it but small actions on the same
+    /// tree: the two.
+    fn local_copy(&self) -> Option<(&LocalTree, &FileCopy)> {
+        let (last, before) = self.op.actions.split_last()?;
+        let FileActionOp::Copy(op) = &last.op else { return None };
+        let FileInput::Input(from) = last.secondary else { return None };
+        let Some(Tree::Local(local)) = self.inputs.get(from as usize) else { return None };
+        let is_small = |it: &FileAction| !matches!(it.op, FileActionOp::Copy(_)) && it.output.is_none();
+        let is_chain = self.op.actions.iter().enumerate().all(|(idx, it)| match (idx, it.input) {
+            (0, FileInput::Action(_)) => false,
+            (0, input) => input != last.secondary,
+            (idx, input) => input == FileInput::Action(idx as u32 - 1),
+        });
+        let is_other = |it: FileInput| it != last.secondary && !matches!(it, FileInput::Action(_));
+        let names_others = self.op.actions.iter().flat_map(|it| names(&it.op)).all(is_other);
+        (is_chain && names_others && before.iter().all(is_small) && last.output == Some(0))
+            .then_some((&**local, op))
+    }
+
+    /// Does an op of which [`Run::local_copy`] says what is copied; `at` says how far it is.
+    fn copy_local(&self, local: &LocalTree, op: &FileCopy, at: &Cell<usize>) -> Result<Snapshot, FileError> {
+        let from = self.inputs.iter().map(|input| match input {
+            Tree::Local(tree) if std::ptr::eq(&**tree, local) => *local.id(),
+            input => input.identity(),
+        });
+        let names = from.map(|it| it.to_string()).collect::<Vec<_>>().join(" ");
+        let (_, before) = self.op.actions.split_last().expect("the copy is there");
+        let prepare = |root: &Root| {
+            for (idx, action) in before.iter().enumerate() {
+                at.set(idx);
+                self.perform(action, root, &[])?;
+            }
+            at.set(before.len());
+            Ok(())
+        };
+        let prepare: Option<local::Prepare<'_>> = if before.is_empty() { None } else { Some(&prepare) };
+        let lookup = |input| self.view(input, &[]);
+        local::LocalCopy {
+            store: self.store,
+            op,
+            local,
+            base: &self.tree(self.op.actions[0].input, &[])?,
+            prepare,
+            key: Digest::of(format!("{} {names}", self.digest)),
+            owner: op.owner.as_ref().map(|chown| owner::owner(chown, &lookup)).transpose()?,
+            description: self.description,
+            cancel: self.cancel,
+        }
+        .run()
     }
 
     fn action(
@@ -150,7 +222,9 @@ impl Run<'_> {
         match input {
             FileInput::Scratch => Ok(Snapshot::scratch()),
             FileInput::Input(idx) => {
-                self.inputs.get(idx as usize).cloned().ok_or(FileError::Op { why: "it has no such input" })
+                let input = self.inputs.get(idx as usize);
+                let input = input.ok_or(FileError::Op { why: "it has no such input" })?;
+                input.snapshot(self.cancel).map_err(failed_source)
             }
             FileInput::Action(before) => match states.get(before as usize) {
                 Some(State::Tree(tree)) => Ok(tree.clone()),
@@ -163,7 +237,7 @@ impl Run<'_> {
     }
 
     fn view(&self, input: FileInput, states: &[State]) -> Result<Root, FileError> {
-        Ok(Root::new(self.store.view(&self.tree(input, states)?)?))
+        Ok(Root::new(self.store.read(&self.tree(input, states)?)?))
     }
 
     fn perform(&self, action: &FileAction, root: &Root, states: &[State]) -> Result<(), FileError> {
@@ -173,15 +247,33 @@ impl Run<'_> {
         };
         match &action.op {
             FileActionOp::Copy(op) => {
-                let from = self.view(action.secondary, states)?;
-                let owner = owner(&op.owner)?;
-                copy::Copy { op, from: &from, to: root, owner, cancel: self.cancel }.run()
+                let local = match action.secondary {
+                    FileInput::Input(idx) => self.inputs.get(idx as usize),
+                    FileInput::Scratch | FileInput::Action(_) => None,
+                };
+                let from: Box<dyn Files + '_> = match local {
+                    Some(Tree::Local(local)) => Box::new(ScannedFiles::new(local)?),
+                    Some(Tree::Stored(_)) | None => Box::new(self.view(action.secondary, states)?),
+                };
+                let (owner, cancel) = (owner(&op.owner)?, self.cancel);
+                copy::Copy { op, from: &*from, to: root, before: None, owner, cancel }.run().map(drop)
             }
             FileActionOp::Mkfile(op) => mkfile(root, op, owner(&op.owner)?),
             FileActionOp::Mkdir(op) => mkdir(root, op, owner(&op.owner)?),
             FileActionOp::Rm(op) => rm(root, op),
             FileActionOp::Symlink(op) => symlink(root, op, owner(&op.owner)?),
         }
+    }
+}
+
+fn failed_source(error: SourceError) -> FileError {
+    match error {
+        SourceError::Cancelled => FileError::Cancelled,
+        SourceError::Source(error) => match error.downcast() {
+            Ok(error) => FileError::Local(error),
+            Err(error) => FileError::io("write", b"", std::io::Error::other(error)),
+        },
+        error @ SourceError::Scheme { .. } => FileError::io("write", b"", std::io::Error::other(error)),
     }
 }
 
@@ -300,7 +392,7 @@ fn expand(root: &Root, before: &str, pattern: &str) -> Result<Vec<Place>, FileEr
 }
 
 /// As [`expand`], with paths below `top`, each with a leading `/`.
-fn matches_below(root: &Root, top: &[u8], pattern: &str) -> Result<Vec<Place>, FileError> {
+fn matches_below(files: &dyn Files, top: &[u8], pattern: &str) -> Result<Vec<Place>, FileError> {
     let n_components = pattern.matches('/').count() + 1;
     let mut found = Vec::new();
     // Path below `top` and its number of components; the last pushed is taken first, so names are pushed backwards.
@@ -311,11 +403,10 @@ fn matches_below(root: &Root, top: &[u8], pattern: &str) -> Result<Vec<Place>, F
             continue;
         }
         let place = [top, &below].concat();
-        if depth == n_components || !root.is_dir(&place)? {
+        if depth == n_components || !files.look(&place)?.is_some_and(|it| it.is_dir()) {
             continue;
         }
-        let names =
-            list(&root.open_dir(&place)?).map_err(|errno| FileError::io("list", &place, errno.into()))?;
+        let names = files.directory(&place)?.entries()?;
         todo.extend(
             names.into_iter().rev().map(|(name, _)| (root::join(&below, name.as_bytes()), depth + 1)),
         );

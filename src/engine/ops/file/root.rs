@@ -46,32 +46,7 @@ impl Root {
 
     /// Where `path` leads.
     pub(crate) fn resolve(&self, path: &[u8], last: Last) -> Result<Place, FileError> {
-        let mut todo: Vec<Vec<u8>> = components(path).rev().map(<[u8]>::to_vec).collect();
-        let mut place = Place::new();
-        let mut n_links = 0;
-        while let Some(name) = todo.pop() {
-            if name == b".." {
-                let parent = place.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
-                place.truncate(parent);
-                continue;
-            }
-            let below = join(&place, &name);
-            let target = if todo.is_empty() && last == Last::Keep { None } else { self.read_link(&below)? };
-            match target {
-                None => place = below,
-                Some(target) => {
-                    n_links += 1;
-                    if MAX_LINKS < n_links {
-                        return Err(FileError::io("resolve", path, Errno::LOOP.into()));
-                    }
-                    if target.starts_with(b"/") {
-                        place.clear();
-                    }
-                    todo.extend(components(&target).rev().map(<[u8]>::to_vec));
-                }
-            }
-        }
-        Ok(place)
+        resolve(path, last, &|place| self.read_link(place))
     }
 
     /// Target of the link at `place`; `None` when there is no link.
@@ -236,6 +211,40 @@ impl Root {
     }
 }
 
+/// Where `path` leads in a tree whose links `read_link` reads.
+pub(super) fn resolve(
+    path: &[u8],
+    last: Last,
+    read_link: &dyn Fn(&[u8]) -> Result<Option<Vec<u8>>, FileError>,
+) -> Result<Place, FileError> {
+    let mut todo: Vec<Vec<u8>> = components(path).rev().map(<[u8]>::to_vec).collect();
+    let mut place = Place::new();
+    let mut n_links = 0;
+    while let Some(name) = todo.pop() {
+        if name == b".." {
+            let parent = place.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+            place.truncate(parent);
+            continue;
+        }
+        let below = join(&place, &name);
+        let target = if todo.is_empty() && last == Last::Keep { None } else { read_link(&below)? };
+        match target {
+            None => place = below,
+            Some(target) => {
+                n_links += 1;
+                if MAX_LINKS < n_links {
+                    return Err(FileError::io("resolve", path, Errno::LOOP.into()));
+                }
+                if target.starts_with(b"/") {
+                    place.clear();
+                }
+                todo.extend(components(&target).rev().map(<[u8]>::to_vec));
+            }
+        }
+    }
+    Ok(place)
+}
+
 pub(super) fn chown_at(dir: BorrowedFd<'_>, name: &OsStr, owner: Owner) -> rustix::io::Result<()> {
     // The kernel takes the last number for "leave it as it is".
     if owner.uid == u32::MAX || owner.gid == u32::MAX {
@@ -318,35 +327,54 @@ pub(crate) fn timespec(nanoseconds: i64) -> Option<Timespec> {
 
 /// Copies all bytes, inside of the kernel where it can: file systems that share blocks then do.
 pub(crate) fn transfer(source: &OwnedFd, target: &OwnedFd) -> rustix::io::Result<()> {
+    if !transfer_inside(source, target)? {
+        transfer_through(source, target, u64::MAX, &mut vec![0_u8; 256 << 10])?;
+    }
+    Ok(())
+}
+
+/// Copies all bytes inside of the kernel; `false`, and nothing done, where it cannot between these two.
+pub(super) fn transfer_inside(source: &OwnedFd, target: &OwnedFd) -> rustix::io::Result<bool> {
     let mut copied_any = false;
     loop {
         match rustix::fs::copy_file_range(source, None, target, None, 1 << 30) {
-            Ok(0) => return Ok(()),
+            Ok(0) => return Ok(true),
             Ok(_) => copied_any = true,
             Err(Errno::INTR) => {}
             Err(Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::IO) if !copied_any => {
-                break;
+                return Ok(false);
             }
             Err(errno) => return Err(errno),
         }
     }
-    let mut buffer = vec![0_u8; 256 * 1024];
-    loop {
-        let n_read = rustix::io::retry_on_intr(|| rustix::io::read(source, &mut buffer[..]))?;
+}
+
+/// Copies `n_bytes` through `buffer`, or as many as there are.
+pub(super) fn transfer_through(
+    source: &OwnedFd,
+    target: &OwnedFd,
+    mut n_bytes: u64,
+    buffer: &mut [u8],
+) -> rustix::io::Result<()> {
+    // The read that would only find the end is not made.
+    while 0 < n_bytes {
+        let n_read = rustix::io::retry_on_intr(|| rustix::io::read(source, &mut *buffer))?;
         if n_read == 0 {
-            return Ok(());
+            break;
         }
         let mut rest = &buffer[..n_read];
+        n_bytes = n_bytes.saturating_sub(n_read as u64);
         while !rest.is_empty() {
             let n_written = rustix::io::retry_on_intr(|| rustix::io::write(target, rest))?;
             rest = &rest[n_written..];
         }
     }
+    Ok(())
 }
 
 /// Sets extended attributes; those that the file system or the kernel refuses are left out, as BuildKit does, and so are
 /// those that overlayfs would understand.
-pub(crate) fn set_xattrs(
+pub(super) fn set_xattrs(
     all: &[(Vec<u8>, Vec<u8>)],
     to: BorrowedFd<'_>,
     to_name: &OsStr,

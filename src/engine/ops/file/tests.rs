@@ -44,7 +44,10 @@ impl Bench {
 
     fn run(&self, inputs: &[Snapshot], actions: Vec<FileAction>) -> Result<Vec<Snapshot>, FailedAction> {
         let op = FileOp { actions };
-        Run { store: &self.store, op: &op, inputs, description: "test", cancel: &Cancel::new() }.run()
+        let inputs: Vec<Tree> = inputs.iter().cloned().map(Tree::Stored).collect();
+        let (digest, cancel) = (Digest::of("test"), Cancel::new());
+        Run { store: &self.store, op: &op, inputs: &inputs, digest, description: "test", cancel: &cancel }
+            .run()
     }
 
     /// Chains `ops` on input 0; a copy reads input 1.

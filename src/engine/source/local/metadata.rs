@@ -5,7 +5,7 @@
 //! little-endian) and that message. Beside it lie the files that the exceptions select.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ use rayon::prelude::*;
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
 
 use super::error::LocalError;
-use super::scan::{Entry, Filter, Scan, read_attributes, scan};
-use super::{blocking, layer};
+use super::scan::{Entry, Scan, open_root, read_attributes, scan};
+use super::{LocalTree, Wanted, blocking, filter};
 use crate::base::Digest;
 use crate::base::glob::Patterns;
 use crate::engine::content_hash::FileKind;
@@ -28,11 +28,8 @@ const LIST: &str = ".fsutil-metadata";
 
 /// A directory as it was when it was looked at.
 pub(super) struct MetadataTree {
-    dir: PathBuf,
-    /// What the trees of the exceptions are kept by.
-    id: Digest,
     /// The files with content.
-    chosen: Arc<Scan>,
+    chosen: Arc<LocalTree>,
     list: Arc<Vec<u8>>,
 }
 
@@ -67,19 +64,20 @@ struct Stat {
 /// Looks at the directory; only what the exceptions select is read.
 pub(super) fn look(
     ctx: &SourceCtx,
-    root: &OwnedFd,
-    dir: &Path,
-    id: &Digest,
-    filter: &Filter,
-    exceptions: &Patterns,
+    dir: PathBuf,
+    wanted: &Wanted,
+    exceptions: &[String],
 ) -> Result<MetadataTree, LocalError> {
-    let mut all = scan(root, dir, filter, &ctx.cancel)?;
-    all.entries.par_iter_mut().try_for_each(|entry| read_attributes(root, dir, entry))?;
+    let root = open_root(&dir, &wanted.name)?;
+    let (id, filter) = filter(&root, &dir, wanted)?;
+    let exceptions = wanted.patterns(exceptions)?;
+    let mut all = scan(&root, &dir, &filter, &ctx.cancel)?;
+    all.entries.par_iter_mut().try_for_each(|entry| read_attributes(&root, &dir, entry))?;
     let list = Arc::new(list(&all.entries));
-    let mut chosen = choose(all, exceptions);
-    chosen.read_files(root, dir, &ctx.cancel)?;
+    let mut chosen = choose(all, &exceptions);
+    chosen.read_files(&root, &dir, &ctx.cancel)?;
     let id = Digest::of(format!("metadata {id} {exceptions:?}"));
-    Ok(MetadataTree { dir: dir.to_owned(), id, chosen: Arc::new(chosen), list })
+    Ok(MetadataTree { chosen: Arc::new(LocalTree::of_scan(&ctx.store, dir, id, chosen)), list })
 }
 
 /// The files that the exceptions select, by themselves or by a directory above them, with the directories on the way.
@@ -95,7 +93,8 @@ fn choose(all: Scan, exceptions: &Patterns) -> Scan {
             needed.insert(entry.path.clone());
         }
     }
-    Scan { entries: all.entries.into_iter().filter(|entry| needed.contains(&entry.path)).collect() }
+    let entries = all.entries.into_iter().filter(|entry| needed.contains(&entry.path)).collect();
+    Scan { entries, mtime: all.mtime }
 }
 
 /// The content of the list.
@@ -149,19 +148,18 @@ fn go_mode(entry: &Entry) -> u32 {
 
 impl Resolved for MetadataTree {
     fn key(&self) -> Digest {
-        Digest::of(format!("{}{}", Digest::of(&*self.list), self.chosen.hash_tree().whole()))
+        Digest::of(format!("{}{}", Digest::of(&*self.list), self.chosen.key))
     }
 
     fn fetch<'a>(&'a self, ctx: &'a SourceCtx) -> BoxFuture<'a, Result<Snapshot, SourceError>> {
-        let (ctx, dir, id) = (ctx.clone(), self.dir.clone(), self.id);
-        let (chosen, list) = (self.chosen.clone(), self.list.clone());
+        let (ctx, chosen, list) = (ctx.clone(), self.chosen.clone(), self.list.clone());
         Box::pin(async move {
             blocking(move || {
-                let base = match chosen.entries.as_slice() {
-                    [] => Snapshot::scratch(),
-                    _ => layer::materialise(&ctx, &dir, &id, &chosen)?,
+                let base = match chosen.n_files() {
+                    0 => Snapshot::scratch(),
+                    _ => chosen.snapshot(&ctx.cancel)?,
                 };
-                Ok(write(&ctx.store, &base, &dir, &list)?)
+                Ok(write(&ctx.store, &base, chosen.dir(), &list)?)
             })
             .await
         })
@@ -197,9 +195,9 @@ mod tests {
 
     /// The list, and what has content.
     fn looked(dir: &Path, exceptions: &[&str]) -> (Vec<Stat>, Vec<String>) {
-        let root = super::super::scan::open_root(dir, "ctx").unwrap();
+        let root = open_root(dir, "ctx").unwrap();
         let none = Patterns::new::<&str>(&[]).unwrap();
-        let filter = Filter { include: none.clone(), exclude: none };
+        let filter = super::super::Filter { include: none.clone(), exclude: none };
         let mut all = scan(&root, dir, &filter, &Cancel::new()).unwrap();
         all.entries.iter_mut().for_each(|entry| read_attributes(&root, dir, entry).unwrap());
         let bytes = list(&all.entries);

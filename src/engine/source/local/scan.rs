@@ -1,10 +1,9 @@
 //! What a directory holds.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::Read as _;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -19,7 +18,7 @@ use super::state::Known;
 use crate::base::Digest;
 use crate::base::glob::{Kind, Matched, Patterns};
 use crate::engine::cancel::Cancel;
-use crate::engine::content_hash::{FileKind, HashTree, Header, Node, xattrs};
+use crate::engine::content_hash::{FileKind, HashTree, Header, Node, xattrs, xattrs_of};
 use crate::engine::ops::root::list;
 use crate::engine::source::KnownFile;
 
@@ -65,9 +64,11 @@ pub(super) struct Entry {
 }
 
 /// A directory at a moment; every directory stands before what it holds, names are sorted.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Scan {
     pub(super) entries: Vec<Entry>,
+    /// When a name in the directory itself last came or went.
+    pub(super) mtime: (i64, u32),
 }
 
 /// Opens the directory `dir`, known to the build as `name`.
@@ -84,7 +85,9 @@ pub(super) fn open_root(dir: &Path, name: &str) -> Result<OwnedFd, LocalError> {
 /// Walks the directory: one `stat` per file that is meant, no file is opened.
 pub(super) fn scan(root: &OwnedFd, dir: &Path, filter: &Filter, cancel: &Cancel) -> Result<Scan, LocalError> {
     let walk = Walk { dir, filter, cancel };
-    Ok(Scan { entries: walk.directory(root, b"", &Verdicts::default())? })
+    let stat = rustix::fs::fstat(root).map_err(|errno| LocalError::read("look at", dir, errno))?;
+    let mtime = (stat.st_mtime, stat.st_mtime_nsec as u32);
+    Ok(Scan { entries: walk.directory(root, b"", &Verdicts::default())?, mtime })
 }
 
 struct Walk<'a> {
@@ -106,7 +109,6 @@ impl Walk<'_> {
         }
         let names = list(fd).map_err(|errno| LocalError::read("list", &self.host(path), errno))?;
         let mut found = Vec::with_capacity(names.len());
-        let mut n_directories = 0;
         for (name, is_dir) in names {
             let below = if path.is_empty() {
                 name.as_bytes().to_vec()
@@ -127,34 +129,41 @@ impl Walk<'_> {
             match entry.kind {
                 FileKind::Socket => {}
                 FileKind::Directory => {
-                    n_directories += 1;
                     found.push(Found::Directory { entry, name, selected, verdicts });
                 }
                 _ if selected => found.push(Found::File(entry)),
                 _ => {}
             }
         }
-        let expand = |it: Found| -> Result<Vec<Entry>, LocalError> {
-            match it {
-                Found::File(entry) => Ok(vec![entry]),
-                Found::Directory { entry, name, selected, verdicts } => {
-                    self.below(fd, entry, &name, selected, &verdicts)
-                }
+        let below = |it: &Found| match it {
+            Found::File(_) => Ok(Vec::new()),
+            Found::Directory { entry, name, selected, verdicts } => {
+                self.below(fd, entry, name, *selected, verdicts)
             }
         };
-        let parts: Vec<Vec<Entry>> = if n_directories < 2 {
-            found.into_iter().map(expand).collect::<Result<_, _>>()?
+        let directories: Vec<&Found> =
+            found.iter().filter(|it| matches!(it, Found::Directory { .. })).collect();
+        let parts: Vec<Vec<Entry>> = if directories.len() < 2 {
+            directories.into_iter().map(below).collect::<Result<_, _>>()?
         } else {
-            found.into_par_iter().map(expand).collect::<Result<_, _>>()?
+            directories.into_par_iter().map(below).collect::<Result<_, _>>()?
         };
-        Ok(parts.into_iter().flatten().collect())
+        let mut entries = Vec::with_capacity(found.len() + parts.iter().map(Vec::len).sum::<usize>());
+        let mut parts = parts.into_iter();
+        for it in found {
+            match it {
+                Found::File(entry) => entries.push(entry),
+                Found::Directory { .. } => entries.extend(parts.next().into_iter().flatten()),
+            }
+        }
+        Ok(entries)
     }
 
     /// A directory with what it holds; nothing if neither it nor anything in it is meant.
     fn below(
         &self,
         fd: &OwnedFd,
-        entry: Entry,
+        entry: &Entry,
         name: &OsStr,
         selected: bool,
         verdicts: &Verdicts,
@@ -165,11 +174,9 @@ impl Walk<'_> {
             Err(Errno::ACCESS) if !selected => return Ok(Vec::new()),
             Err(errno) => return Err(LocalError::read("open", &self.host(&entry.path), errno)),
         };
-        let path = entry.path.clone();
-        let mut entries = vec![entry];
-        entries.extend(self.directory(&directory, &path, verdicts)?);
-        if !selected && entries.len() == 1 {
-            entries.clear();
+        let mut entries = self.directory(&directory, &entry.path, verdicts)?;
+        if selected || !entries.is_empty() {
+            entries.insert(0, entry.clone());
         }
         Ok(entries)
     }
@@ -256,13 +263,16 @@ pub(super) fn open(root: &OwnedFd, path: &[u8], flags: OFlags) -> rustix::io::Re
     rustix::fs::openat2(root, path, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
 }
 
-/// Opens a regular file and makes sure that it is the one that was seen.
-pub(super) fn open_seen(root: &OwnedFd, dir: &Path, entry: &Entry) -> Result<OwnedFd, LocalError> {
-    let host = || dir.join(OsStr::from_bytes(&entry.path));
-    let fd =
-        open(root, &entry.path, OFlags::RDONLY).map_err(|errno| LocalError::read("open", &host(), errno))?;
-    still_seen(&fd, dir, entry)?;
-    Ok(fd)
+/// Opens the directory at `path` below the directory, the directory itself where it is empty.
+pub(super) fn open_directory(root: &OwnedFd, path: &[u8]) -> rustix::io::Result<OwnedFd> {
+    open(root, if path.is_empty() { b"." } else { path }, OFlags::PATH | OFlags::DIRECTORY)
+}
+
+/// Opens a regular file of a directory for reading.
+pub(super) fn open_file(directory: &OwnedFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {
+    // By now it might be a link or a FIFO.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    rustix::fs::openat(directory, name, flags, Mode::empty())
 }
 
 /// Makes sure that an open file has not changed since it was seen.
@@ -279,7 +289,7 @@ impl Scan {
         // Both are in the same order: of the same paths, one pass finds them all.
         let mut then = known.scan.entries.iter().peekable();
         for entry in &mut self.entries {
-            while then.next_if(|it| before(&it.path, &entry.path)).is_some() {
+            while then.next_if(|it| order(&it.path, &entry.path).is_lt()).is_some() {
                 all = false;
             }
             match then.next_if(|it| it.path == entry.path) {
@@ -302,12 +312,63 @@ impl Scan {
         dir: &Path,
         cancel: &Cancel,
     ) -> Result<(), LocalError> {
-        self.entries.par_iter_mut().filter(|entry| entry.digest.is_none()).try_for_each(|entry| {
-            if cancel.is_cancelled() {
-                return Err(LocalError::Cancelled);
+        let mut by_parent: BTreeMap<&[u8], Vec<usize>> = BTreeMap::new();
+        for (idx, entry) in self.entries.iter().enumerate().filter(|(_, entry)| entry.digest.is_none()) {
+            by_parent.entry(split(&entry.path).0).or_default().push(idx);
+        }
+        let tasks: Vec<(&[u8], Vec<usize>)> =
+            by_parent.iter().flat_map(|(parent, all)| self.tasks(all).map(|it| (*parent, it))).collect();
+        let read = |(parent, entries): (&[u8], Vec<usize>)| {
+            let shown = || dir.join(OsStr::from_bytes(&self.entries[entries[0]].path));
+            let directory = open_directory(root, parent)
+                .map_err(|errno| LocalError::read("open the parent of", &shown(), errno))?;
+            let read = |idx: usize| {
+                if cancel.is_cancelled() {
+                    return Err(LocalError::Cancelled);
+                }
+                Ok((idx, read_entry(&directory, dir, &self.entries[idx])?))
+            };
+            entries.iter().map(|&idx| read(idx)).collect::<Result<Vec<_>, _>>()
+        };
+        let found = tasks.into_par_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        for (idx, entry) in found.into_iter().flatten() {
+            self.entries[idx] = entry;
+        }
+        Ok(())
+    }
+
+    /// Entries of one directory in parts that are read at once.
+    fn tasks<'a>(&'a self, all: &'a [usize]) -> impl Iterator<Item = Vec<usize>> + 'a {
+        let mut rest = all.iter().copied().peekable();
+        std::iter::from_fn(move || {
+            let mut task = Vec::new();
+            let mut n_bytes = 0;
+            while task.len() < 64 && n_bytes < (1 << 20) {
+                let Some(idx) = rest.next() else { break };
+                n_bytes += self.entries[idx].size;
+                task.push(idx);
             }
-            read_entry(root, dir, entry)
+            (!task.is_empty()).then_some(task)
         })
+    }
+
+    /// The entry at a path.
+    pub(super) fn find(&self, path: &[u8]) -> Option<usize> {
+        self.entries.binary_search_by(|it| order(&it.path, path)).ok()
+    }
+
+    /// Indexes of the entries directly in the directory `idx`, or in the whole directory for `None`.
+    pub(super) fn children(&self, idx: Option<usize>) -> impl Iterator<Item = usize> + '_ {
+        let end_of = |idx: usize| {
+            let entry = &self.entries[idx];
+            if entry.kind != FileKind::Directory {
+                return idx + 1;
+            }
+            idx + 1 + self.entries[idx + 1..].partition_point(|it| is_below(&it.path, &entry.path))
+        };
+        let (start, end) = idx.map_or((0, self.entries.len()), |idx| (idx + 1, end_of(idx)));
+        std::iter::successors(Some(start), move |&at| (at < end).then(|| end_of(at)))
+            .take_while(move |&at| at < end)
     }
 
     /// The files as they are told apart in words. All entries must have been read.
@@ -336,58 +397,98 @@ impl Scan {
     }
 }
 
-/// Whether `a` stands before `b`: by components, each by bytes.
-pub(super) fn before(a: &[u8], b: &[u8]) -> bool {
-    a.split(|&byte| byte == b'/').lt(b.split(|&byte| byte == b'/'))
+/// The order of entries: by components, each by bytes.
+pub(super) fn order(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
+    // What a path is continued with stands before any other byte.
+    let rank = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
+    match a.iter().zip(b).find(|(a, b)| a != b) {
+        Some((a, b)) => rank(a).cmp(&rank(b)),
+        None => a.len().cmp(&b.len()),
+    }
+}
+
+/// Whether `path` lies below `directory`; everything lies below `""`.
+pub(super) fn is_below(path: &[u8], directory: &[u8]) -> bool {
+    directory.is_empty() || path.strip_prefix(directory).is_some_and(|rest| rest.starts_with(b"/"))
+}
+
+/// The directory of a path, `""` for the top, and the name in it.
+pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|&byte| byte == b'/') {
+        Some(at) => (&path[..at], &path[at + 1..]),
+        None => (b"", path),
+    }
 }
 
 /// Reads what is known of a file besides what `stat` says: attributes, and the target of a link.
 pub(super) fn read_attributes(root: &OwnedFd, dir: &Path, entry: &mut Entry) -> Result<(), LocalError> {
+    let directory = open_directory(root, split(&entry.path).0).map_err(|errno| {
+        LocalError::read("open the parent of", &dir.join(OsStr::from_bytes(&entry.path)), errno)
+    })?;
+    attributes(&directory, dir, entry)
+}
+
+/// As [`read_attributes`], in an open directory.
+fn attributes(directory: &OwnedFd, dir: &Path, entry: &mut Entry) -> Result<(), LocalError> {
     let host = dir.join(OsStr::from_bytes(&entry.path));
+    let name = OsStr::from_bytes(split(&entry.path).1);
     let failed = |attempt| {
-        let host = host.clone();
-        move |errno: Errno| LocalError::read(attempt, &host, errno)
+        let host = &host;
+        move |errno: Errno| LocalError::read(attempt, host, errno)
     };
-    let (parent, name) = match entry.path.iter().rposition(|&byte| byte == b'/') {
-        Some(at) => (&entry.path[..at], &entry.path[at + 1..]),
-        None => (b".".as_slice(), entry.path.as_slice()),
-    };
-    let name = OsStr::from_bytes(name);
-    let directory =
-        open(root, parent, OFlags::PATH | OFlags::DIRECTORY).map_err(failed("open the parent of"))?;
-    entry.xattrs = xattrs(&directory, name).map_err(failed("read the attributes of"))?;
+    let found = xattrs(directory, name).map_err(failed("read the attributes of"))?;
     if entry.kind == FileKind::Symlink {
-        let target = rustix::fs::readlinkat(&directory, name, Vec::new()).map_err(failed("read the link"))?;
+        let target = rustix::fs::readlinkat(directory, name, Vec::new()).map_err(failed("read the link"))?;
         entry.target = target.into_bytes();
     }
+    entry.xattrs = found;
     Ok(())
 }
 
-fn read_entry(root: &OwnedFd, dir: &Path, entry: &mut Entry) -> Result<(), LocalError> {
-    read_attributes(root, dir, entry)?;
-    let host = dir.join(OsStr::from_bytes(&entry.path));
-    entry.digest = Some(match entry.kind {
-        FileKind::Regular => {
-            let fd = open_seen(root, dir, entry)?;
-            let mut file = File::from(fd);
-            let mut state = entry.header().begin();
-            let mut buffer = vec![0; 128 << 10];
-            loop {
-                match file.read(&mut buffer) {
-                    Ok(0) => break,
-                    Ok(n_read) => state.update(&buffer[..n_read]),
-                    Err(source) => return Err(LocalError::read("read", &host, source)),
-                }
-            }
-            still_seen(&file.into(), dir, entry)?;
-            Digest::from_bytes(state.finalize().into())
-        }
-        _ => entry.header().digest(),
-    });
+/// What there is to know of an entry in an open directory.
+pub(super) fn read_entry(directory: &OwnedFd, dir: &Path, entry: &Entry) -> Result<Entry, LocalError> {
+    let host = || dir.join(OsStr::from_bytes(&entry.path));
+    let failed = |attempt| move |errno: Errno| LocalError::read(attempt, &host(), errno);
+    let name = split(&entry.path).1;
+    let mut entry = entry.clone();
+    let digest = if entry.kind == FileKind::Regular {
+        let fd = open_file(directory, name).map_err(failed("open"))?;
+        let content = content_digest(&fd, &mut entry);
+        // An error on a file that is another one by now says only that.
+        still_seen(&fd, dir, &entry)?;
+        content.map_err(failed("read"))?
+    } else {
+        attributes(directory, dir, &mut entry)?;
+        entry.header().digest()
+    };
+    entry.digest = Some(digest);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let changed = Duration::new(u64::try_from(entry.ctime.0).unwrap_or_default(), entry.ctime.1);
     entry.settled = now.checked_sub(changed).is_some_and(|age| SETTLED < age);
-    Ok(())
+    Ok(entry)
+}
+
+/// Digest of an open file with its attributes, which are noted.
+fn content_digest(fd: &OwnedFd, entry: &mut Entry) -> rustix::io::Result<Digest> {
+    thread_local! {
+        static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; 128 << 10]);
+    }
+    entry.xattrs = xattrs_of(fd.as_fd())?;
+    let mut state = entry.header().begin();
+    BUFFER.with_borrow_mut(|buffer| {
+        let mut n_left = entry.size;
+        // The read that would only find the end is not made: a file that has grown has changed.
+        while 0 < n_left {
+            let n_read = rustix::io::retry_on_intr(|| rustix::io::read(fd, &mut buffer[..]))?;
+            if n_read == 0 {
+                break;
+            }
+            state.update(&buffer[..n_read]);
+            n_left = n_left.saturating_sub(n_read as u64);
+        }
+        Ok(())
+    })?;
+    Ok(Digest::from_bytes(state.finalize().into()))
 }
 
 /// Nodes of all entries directly in `directory`, which come next.

@@ -8,6 +8,7 @@ use super::scan::{Filter, Scan};
 use super::*;
 use crate::base::glob::Patterns;
 use crate::engine::cancel::Cancel;
+use crate::store::Table;
 
 fn patterns(list: &[&str]) -> Patterns {
     Patterns::new(list).unwrap()
@@ -86,16 +87,18 @@ fn what_is_remembered_is_not_read_again() {
     let dir = tree();
     // Old enough to be believed.
     std::thread::sleep(std::time::Duration::from_millis(80));
+    let (_home, store) = store();
+    let id = Digest::of("id");
     let mut first = scanned(dir.path(), &[], &[]);
     read(dir.path(), &mut first).unwrap();
     assert!(first.entries.iter().all(|it| it.settled));
     let key = first.hash_tree().whole();
-    let bytes = state::encode(&first, Some(key), Some(&Snapshot::scratch()));
-    let known = state::decode(&bytes).unwrap();
-    assert_eq!(
-        (known.scan.entries.len(), known.key, known.tree.clone()),
-        (first.entries.len(), Some(key), Some(Snapshot::scratch()))
-    );
+    let memory = Memory::new(&first);
+    let load = || state::load(&store, &id);
+    assert!(load().is_none());
+    state::keep(&store, &id, None, &first, &memory, &key).unwrap();
+    let known = load().unwrap();
+    assert_eq!((&known.scan, &known.memory, known.key), (&first, &memory, key));
     let mut second = scanned(dir.path(), &[], &[]);
     assert!(second.take_known(&known));
     assert_eq!(second.entries, first.entries);
@@ -110,10 +113,81 @@ fn what_is_remembered_is_not_read_again() {
     assert_eq!(third.hash_tree().whole(), key, "its content is the same");
     // It is so young that it might be written again in the same tick: next time it is read again.
     assert!(third.entries.iter().any(|it| !it.settled));
-    let known = state::decode(&state::encode(&third, Some(key), None)).unwrap();
+    let memory = memory.advance(&known.scan, &third);
+    state::keep(&store, &id, Some(&known), &third, &memory, &key).unwrap();
+    let known = load().unwrap();
+    assert_eq!((&known.scan, &known.memory), (&third, &memory));
     assert!(!scanned(dir.path(), &[], &[]).take_known(&known));
     // What is damaged is not there.
-    assert!((0..bytes.len()).all(|length| state::decode(&bytes[..length]).is_none()));
+    for which in ["scan:", "since:"] {
+        let name = [which.as_bytes(), id.as_bytes()].concat();
+        let bytes = store.get_value(Table::LocalFiles, &name).unwrap().unwrap();
+        for length in 0..bytes.len() {
+            store.put_value(Table::LocalFiles, &name, &bytes[..length]).unwrap();
+            assert!(load().is_none(), "{which} {length}");
+        }
+        store.put_value(Table::LocalFiles, &name, &bytes).unwrap();
+    }
+}
+
+fn store() -> (tempfile::TempDir, Arc<Store>) {
+    let home = tempfile::tempdir().unwrap();
+    let options = crate::store::Options::default();
+    let store = Store::open(&home.path().join("store"), &options).unwrap();
+    (home, Arc::new(store))
+}
+
+#[test]
+fn only_the_difference_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    for n in 0..400 {
+        fs::write(dir.path().join(format!("f{n}")), n.to_string()).unwrap();
+    }
+    std::thread::sleep(std::time::Duration::from_millis(80));
+    let (_home, store) = store();
+    let look = || look_at(&store, dir.path().to_owned(), &Wanted::default(), &Cancel::new()).unwrap();
+    let first = look();
+    let value = |what: &str| {
+        let name = [what.as_bytes(), first.id.as_bytes()].concat();
+        store.get_value(Table::LocalFiles, &name).unwrap().unwrap()
+    };
+    let (base, start) = (value("scan:"), first.moment());
+    let paths = |tree: &LocalTree, moment: &Moment| {
+        let since = tree.since(moment).unwrap();
+        let name = |idx: &usize| String::from_utf8(tree.scan.entries[*idx].path.clone()).unwrap();
+        let gone = since.gone.iter().map(|it| String::from_utf8(it.to_vec()).unwrap());
+        (since.changed.iter().map(name).collect::<Vec<_>>(), gone.collect::<Vec<_>>())
+    };
+    assert_eq!(paths(&look(), &start), (vec![], vec![]));
+    fs::write(dir.path().join("f7"), "seven").unwrap();
+    let second = look();
+    assert_eq!(paths(&second, &start), (vec!["f7".to_owned()], vec![]));
+    fs::remove_file(dir.path().join("f8")).unwrap();
+    fs::write(dir.path().join("new"), "new").unwrap();
+    let third = look();
+    assert_eq!(paths(&third, &start), (vec!["f7".to_owned(), "new".to_owned()], vec!["f8".to_owned()]));
+    assert_eq!(paths(&third, &second.moment()), (vec!["new".to_owned()], vec!["f8".to_owned()]));
+    assert!(value("scan:") == base && value("since:").len() < 2000, "only a difference is written");
+    // As the same kind it may come back, as another all begins anew.
+    fs::write(dir.path().join("f8"), "again").unwrap();
+    let fourth = look();
+    assert_eq!(paths(&fourth, &third.moment()), (vec!["f8".to_owned()], vec![]));
+    assert_eq!(third.since(&fourth.moment()), None, "what is to come is not known");
+    fs::remove_file(dir.path().join("f8")).unwrap();
+    look();
+    fs::create_dir(dir.path().join("f8")).unwrap();
+    assert_eq!(look().since(&start), None);
+    // Two who looked at once have different moments.
+    let (one, other) = (first.memory.clone(), first.memory.clone());
+    let (one, other) = (one.advance(&first.scan, &second.scan), other.advance(&first.scan, &third.scan));
+    assert_eq!(one.since(&other.moment()), None);
+    // A large difference is a new base.
+    for n in 0..40 {
+        fs::write(dir.path().join(format!("f{n}x")), "more").unwrap();
+    }
+    look();
+    assert!(value("scan:") != base);
+    assert_eq!(look().scan.entries.len(), 441);
 }
 
 #[test]
@@ -279,7 +353,8 @@ fn what_cannot_be_read() {
             let filter = Filter { include: patterns(&[]), exclude: patterns(exclude) };
             let scan = scan::scan(&root, dir.path(), &filter, &Cancel::new())?;
             let mut entries = scan.entries.iter().filter(|it| it.path == b"secret");
-            entries.try_for_each(|entry| scan::open_seen(&root, dir.path(), entry).map(drop))
+            let top = scan::open_directory(&root, b"").unwrap();
+            entries.try_for_each(|entry| scan::read_entry(&top, dir.path(), entry).map(drop))
         });
         match (result, expected) {
             (Ok(()), None) => {}

@@ -5,22 +5,24 @@ use crate::base::glob::Patterns;
 use crate::graph::ir::{SourceOp, attr};
 
 /// An op, read.
-pub(super) struct Wanted {
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Wanted {
     /// What the session knows the directory by.
-    pub(super) name: String,
-    pub(super) include: Vec<String>,
-    pub(super) exclude: Vec<String>,
-    pub(super) follow: Vec<String>,
+    pub(crate) name: String,
+    pub(crate) include: Vec<String>,
+    pub(crate) exclude: Vec<String>,
+    pub(crate) follow: Vec<String>,
     /// Whether what is known of files that did not change is believed.
-    pub(super) differ: Differ,
+    pub(crate) differ: Differ,
     /// Only a list of the files is wanted, and the content of those that these select.
-    pub(super) metadata_only: Option<Vec<String>>,
+    pub(crate) metadata_only: Option<Vec<String>>,
 }
 
 /// How changed files are found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Differ {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Differ {
     /// By what `stat` says.
+    #[default]
     Metadata,
     /// Not at all: everything is read.
     None,
