@@ -3,7 +3,7 @@
 CARGO ?= cargo
 BUILD_PACKAGES = gcc libc6-dev git
 DEMO_PACKAGES = debootstrap umoci runc skopeo
-TEST_PACKAGES = busybox-static umoci skopeo runc docker-registry docker.io iptables procps python3 openssh-client openssh-server
+TEST_PACKAGES = busybox-static umoci skopeo runc docker-registry docker.io iptables procps python3 openssh-client openssh-server iproute2 passt slirp4netns
 
 .PHONY: demo test bench coverage setup-demo setup-test
 

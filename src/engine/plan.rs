@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::base::Digest;
-use crate::graph::ir::{Edge, Graph, Location, Op, Tree, VertexId};
+use crate::graph::ir::{Edge, Graph, Location, MountKind, Op, Tree, VertexId};
 use crate::graph::llb::{self, MarshalOptions};
 
 use super::cancel::Cancel;
@@ -55,12 +55,43 @@ impl Prepared {
             };
             forced.push(why);
             let digest = digests[id.0 as usize];
-            let op = GraphOp::new(digest, vertex.clone(), why.is_some(), &below, build.clone());
+            let op = GraphOp::new(digest, graph.shared(id), why.is_some(), &below, build.clone());
             nodes.push(Node { op: Arc::new(op), inputs });
         }
         let roots =
             roots.iter().map(|edge| (united.node[edge.vertex.0 as usize], edge.output as usize)).collect();
         Prepared { plan: Plan { nodes, roots }, united, build: build.clone(), digests, forced }
+    }
+
+    /// Empties the cache mounts of commands that may not use what is there, before anything runs (BuildKit,
+    /// `detectPrunedCacheID`). What cannot be emptied is used as it is.
+    pub(super) async fn prune_caches(&self, graph: &Graph) {
+        let roots: Vec<Tree> = self
+            .plan
+            .roots
+            .iter()
+            .map(|&(node, _)| Some(Edge { vertex: self.united.first[node], output: 0 }))
+            .collect();
+        if self.forced.iter().all(Option::is_none) {
+            return;
+        }
+        let needed = graph.needed(&roots);
+        let mut ids = BTreeSet::new();
+        for (node, &id) in self.united.first.iter().enumerate() {
+            let Op::Exec(exec) = &graph.vertex(id).op else { continue };
+            if self.forced[node].is_none() || !needed[id.0 as usize] {
+                continue;
+            }
+            for mount in &exec.mounts {
+                if let MountKind::Cache { id, .. } = &mount.kind {
+                    ids.insert(id.clone());
+                }
+            }
+        }
+        if !ids.is_empty() {
+            let store = self.build.store.clone();
+            let _ = tokio::task::spawn_blocking(move || store.prune_cache_mounts(&ids)).await;
+        }
     }
 
     /// Refuses commands that request what they were not granted, all of them at once, before anything starts. Whether there

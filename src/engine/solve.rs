@@ -110,6 +110,7 @@ impl Engine {
     pub async fn solve(&self, request: SolveRequest<'_>) -> Result<SolveResult, SolveError> {
         let prepared = self.prepare(&request);
         prepared.check_entitlements(request.graph, &request.roots)?;
+        prepared.prune_caches(request.graph).await;
         let cache = Arc::new(StoreCache::new(self.store.clone(), prepared.unstored().clone()));
         let Outcome { result, ran, sources } =
             self.scheduler.solve(&prepared.plan, cache, request.events.clone(), &request.cancel).await;

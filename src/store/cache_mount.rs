@@ -4,6 +4,7 @@
 //! first one's lock shared, a locked user holds it alone, private users take the first free number.
 //! Cache mounts are not part of the durability watermark: a power cut may tear what a tool was writing there.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -81,6 +82,46 @@ impl Store {
         }
         let fd = File::open(&path).at("open", &path)?.into();
         Ok(CacheDir { path, fd, _lock: lock })
+    }
+
+    /// Empties the cache mounts with any of these ids, also where `:` and a digest follow it, which names what it was
+    /// made from: their next users start anew. Those in use stay as they are.
+    pub fn prune_cache_mounts(&self, ids: &BTreeSet<String>) -> Result<()> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let all = self.inner.root.join("cache-mounts");
+        for entry in fs::read_dir(&all).at("list", &all)? {
+            let dir = entry.at("list", &all)?.path();
+            // A mount that is just being made may have no id yet: nothing is in it either.
+            let Ok(id) = fs::read_to_string(dir.join("id")) else { continue };
+            let plain = id.rsplit_once(':').filter(|(_, digest)| digest.len() == 64).map(|(plain, _)| plain);
+            if ids.contains(&id) || plain.is_some_and(|plain| ids.contains(plain)) {
+                self.empty_mount(&dir)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn empty_mount(&self, dir: &Path) -> Result<()> {
+        for entry in fs::read_dir(dir).at("list", dir)? {
+            let path = entry.at("list", dir)?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if name.parse::<u32>().is_err() {
+                continue;
+            }
+            let lock_path = dir.join(format!("{name}.lock"));
+            let Some(lock) = try_lock(&lock_path, FlockOperation::NonBlockingLockExclusive)? else {
+                continue;
+            };
+            // Out of the way first, while nobody can come in; then away.
+            let aside = self.inner.owner.new_dir()?;
+            let moved = fs::rename(&path, &aside).at("move", &path);
+            drop(lock);
+            super::sweep::remove_dir(&aside)?;
+            moved?;
+        }
+        Ok(())
     }
 
     fn wait_for(&self, dir: &Path, operation: FlockOperation, cancelled: &dyn Fn() -> bool) -> Result<File> {

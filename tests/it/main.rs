@@ -7,6 +7,7 @@ mod cli;
 mod commands;
 mod docs;
 mod editors;
+mod entitlements;
 mod eval;
 mod exec;
 mod explain;
@@ -58,6 +59,7 @@ fn main() {
     trials.extend(rootless::trials());
     trials.extend(shell::trials());
     trials.extend(solver::trials());
+    trials.extend(entitlements::trials());
     trials.extend(sources::trials());
     trials.extend(stdlib::trials());
     trials.extend(tidy::trials());

@@ -19,6 +19,7 @@ pub fn trials() -> Vec<Trial> {
         crate::trial("rootless::needs_root::results_are_roots", results_are_roots),
         crate::trial("rootless::needs_root::what_a_command_can_do", what_a_command_can_do),
         crate::trial("rootless::needs_root::what_is_missing_is_said", what_is_missing_is_said),
+        crate::trial("rootless::needs_root::the_network_is_the_sandboxs", the_network_is_the_sandboxs),
         crate::trial("rootless::needs_root::stores_are_their_owners", stores_are_their_owners),
     ]
 }
@@ -261,6 +262,34 @@ fn what_is_missing_is_said() {
     let limited = PROGRAM.replace(", cache: true", ", memory: 64MiB");
     fs::write(place.dist("build.bkl"), limited).unwrap();
     place.fails("", &["look"], &["`memory` cannot be limited: cgroups are root's"]);
+}
+
+/// The NAT's programs run in the user namespace, too: a command reaches nothing that listens on the host's loopback.
+fn the_network_is_the_sandboxs() {
+    for nat in ["pasta", "slirp4netns"] {
+        if !Path::new("/usr/bin").join(nat).exists() {
+            continue;
+        }
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let place = Place::new("");
+        let program = format!(
+            r#"let base = scratch.copy(local("busybox"), ".", "/").image().with(env: {{ PATH: "/bin" }})
+target look = base.run("""
+  exec > /out/seen
+  for it in 127.0.0.1 10.0.2.2 172.30.254.2 192.168.254.2; do
+    busybox nc -w 1 $it {port} < /dev/null 2>/dev/null && echo reached $it
+  done
+  busybox ip route | grep -c default
+  """, outs: {{ out: out("/out") }}).out
+"#
+        );
+        fs::write(place.dist("build.bkl"), program).unwrap();
+        let text = place.build(&["look", "-o", "seen", "--network", nat]);
+        assert_eq!(fs::read_to_string(place.dist("seen/seen")).unwrap(), "1\n", "{nat}: {text}");
+        assert!(listener.accept().is_err(), "{nat}");
+    }
 }
 
 /// Nobody else reads a store, whoever owns it.

@@ -1,6 +1,8 @@
 //! Builds from graph to tree: local directories, commands with busybox, file ops. All of these need root, overlayfs and
 //! /bin/busybox (static).
 
+mod definitions;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -22,7 +24,8 @@ use tempfile::TempDir;
 
 pub fn trials() -> Vec<Trial> {
     let trial = |name: &str, run: fn()| crate::trial(format!("solver::needs_root::{name}"), run);
-    vec![
+    let mut trials = definitions::trials();
+    trials.extend([
         trial("a_build_runs_each_step_once", a_build_runs_each_step_once),
         trial("only_what_reads_a_change_is_run", only_what_reads_a_change_is_run),
         trial("a_change_comes_as_a_small_layer", a_change_comes_as_a_small_layer),
@@ -38,7 +41,8 @@ pub fn trials() -> Vec<Trial> {
         trial("bad_contexts_are_named", bad_contexts_are_named),
         trial("a_full_disk_is_said", a_full_disk_is_said),
         trial("two_engines_share_the_work", two_engines_share_the_work),
-    ]
+    ]);
+    trials
 }
 
 /// A store, a context directory and a session that gives it as `ctx`, and busybox as `busybox`.

@@ -148,6 +148,16 @@ pub(crate) fn remove(hierarchies: &[Hierarchy], name: &str) -> io::Result<()> {
     result
 }
 
+/// Removes the groups in a group, as far as nothing is in them.
+fn remove_below(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|it| it.is_dir()) {
+            remove_below(&entry.path());
+            let _ = fs::remove_dir(entry.path());
+        }
+    }
+}
+
 /// A dying process keeps its cgroup busy for a moment after it was reaped.
 fn remove_dir(dir: &Path) -> io::Result<()> {
     let mut wait = Duration::from_micros(200);
@@ -155,6 +165,8 @@ fn remove_dir(dir: &Path) -> io::Result<()> {
         match fs::remove_dir(dir) {
             Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(err) if err.kind() == io::ErrorKind::ResourceBusy && wait < Duration::from_secs(1) => {
+                // A command without confinement may have made groups in it.
+                remove_below(dir);
                 std::thread::sleep(wait);
                 wait *= 2;
             }

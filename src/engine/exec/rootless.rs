@@ -31,16 +31,14 @@ pub fn enter() -> Result<(), RunError> {
         return Ok(());
     }
     let own = Ids { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() };
-    let mapper = Mapping::find(own).map(Mapper::start).transpose()?;
+    let mapper = Mapping::find(own).map(|it| Mapper::start(&it)).transpose()?;
     // SAFETY: no descriptor table is unshared; that there is one thread is the caller's promise, and checked by the kernel.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER | UnshareFlags::NEWNS) }
         .map_err(|err| forbidden(&err.into()))?;
     match mapper {
-        Some(mapper) => mapper.map()?,
-        None => {
-            map_one(own).map_err(|source| missing(&format!("its own user cannot be mapped: {source}")))?
-        }
-    }
+        Some(mapper) => mapper.map(),
+        None => map_one(own).map_err(|source| missing(&format!("its own user cannot be mapped: {source}"))),
+    }?;
     // What AppArmor restricts fails only now.
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .map_err(|err| forbidden(&err.into()))
@@ -120,7 +118,7 @@ struct Mapper {
 }
 
 impl Mapper {
-    fn start(mapping: Mapping) -> Result<Mapper, RunError> {
+    fn start(mapping: &Mapping) -> Result<Mapper, RunError> {
         let failed = |source| missing(&format!("a process cannot be made: {source}"));
         let (order_out, order) = io::pipe().map_err(failed)?;
         let (report, report_in) = io::pipe().map_err(failed)?;
@@ -130,7 +128,7 @@ impl Mapper {
             -1 => Err(failed(io::Error::last_os_error())),
             0 => {
                 drop((order, report));
-                serve(target, &mapping, order_out, report_in);
+                serve(target, mapping, order_out, report_in);
                 // SAFETY: ends the copy; nothing of it is to be flushed.
                 unsafe { libc::_exit(0) }
             }

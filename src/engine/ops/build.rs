@@ -134,6 +134,7 @@ pub(super) async fn run(
     if let Err(denied) = prepared.check_entitlements(&graph, &[root]) {
         return Err(nested_error(&graph, denied));
     }
+    prepared.prune_caches(&graph).await;
     let cache = Arc::new(StoreCache::new(build.store.clone(), build.unstored.clone()));
     let Outcome { result, ran, sources } =
         build.scheduler.solve(&prepared.plan, cache, ctx.events(), &ctx.cancel).await;

@@ -83,7 +83,7 @@ type Answer = Arc<OnceLock<Arc<dyn Resolved>>>;
 /// A vertex of the graph.
 pub struct GraphOp {
     digest: Digest,
-    vertex: Vertex,
+    vertex: Arc<Vertex>,
     ignore_cache: bool,
     build: Arc<Build>,
     /// Of a source.
@@ -98,7 +98,7 @@ impl GraphOp {
     /// `inputs` are the ops the vertex works on, in order; `digest` is that of the marshalled vertex.
     pub fn new(
         digest: Digest,
-        vertex: Vertex,
+        vertex: Arc<Vertex>,
         ignore_cache: bool,
         inputs: &[&GraphOp],
         build: Arc<Build>,

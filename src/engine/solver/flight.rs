@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use futures_util::FutureExt as _;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::Op;
 use crate::base::Digest;
@@ -109,8 +109,8 @@ pub(super) enum Landing<O: Op> {
     Ran(Vec<O::Output>),
     /// Another process had made the result meanwhile.
     Found(Vec<O::Output>),
-    /// The op failed.
-    Failed(Arc<O::Error>),
+    /// The op failed. Its turn goes on until this is dropped.
+    Failed(Arc<O::Error>, Option<Arc<OwnedSemaphorePermit>>),
     /// Nobody wanted it any more.
     Cancelled,
     /// The op panicked; with its message.
@@ -122,7 +122,7 @@ impl<O: Op> Clone for Landing<O> {
         match self {
             Landing::Ran(outputs) => Landing::Ran(outputs.clone()),
             Landing::Found(outputs) => Landing::Found(outputs.clone()),
-            Landing::Failed(error) => Landing::Failed(error.clone()),
+            Landing::Failed(error, turn) => Landing::Failed(error.clone(), turn.clone()),
             Landing::Cancelled => Landing::Cancelled,
             Landing::Panicked(message) => Landing::Panicked(message.clone()),
         }

@@ -11,8 +11,16 @@ pub(super) enum Part {
     Content(Digest),
 }
 
+#[cfg(test)]
+thread_local! {
+    /// How many were computed on this thread.
+    pub(super) static N_VERTEX_KEYS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 /// Key of a vertex: `op` is what it does, `parts` are its inputs in order.
 pub(super) fn vertex(op: &Digest, parts: impl Iterator<Item = Part>) -> Digest {
+    #[cfg(test)]
+    N_VERTEX_KEYS.with(|n| n.set(n.get() + 1));
     let mut bytes = Vec::with_capacity(256);
     bytes.extend_from_slice(b"bkl.key.v1\0");
     bytes.extend_from_slice(op.as_bytes());

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::flight::{ExecCtx, Flights, Landing, Listener};
 use super::key::{self, Part};
@@ -54,6 +54,8 @@ pub(super) struct Run<'a, O: Op, C> {
     pub(super) answers: FuturesUnordered<BoxFuture<'a, Answer<O>>>,
     pub(super) executed: Vec<usize>,
     pub(super) failures: Vec<(usize, Arc<O::Error>)>,
+    /// The turns of what failed, kept until everything has stopped.
+    turns: Vec<Arc<OwnedSemaphorePermit>>,
     /// The caller's switch was turned on before anything failed: what fails afterwards fails because of it.
     pub(super) cancelled: bool,
 }
@@ -158,6 +160,7 @@ impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
             answers: FuturesUnordered::new(),
             executed: Vec::new(),
             failures: Vec::new(),
+            turns: Vec::new(),
             cancelled: false,
         }
     }
@@ -295,6 +298,7 @@ impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
                 Answer::Landed { vertex, landing, started } => self.completed(vertex, &landing, started),
             }
         }
+        self.turns.clear();
     }
 
     fn finish(mut self, n_reachable: usize) -> Result<Solved<O::Output>, Failure<O::Error>> {
@@ -365,9 +369,10 @@ impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
             }
             Landing::Found(_) if started => self.tell_completed(vertex, None, true),
             Landing::Found(_) => self.tell_cached(vertex),
-            Landing::Failed(error) => {
+            Landing::Failed(error, turn) => {
                 self.tell_completed(vertex, Some(error.to_string()), false);
                 self.failures.push((vertex, error.clone()));
+                self.turns.extend(turn.clone());
             }
             Landing::Cancelled if started => self.tell_completed(vertex, Some("cancelled".to_owned()), false),
             Landing::Cancelled => {}

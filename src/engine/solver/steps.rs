@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use futures_util::FutureExt as _;
 use tokio::sync::Semaphore;
 
 use super::flight::{ExecCtx, Landing};
@@ -356,8 +357,25 @@ async fn execute<O: Op, C: CacheStore<Output = O::Output>>(
     names: Names,
     execution: Digest,
 ) -> Landing<O> {
+    let turn = || async {
+        match &permits {
+            Some(permits) => Some(permits.clone().acquire_owned().await.expect("never closed")),
+            None => None,
+        }
+    };
     let waiting = async {
-        let lease = cache.lease(&execution).await;
+        // The turn first: a wide graph would have a lease open for each vertex. But who has to wait for another process
+        // lets others work meanwhile.
+        let mut permit = turn().await;
+        let lease = match cache.lease(&execution).now_or_never() {
+            Some(lease) => lease,
+            None => {
+                drop(permit.take());
+                let lease = cache.lease(&execution).await;
+                permit = turn().await;
+                lease
+            }
+        };
         if !op.ignore_cache() {
             let found: Option<Vec<O::Output>> = (0..op.n_outputs())
                 .map(|output| cache.get(&names.content.of(output).used).map(|it| it.output))
@@ -366,14 +384,10 @@ async fn execute<O: Op, C: CacheStore<Output = O::Output>>(
                 return Err(found);
             }
         }
-        let permit = match permits {
-            Some(permits) => Some(permits.acquire_owned().await.expect("never closed")),
-            None => None,
-        };
         Ok((lease, permit))
     };
     // Waiting is given up at once; a running op is waited for.
-    let held = tokio::select! {
+    let (lease, permit) = tokio::select! {
         biased;
         () = ctx.cancel.cancelled() => return Landing::Cancelled,
         held = waiting => match held {
@@ -399,8 +413,9 @@ async fn execute<O: Op, C: CacheStore<Output = O::Output>>(
             Landing::Ran(kept)
         }
         Err(error) if error.is_cancelled() => Landing::Cancelled,
-        Err(error) => Landing::Failed(Arc::new(error)),
+        // Its turn is over when those who wait have stopped: nobody begins in the meantime.
+        Err(error) => Landing::Failed(Arc::new(error), permit.map(Arc::new)),
     };
-    drop(held);
+    drop(lease);
     landing
 }

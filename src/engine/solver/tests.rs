@@ -1,6 +1,7 @@
 //! The scheduler on ops that only pretend.
 
 mod fake;
+mod graphs;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::engine::cancel::Cancel;
-use fake::{Bench, CONTENT, Does, Fake, FakeError, KEY};
+use fake::{Bench, CONTENT, Does, Fake, FakeError, KEY, PlanOf};
 
 /// Runs `test` on a runtime of this thread; a solve that hangs fails.
 fn check(test: impl Future<Output = ()>) {

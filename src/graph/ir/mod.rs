@@ -13,6 +13,8 @@ pub mod print;
 pub mod state;
 pub mod verify;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::base::Platform;
@@ -191,7 +193,8 @@ pub struct Range {
 /// An arena of vertices, inputs before users.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Graph {
-    vertices: Vec<Vertex>,
+    /// Shared with those who work on a part of the graph.
+    vertices: Vec<Arc<Vertex>>,
     /// Source texts that [`Location`]s point into.
     pub sources: Vec<SourceInfo>,
 }
@@ -212,7 +215,7 @@ impl Graph {
             vertex.inputs.iter().all(|input| input.vertex < id),
             "an input must be added before its user"
         );
-        self.vertices.push(vertex);
+        self.vertices.push(Arc::new(vertex));
         id
     }
 
@@ -221,14 +224,19 @@ impl Graph {
         &self.vertices[id.0 as usize]
     }
 
+    /// The vertex of `id`, to be kept without the graph.
+    pub fn shared(&self, id: VertexId) -> Arc<Vertex> {
+        self.vertices[id.0 as usize].clone()
+    }
+
     /// The vertex of `id`, to change its metadata or locations; its op may not be changed once others use it.
     pub fn vertex_mut(&mut self, id: VertexId) -> &mut Vertex {
-        &mut self.vertices[id.0 as usize]
+        Arc::make_mut(&mut self.vertices[id.0 as usize])
     }
 
     /// All vertices in topological order, inputs first.
     pub fn vertices(&self) -> impl DoubleEndedIterator<Item = (VertexId, &Vertex)> + ExactSizeIterator {
-        self.vertices.iter().enumerate().map(|(idx, vertex)| (VertexId(idx as u32), vertex))
+        self.vertices.iter().enumerate().map(|(idx, vertex)| (VertexId(idx as u32), &**vertex))
     }
 
     /// For each vertex, whether `roots` are made of it.
@@ -260,10 +268,11 @@ impl Graph {
         let (n_vertices, n_sources) = (self.vertices.len() as u32, self.sources.len() as u32);
         let moved = move |edge: Edge| Edge { vertex: VertexId(edge.vertex.0 + n_vertices), ..edge };
         self.sources.extend(other.sources);
-        self.vertices.extend(other.vertices.into_iter().map(|mut vertex| {
+        self.vertices.extend(other.vertices.into_iter().map(|vertex| {
+            let mut vertex = Arc::unwrap_or_clone(vertex);
             vertex.inputs.iter_mut().for_each(|input| *input = moved(*input));
             vertex.locations.iter_mut().for_each(|location| location.source += n_sources);
-            vertex
+            Arc::new(vertex)
         }));
         moved
     }

@@ -11,11 +11,18 @@ use std::sync::OnceLock;
 use super::*;
 
 /// What libcontainer's reports say, what all others do, and why that is left so.
-const DIFFERENCES: &[(&str, &str, &str)] = &[(
-    "open: /dev/tun allowed",
-    "open: /dev/tun EPERM",
-    "libcontainer always lets commands open it where version 1 of cgroups limits devices; runc stopped that with 1.2",
-)];
+const DIFFERENCES: &[(&str, &str, &str)] = &[
+    (
+        "open: /dev/tun allowed",
+        "open: /dev/tun EPERM",
+        "libcontainer always lets commands open it where version 1 of cgroups limits devices; runc stopped that with 1.2",
+    ),
+    (
+        "dev: /dev/net directory 777 0:0",
+        "dev: /dev/net directory 755 0:0",
+        "libcontainer makes directories of devices for everybody to write to; only commands without confinement have one",
+    ),
+];
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -62,6 +69,11 @@ const SCENES: &[(&str, Set)] = &[
         it.spec.user = "app".into();
     }),
     ("network-none", |it| it.spec.network = Network::None),
+    ("insecure", |it| it.spec.security = Security::Insecure(granted().insecure.unwrap())),
+    ("insecure-user", |it| {
+        it.spec.security = Security::Insecure(granted().insecure.unwrap());
+        it.spec.user = "app".into();
+    }),
     ("ulimits", |it| {
         let limit = |name: &str, soft, hard| Ulimit { name: name.into(), soft, hard };
         it.spec.ulimits = vec![limit("nofile", 99, 100), limit("core", 0, 0), limit("NPROC", 77, 78)];
@@ -173,14 +185,19 @@ fn see(set: Set) -> String {
     let mut scene = scene();
     set(&mut scene);
     let network = scene.spec.network;
+    let is_confined = matches!(scene.spec.security, Security::Sandbox);
     let Scene { tree, spec, other, _listener } = scene;
     let ran = run(spec);
     assert_eq!((ran.status.code, ran.err.as_str()), (0, ""), "{:?}\n{}", ran.status.reason, ran.out);
     drop((tree, other));
-    let mut lines: Vec<String> = ran.out.lines().filter_map(|it| portable(it, network)).collect();
+    let of_any_machine = |it: &str| if is_confined { Some(it.to_owned()) } else { unconfined(it) };
+    let lines = ran.out.lines().filter_map(of_any_machine);
+    let mut lines: Vec<String> = lines.filter_map(|it| portable(&it, network)).collect();
     if KIND.get() == RunnerKind::Libcontainer {
         for (theirs, common, _) in DIFFERENCES {
-            for line in lines.iter_mut().filter(|it| it == theirs) {
+            // What nobody is kept from is none.
+            let is_common = !is_confined && theirs.starts_with("open: ");
+            for line in lines.iter_mut().filter(|it| it == theirs && !is_common) {
                 *line = (*common).to_owned();
             }
         }
@@ -196,6 +213,30 @@ fn topic(line: &str) -> &str {
 
 fn mounted_on(line: &str) -> &str {
     line.strip_prefix("mount: ").and_then(|it| it.split(' ').next()).unwrap_or("")
+}
+
+/// A line of the report of a command without confinement, which sees much of the machine, as it is on every one.
+fn unconfined(line: &str) -> Option<String> {
+    let (topic, rest) = line.split_once(": ").unwrap_or((line, ""));
+    let words: Vec<&str> = rest.split(' ').collect();
+    let is_kept = match topic {
+        // The first of them makes a user namespace, and how the kernel takes others depends on how it was made.
+        "call" => ["unshare", "mount", "fsopen"].contains(&words[0]),
+        "write" => !words[0].starts_with("/sys/fs/cgroup"),
+        "masked" => ["/proc/keys", "/sys/firmware"].contains(&words[0]),
+        // There are eight at least, and as many more as are in use.
+        "dev" => {
+            words[0].strip_prefix("/dev/loop").and_then(|it| it.parse().ok()).is_none_or(|it: u32| it < 8)
+        }
+        "status" if words[0].starts_with("Cap") => {
+            let own = fs::read_to_string("/proc/self/status").unwrap();
+            let all = own.lines().find_map(|it| it.strip_prefix("CapPrm:\t")).unwrap();
+            assert_eq!(words[1], all, "{line}");
+            return Some(format!("status: {} the engine's", words[0]));
+        }
+        _ => true,
+    };
+    is_kept.then(|| line.to_owned())
 }
 
 /// A line of the report as it is on every machine; `None` for what only this one has.

@@ -170,4 +170,20 @@ fn images_of_no_layers_and_of_old() {
     strange.blobs.insert(strange.root, manifest);
     fake.push("strange", &strange);
     bench.fails(image("x:strange"), "is of the unknown type");
+    // A manifest may name other places for a layer: nobody is sent there.
+    let elsewhere = Fake::start();
+    let mut foreign = TestImage::new("linux/amd64", &[&[("a", "1")]]);
+    let layer = foreign.layers[0];
+    elsewhere.push("v1", &foreign);
+    let manifest = String::from_utf8(foreign.blobs[&foreign.root].clone()).unwrap();
+    let urls =
+        format!("\"urls\":[\"http://{}/v2/x/blobs/{layer}\"],\"digest\":\"{layer}\"", elsewhere.address);
+    let manifest = manifest.replace(&format!("\"digest\":\"{layer}\""), &urls).into_bytes();
+    assert!(String::from_utf8_lossy(&manifest).contains("urls"));
+    foreign.root = bkl::base::Digest::of(&manifest);
+    foreign.blobs.insert(foreign.root, manifest);
+    foreign.blobs.remove(&layer);
+    fake.push("foreign", &foreign);
+    bench.fails(image("x:foreign"), "has no layer");
+    assert!(elsewhere.asked("").is_empty());
 }

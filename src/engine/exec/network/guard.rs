@@ -27,13 +27,52 @@ const IPV6_DESTINATION: i32 = 38;
 /// # Errors
 /// Those of the system calls.
 pub(super) fn attach(tap: &OwnedFd) -> io::Result<()> {
-    let program = bpf::load(bpf::Kind::Packets, &program())?;
+    let program = match bpf::load(bpf::Kind::Packets, &program()) {
+        // Root of a user namespace may not load programs of this kind.
+        Err(err) if err.raw_os_error() == Some(libc::EPERM) => return attach_classic(tap),
+        loaded => loaded?,
+    };
     let fd = program.as_raw_fd();
     // SAFETY: the call reads a number that outlives it.
     match unsafe { libc::ioctl(tap.as_raw_fd(), TUNSETFILTEREBPF as _, &raw const fd) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// The same as a classic filter, which whoever made the device may attach. The kernel keeps it with the device, and gives it
+/// to each program that opens it (drivers/net/tun.c, tun_attach).
+fn attach_classic(tap: &OwnedFd) -> io::Result<()> {
+    /// `_IOW('T', 213, struct sock_fprog)` of linux/if_tun.h.
+    const TUNATTACHFILTER: libc::c_ulong = 0x4010_54d5;
+    let mut program = classic(&program());
+    let len = u16::try_from(program.len()).expect("the program is short");
+    let program = libc::sock_fprog { len, filter: program.as_mut_ptr() };
+    // SAFETY: the call copies as many instructions as there are.
+    match unsafe { libc::ioctl(tap.as_raw_fd(), TUNATTACHFILTER as _, &raw const program) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Instruction for instruction, but for the first one, which classic filters do without.
+fn classic(program: &[Instruction]) -> Vec<libc::sock_filter> {
+    let one = |it: &Instruction| {
+        let distance = u8::try_from(it.offset).expect("jumps lead forward, and the program is short");
+        let (code, jt, jf) = match it.code {
+            PACKET_BYTE => (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0),
+            PACKET_HALF => (libc::BPF_LD | libc::BPF_H | libc::BPF_ABS, 0, 0),
+            PACKET_WORD => (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+            JUMP_EQUAL => (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, distance, 0),
+            JUMP_UNEQUAL => (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, distance),
+            MOVE => (libc::BPF_LD | libc::BPF_IMM, 0, 0),
+            // With what was loaded last.
+            EXIT => (libc::BPF_RET | libc::BPF_A, 0, 0),
+            code => unreachable!("the program has no code {code:#x}: a unit test translates it"),
+        };
+        libc::sock_filter { code: code as u16, jt, jf, k: it.value.cast_unsigned() }
+    };
+    program.iter().filter(|it| it.code != COPY).map(one).collect()
 }
 
 /// All of a frame goes through, or nothing: ARP does, and IP to any address but those that mean this host to a socket of the

@@ -16,7 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind, mount_change, unmount};
 use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
-use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use super::message::{self, Made, Wish};
 use super::{link, nat};
@@ -47,20 +47,18 @@ pub(crate) fn serve(socket: UnixStream) {
     }
     // SAFETY: takes numbers only. Without the parent nobody would wait for us.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-    let host = prepared.and_then(|()| {
-        File::open("/proc/thread-self/ns/net").map_err(|err| ("open the host's network", err))
-    });
-    let host = Arc::new(host.map_err(said));
+    let prepared = Arc::new(prepared.map_err(said));
     for number in 0u64.. {
         let (wish, link) = match message::receive::<Wish>(&socket) {
             Ok(Some((wish, fds))) => (wish, fds.into_iter().next()),
             Ok(None) | Err(_) => break,
         };
         let Some(link) = link else { continue };
-        let host = host.clone();
+        let prepared = prepared.clone();
         // One that cannot be started drops the link, which is an answer as well.
-        let _ =
-            std::thread::Builder::new().name("nat".into()).spawn(move || keep(&wish, &link, &host, number));
+        let _ = std::thread::Builder::new()
+            .name("nat".into())
+            .spawn(move || keep(&wish, &link, &prepared, number));
     }
     // With all its threads and, as it is the first of its namespace, all NATs.
     exit(0)
@@ -81,9 +79,9 @@ fn prepare() -> Attempt<()> {
 }
 
 /// Makes a namespace, and keeps it connected until `link` closes.
-fn keep(wish: &Wish, link: &OwnedFd, host: &Result<File, String>, number: u64) {
+fn keep(wish: &Wish, link: &OwnedFd, prepared: &Result<(), String>, number: u64) {
     let files = Files::new(number);
-    let made = host.as_ref().map_err(Clone::clone).and_then(|host| make(wish, host, &files));
+    let made = prepared.clone().and_then(|()| make(wish, &files));
     match made {
         Err(why) => {
             let _ = message::send(link, &Made::Failed { why }, &[]);
@@ -134,15 +132,18 @@ struct Connected {
     fds: [OwnedFd; 3],
 }
 
-fn make(wish: &Wish, host: &File, files: &Files) -> Result<Connected, String> {
-    // SAFETY: only the network of this thread changes: no descriptors or memory are unshared.
-    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }
-        .map_err(|err| said(("make a network namespace", err.into())))?;
-    let fds = furnish(&files.namespace);
-    // The NAT lives outside.
-    let back = move_into_link_name_space(host.as_fd(), Some(LinkNameSpaceType::Network));
-    let fds = fds.map_err(said)?;
-    back.map_err(|err| said(("return to the host's network", err.into())))?;
+fn make(wish: &Wish, files: &Files) -> Result<Connected, String> {
+    // The NAT lives outside, so a thread goes in: root of a user namespace would not be let back into the host's network.
+    let furnished = std::thread::scope(|scope| {
+        let inside = scope.spawn(|| {
+            // SAFETY: only the network of this thread changes: no descriptors or memory are unshared.
+            unsafe { unshare_unsafe(UnshareFlags::NEWNET) }
+                .map_err(|err| ("make a network namespace", err.into()))?;
+            furnish(&files.namespace)
+        });
+        inside.join()
+    });
+    let fds = furnished.unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map_err(said)?;
     let (nat, pidfd) = connect(wish, files)?;
     Ok(Connected { nat, pidfd, fds })
 }

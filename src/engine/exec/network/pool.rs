@@ -179,7 +179,7 @@ impl Networks {
                 let wish = wish.clone();
                 drop(choice);
                 // Not the host's network all of a sudden: that would be another sandbox for some of the commands.
-                return self.ask(&wish, spawn).map(Network::Namespace).map_err(environment);
+                return self.ask(&wish, spawn).map(Network::Namespace).map_err(|why| environment(&why));
             }
             None => {}
         }
@@ -208,7 +208,7 @@ impl Networks {
         }
         let why = reasons.join("; ");
         if self.sandbox != SandboxNetwork::Auto {
-            return Err(environment(why));
+            return Err(environment(&why));
         }
         *choice = Some(Choice::Host { why: why.clone() });
         Ok(Network::Host(Some(why)))
@@ -258,7 +258,7 @@ impl Networks {
     }
 }
 
-fn environment(why: String) -> RunError {
+fn environment(why: &str) -> RunError {
     RunError::Environment {
         what: format!("there is no network for the sandbox: {why}"),
         help: "install Debian's `passt`, or choose what commands are connected to with `--network` or BKL_NETWORK: \

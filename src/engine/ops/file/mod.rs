@@ -90,11 +90,12 @@ impl Run<'_> {
             return Ok(vec![self.copy_local(local, op, &at).map_err(failed)?]);
         }
         let mut states: Vec<State> = Vec::with_capacity(actions.len());
+        let stay_open = self.stay_open();
         let mut outputs: Vec<Option<Snapshot>> =
             vec![None; actions.iter().filter(|it| it.output.is_some()).count()];
         for (idx, action) in actions.iter().enumerate() {
             let failed = |error| FailedAction { action: idx, name: action.op.name(), error };
-            let state = self.action(idx, action, &mut states).map_err(failed)?;
+            let state = self.action(action, stay_open[idx], &mut states).map_err(failed)?;
             if let Some(output) = action.output {
                 let State::Tree(tree) = &state else { unreachable!("an action with an output is committed") };
                 let slot = outputs.get_mut(output as usize).filter(|it| it.is_none());
@@ -145,13 +146,15 @@ impl Run<'_> {
         };
         let prepare: Option<local::Prepare<'_>> = if before.is_empty() { None } else { Some(&prepare) };
         let lookup = |input| self.view(input, &[]);
+        let base = self.tree(self.op.actions[0].input, &[])?;
         local::LocalCopy {
             store: self.store,
             op,
             local,
-            base: &self.tree(self.op.actions[0].input, &[])?,
+            base: &base,
             prepare,
-            key: Digest::of(format!("{} {names}", self.digest)),
+            // A layer belongs to the very tree it was made on.
+            key: Digest::of(format!("{} {} {names}", self.digest, base.identity())),
             owner: op.owner.as_ref().map(|chown| owner::owner(chown, &lookup)).transpose()?,
             description: self.description,
             cancel: self.cancel,
@@ -159,13 +162,18 @@ impl Run<'_> {
         .run()
     }
 
-    fn action(&self, idx: usize, action: &FileAction, states: &mut [State]) -> Result<State, FileError> {
+    fn action(
+        &self,
+        action: &FileAction,
+        stays_open: bool,
+        states: &mut [State],
+    ) -> Result<State, FileError> {
         if self.cancel.is_cancelled() {
             return Err(FileError::Cancelled);
         }
         let open = self.open(action.input, states)?;
         self.perform(action, &open.root, states)?;
-        if self.stays_open(idx) {
+        if stays_open {
             return Ok(State::Open(open));
         }
         let Open { root, layer } = open;
@@ -175,14 +183,25 @@ impl Run<'_> {
         Ok(State::Tree(base.with(layer.commit(&meta)?)))
     }
 
-    /// Whether the only use of an action's result is another action that goes on with it.
-    fn stays_open(&self, idx: usize) -> bool {
-        let this = FileInput::Action(idx as u32);
-        let count = |test: &dyn Fn(&FileAction) -> usize| self.op.actions.iter().map(test).sum::<usize>();
-        let n_primary = count(&|it| usize::from(it.input == this));
-        let n_other =
-            count(&|it| usize::from(it.secondary == this) + names(&it.op).filter(|it| *it == this).count());
-        self.op.actions[idx].output.is_none() && n_primary == 1 && n_other == 0
+    /// For each action, whether the only use of its result is another action that goes on with it.
+    fn stay_open(&self) -> Vec<bool> {
+        let actions = &self.op.actions;
+        let mut n_primary = vec![0_usize; actions.len()];
+        let mut n_other = vec![0_usize; actions.len()];
+        let count = |uses: &mut [usize], input: FileInput| {
+            if let FileInput::Action(used) = input
+                && let Some(n) = uses.get_mut(used as usize)
+            {
+                *n += 1;
+            }
+        };
+        for action in actions {
+            count(&mut n_primary, action.input);
+            count(&mut n_other, action.secondary);
+            names(&action.op).for_each(|input| count(&mut n_other, input));
+        }
+        let uses = n_primary.into_iter().zip(n_other).zip(actions);
+        uses.map(|((primary, other), action)| action.output.is_none() && primary == 1 && other == 0).collect()
     }
 
     /// The layer that an action on `input` writes to.

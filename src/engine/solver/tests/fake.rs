@@ -76,6 +76,8 @@ pub(super) struct World {
     pub(super) ran: Mutex<Vec<String>>,
     pub(super) n_running: AtomicUsize,
     pub(super) max_running: AtomicUsize,
+    /// Now and at most, of commands, downloads, file operations and others.
+    pub(super) by_slot: [(AtomicUsize, AtomicUsize); 4],
     pub(super) n_runs: AtomicUsize,
     pub(super) cancel_at: Mutex<Option<(usize, Cancel)>>,
     pub(super) n_points: AtomicUsize,
@@ -97,11 +99,22 @@ impl World {
     }
 }
 
-struct Running<'a>(&'a World);
+struct Running<'a>(&'a World, Slot);
+
+impl Running<'_> {
+    fn begin(world: &World, slot: Slot) -> Running<'_> {
+        let n_running = world.n_running.fetch_add(1, Ordering::Relaxed) + 1;
+        world.max_running.fetch_max(n_running, Ordering::Relaxed);
+        let (now, most) = &world.by_slot[slot as usize];
+        most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+        Running(world, slot)
+    }
+}
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.0.n_running.fetch_sub(1, Ordering::Relaxed);
+        self.0.by_slot[self.1 as usize].0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -160,9 +173,7 @@ impl Op for Fake {
     ) -> BoxFuture<'a, Result<Vec<Tree>, FakeError>> {
         Box::pin(async move {
             self.world.ran.lock().unwrap().push(self.name.clone());
-            let n_running = self.world.n_running.fetch_add(1, Ordering::Relaxed) + 1;
-            let _running = Running(&self.world);
-            self.world.max_running.fetch_max(n_running, Ordering::Relaxed);
+            let _running = Running::begin(&self.world, self.slot);
             self.world.point();
             let mut content = format!("{}{}", self.name, self.key);
             match &self.does {
@@ -183,6 +194,7 @@ impl Op for Fake {
                 Does::Work(n_yields) => {
                     for _ in 0..*n_yields {
                         tokio::task::yield_now().await;
+                        self.world.point();
                         if ctx.cancel.is_cancelled() {
                             return Err(FakeError::Cancelled);
                         }
@@ -220,20 +232,44 @@ pub(super) struct Cache {
     /// Whether results of equal content are told to be equal.
     pub(super) compares: bool,
     leases: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
+    /// Leases that are held, now and at most.
+    pub(super) n_held: Arc<(AtomicUsize, AtomicUsize)>,
+    /// Turned on at that look-up.
+    pub(super) cancel_at: Mutex<Option<(usize, Cancel)>>,
+}
+
+/// A lease that is counted.
+pub(super) struct Held {
+    _guard: tokio::sync::OwnedMutexGuard<()>,
+    n_held: Arc<(AtomicUsize, AtomicUsize)>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.n_held.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl CacheStore for Cache {
     type Output = Tree;
-    type Lease = tokio::sync::OwnedMutexGuard<()>;
+    type Lease = Held;
 
     fn get(&self, key: &Digest) -> Option<Record<Tree>> {
-        self.n_gets.fetch_add(1, Ordering::Relaxed);
+        let n_gets = self.n_gets.fetch_add(1, Ordering::Relaxed);
+        if let Some((at, cancel)) = &*self.cancel_at.lock().unwrap()
+            && *at == n_gets
+        {
+            cancel.cancel();
+        }
         self.records.lock().unwrap().get(key).cloned()
     }
 
     fn adopt(&self, output: Tree) -> BoxFuture<'_, Tree> {
+        if !self.compares {
+            return Box::pin(async move { output });
+        }
         let records = self.records.lock().unwrap();
-        let equal = records.values().filter(|it| self.compares && it.output.content == output.content);
+        let equal = records.values().filter(|it| it.output.content == output.content);
         let oldest = equal.map(|it| it.output.clone()).min_by_key(|it| it.run);
         Box::pin(async move { oldest.unwrap_or(output) })
     }
@@ -246,7 +282,12 @@ impl CacheStore for Cache {
 
     fn lease<'a>(&'a self, key: &'a Digest) -> BoxFuture<'a, Self::Lease> {
         let lock = self.leases.lock().unwrap().entry(*key).or_default().clone();
-        Box::pin(lock.lock_owned())
+        let n_held = self.n_held.clone();
+        Box::pin(async move {
+            let _guard = lock.lock_owned().await;
+            n_held.1.fetch_max(n_held.0.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+            Held { _guard, n_held }
+        })
     }
 }
 
@@ -305,6 +346,14 @@ impl Bench {
         executed.sort();
         assert_eq!(ran, executed, "what ran is what is reported");
         (ran, solved.roots[0].content.clone())
+    }
+}
+
+impl Bench {
+    /// [`Bench::ran`] of a plan for this bench.
+    pub(super) async fn ran_of(self, plan: impl FnOnce(&Bench) -> Plan<Fake>) -> (Vec<String>, String) {
+        let plan = plan(&self);
+        self.ran(&plan).await
     }
 }
 

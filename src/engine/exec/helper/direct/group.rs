@@ -5,6 +5,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -194,6 +195,8 @@ impl Group {
                 match rustix::fs::unlinkat(&dir.parent, &self.name, AtFlags::REMOVEDIR) {
                     Ok(()) | Err(Errno::NOENT) => break,
                     Err(Errno::BUSY) if wait.as_secs() < 1 => {
+                        // A command without confinement may have made groups in it.
+                        remove_below(&dir.fd);
                         std::thread::sleep(wait);
                         wait *= 2;
                     }
@@ -321,6 +324,20 @@ impl Dir {
         let text = read(&self.fd, file);
         let kills = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
         kills.and_then(|it| it.trim().parse().ok()).unwrap_or(0)
+    }
+}
+
+/// Removes the groups in a group, as far as nothing is in them.
+fn remove_below(dir: &OwnedFd) {
+    let Ok(entries) = rustix::fs::Dir::read_from(dir) else { return };
+    for entry in entries.flatten().filter(|it| it.file_type().is_dir()) {
+        let name = entry.file_name();
+        if name != c"." && name != c".." {
+            if let Ok(below) = open_dir(dir, OsStr::from_bytes(name.to_bytes())) {
+                remove_below(&below);
+            }
+            let _ = rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR);
+        }
     }
 }
 

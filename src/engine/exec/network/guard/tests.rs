@@ -4,7 +4,7 @@ use super::*;
 
 /// What the program makes of a frame of this type whose destination is `address`.
 fn passes(ether_type: u16, at: usize, address: &[u8]) -> bool {
-    let mut frame = vec![0xee; 60];
+    let mut frame = [0xee; 60];
     frame[12..14].copy_from_slice(&ether_type.to_be_bytes());
     frame[at..at + address.len()].copy_from_slice(address);
     let program = program();
@@ -28,6 +28,29 @@ fn passes(ether_type: u16, at: usize, address: &[u8]) -> bool {
     }
 }
 
+/// The same of the classic one.
+fn passes_classic(ether_type: u16, at: usize, address: &[u8]) -> bool {
+    let mut frame = [0xee; 60];
+    frame[12..14].copy_from_slice(&ether_type.to_be_bytes());
+    frame[at..at + address.len()].copy_from_slice(address);
+    let program = classic(&program());
+    let (mut at, mut value) = (0, 0u32);
+    loop {
+        let it = program[at];
+        let offset = it.k as usize;
+        at += 1;
+        match u32::from(it.code) {
+            0x30 => value = frame[offset].into(),
+            0x28 => value = u16::from_be_bytes([frame[offset], frame[offset + 1]]).into(),
+            0x20 => value = u32::from_be_bytes(frame[offset..offset + 4].try_into().unwrap()),
+            0x15 => at += usize::from(if value == it.k { it.jt } else { it.jf }),
+            0x00 => value = it.k,
+            0x16 => return value != 0,
+            code => panic!("no such code: {code:#x}"),
+        }
+    }
+}
+
 #[track_caller]
 fn check(address: &str, expected: bool) {
     let got = match address.parse::<std::net::IpAddr>().expect("an address") {
@@ -35,6 +58,11 @@ fn check(address: &str, expected: bool) {
         std::net::IpAddr::V6(ip) => passes(0x86dd, 38, &ip.octets()),
     };
     assert_eq!(got, expected, "{address}");
+    let got = match address.parse::<std::net::IpAddr>().expect("an address") {
+        std::net::IpAddr::V4(ip) => passes_classic(0x0800, 30, &ip.octets()),
+        std::net::IpAddr::V6(ip) => passes_classic(0x86dd, 38, &ip.octets()),
+    };
+    assert_eq!(got, expected, "{address}, classic");
 }
 
 #[test]

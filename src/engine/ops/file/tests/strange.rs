@@ -280,7 +280,9 @@ fn wildcards() {
     let plain = |src: &str| names(copy(src, ""));
     assert_eq!(plain("*.txt"), [".hidden.txt", "a.txt", "b[1].txt"]);
     assert_eq!(plain("?.txt"), ["a.txt"]);
-    assert_eq!(plain("b\\[1].txt"), ["b[1].txt"], "a backslash makes a letter of it");
+    // A backslash makes a letter of a wildcard, in patterns; a path without any is taken as it is written (sic).
+    assert_eq!(plain("b\\[*.txt"), ["b[1].txt"]);
+    assert_eq!(plain("b\\[1].txt"), ["`/b\\[1].txt` does not exist"]);
     assert_eq!(plain("[^a]*.txt"), [".hidden.txt", "b[1].txt"]);
     assert_eq!(plain("*/a.txt"), ["a.txt"]);
     assert_eq!(plain("d*"), ["d"], "a directory goes into the one that is named by a slash");
