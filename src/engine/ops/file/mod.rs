@@ -146,13 +146,15 @@ impl Run<'_> {
         };
         let prepare: Option<local::Prepare<'_>> = if before.is_empty() { None } else { Some(&prepare) };
         let lookup = |input| self.view(input, &[]);
+        let base = self.tree(self.op.actions[0].input, &[])?;
         local::LocalCopy {
             store: self.store,
             op,
             local,
-            base: &self.tree(self.op.actions[0].input, &[])?,
+            base: &base,
             prepare,
-            key: Digest::of(format!("{} {names}", self.digest)),
+            // A layer belongs to the very tree it was made on.
+            key: Digest::of(format!("{} {} {names}", self.digest, base.identity())),
             owner: op.owner.as_ref().map(|chown| owner::owner(chown, &lookup)).transpose()?,
             description: self.description,
             cancel: self.cancel,
