@@ -211,12 +211,11 @@ impl Root {
     }
 }
 
+/// Gives the target of the link at a place, if there is one.
+type ReadLink<'a> = &'a dyn Fn(&[u8]) -> Result<Option<Vec<u8>>, FileError>;
+
 /// Where `path` leads in a tree whose links `read_link` reads.
-pub(super) fn resolve(
-    path: &[u8],
-    last: Last,
-    read_link: &dyn Fn(&[u8]) -> Result<Option<Vec<u8>>, FileError>,
-) -> Result<Place, FileError> {
+pub(super) fn resolve(path: &[u8], last: Last, read_link: ReadLink<'_>) -> Result<Place, FileError> {
     let mut todo: Vec<Vec<u8>> = components(path).rev().map(<[u8]>::to_vec).collect();
     let mut place = Place::new();
     let mut n_links = 0;
