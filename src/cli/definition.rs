@@ -53,7 +53,7 @@ pub(super) fn read(file: &Path) -> Result<Definition, Failure> {
         Some(stem) if !is_stdin => stem.to_string_lossy().into_owned(),
         _ => "llb".to_owned(),
     };
-    let image = ImageOutput { tree: root, config: ImageConfig::plain(Platform::host()), tags: Vec::new() };
+    let image = ImageOutput { tree: root, config: ImageConfig::plain(&Platform::host()), tags: Vec::new() };
     Ok(Definition {
         sources: texts(&graph.sources),
         outputs: vec![Output {

@@ -68,11 +68,12 @@ fn variables_come_in_buildkits_order() {
             vec![secret_variable("token", "TOKEN", false), secret_variable("nothing", "EMPTY", true)];
         builder
     });
+    // Of equal names the last, where it stands.
     let expected = [
-        "http_proxy=http://p",
         "A=2",
         "B=3",
         "HTTP_PROXY=http://p",
+        "http_proxy=http://p",
         "NO_PROXY=localhost",
         "no_proxy=localhost",
         "ALL_PROXY=socks://p",

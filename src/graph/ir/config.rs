@@ -77,7 +77,7 @@ impl ImageConfig {
     }
 
     /// What BuildKit gives an image whose build named no config: a search path and a directory.
-    pub fn plain(platform: Platform) -> ImageConfig {
+    pub fn plain(platform: &Platform) -> ImageConfig {
         let mut config = ImageConfig::scratch(platform.normalize());
         config.set_env("PATH", DEFAULT_PATH);
         "/".clone_into(&mut config.workdir);

@@ -172,7 +172,7 @@ fn images_of_no_layers_and_of_old() {
     bench.fails(image("x:strange"), "is of the unknown type");
     // A manifest may name other places for a layer: nobody is sent there.
     let elsewhere = Fake::start();
-    let mut foreign = TestImage::new("linux/amd64", &[&[("a", "1")]]);
+    let mut foreign = TestImage::new("linux/amd64", &[&[("foreign", "1")]]);
     let layer = foreign.layers[0];
     elsewhere.push("v1", &foreign);
     let manifest = String::from_utf8(foreign.blobs[&foreign.root].clone()).unwrap();

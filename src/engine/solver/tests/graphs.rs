@@ -91,7 +91,8 @@ fn all_that_failed_is_told() {
     check(async {
         for seed in 0..40 {
             let bench = Bench::new();
-            let failing: Vec<usize> = (2..14).filter(|step| (seed as usize + step) % 3 == 0).collect();
+            let failing: Vec<usize> =
+                (2..14).filter(|step| (seed as usize + step).is_multiple_of(3)).collect();
             let plan = random(&bench, seed, 12, &failing);
             let told = Arc::new(Mutex::new(0));
             let counting = told.clone();

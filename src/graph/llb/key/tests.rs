@@ -225,8 +225,7 @@ mod every_field {
     ];
 
     fn graph() -> Graph {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/llb-text/every-field.txt");
-        let text = std::fs::read_to_string(path).unwrap();
+        let text = include_str!("../../../../tests/golden/llb-text/every-field.txt");
         parse::parse(text.split_once("----\n").unwrap().0).unwrap().0
     }
 
