@@ -199,7 +199,8 @@ fn what_mounts_leave() {
     let bench = Bench::new();
     bench.write("file", "as it was");
     let (mut graph, base) = graph();
-    let ctx = Some(graph.local("ctx", &[], &[], &[]));
+    let given = graph.local("ctx", &[], &[], &[]);
+    let ctx = Some(given);
     let mut builder =
         sh(base, "echo changed > /cache/file; echo x > /cache/new; echo y > /rw/new; cat /ro/file");
     builder.mounts = vec![
@@ -209,7 +210,6 @@ fn what_mounts_leave() {
     ];
     let edges = graph.exec(builder);
     // A cache and what was only read leave the tree that they were given.
-    let given: Edge = ctx.unwrap();
     assert_eq!(edges.mounts[2].unwrap(), given);
     let built = bench.solve(&graph, edges.mounts[1].unwrap());
     assert_eq!((built.read("file").as_str(), built.read("new").as_str()), ("as it was", "y\n"));

@@ -194,7 +194,7 @@ fn no_way_leads_around_a_grant() {
             assert!(!is_denied(&result, entitlement), "{route:?} {entitlement}: {result:?}");
             match route {
                 Route::Build | Route::Definition => {
-                    assert!(result.is_ok(), "{route:?} {entitlement}: {result:?}")
+                    assert!(result.is_ok(), "{route:?} {entitlement}: {result:?}");
                 }
                 Route::Cached => assert_eq!(result.unwrap().n_executed, 0, "{entitlement}"),
                 Route::Shell => {

@@ -46,7 +46,7 @@ impl Root {
 
     /// Where `path` leads.
     pub(crate) fn resolve(&self, path: &[u8], last: Last) -> Result<Place, FileError> {
-        resolve(path, last, |place: &[u8]| self.read_link(place))
+        resolve(path, last, &|place| self.read_link(place))
     }
 
     /// Target of the link at `place`; `None` when there is no link.
@@ -211,12 +211,11 @@ impl Root {
     }
 }
 
+/// Gives the target of the link at a place, if there is one.
+type ReadLink<'a> = &'a dyn Fn(&[u8]) -> Result<Option<Vec<u8>>, FileError>;
+
 /// Where `path` leads in a tree whose links `read_link` reads.
-pub(super) fn resolve(
-    path: &[u8],
-    last: Last,
-    read_link: impl Fn(&[u8]) -> Result<Option<Vec<u8>>, FileError>,
-) -> Result<Place, FileError> {
+pub(super) fn resolve(path: &[u8], last: Last, read_link: ReadLink<'_>) -> Result<Place, FileError> {
     let mut todo: Vec<Vec<u8>> = components(path).rev().map(<[u8]>::to_vec).collect();
     let mut place = Place::new();
     let mut n_links = 0;

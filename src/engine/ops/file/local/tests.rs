@@ -263,3 +263,13 @@ fn updates_are_what_copying_everything_gives() {
     let sum = n_updated.iter().fold(0_usize, |sum, &n| sum.saturating_add(n));
     assert!(60 < sum, "only {sum} of 480 copies were updates");
 }
+
+/// More histories, to be run by hand with `HISTORIES=FROM..TO`.
+#[test]
+#[ignore = "takes as long as it is told to"]
+fn many_updates() {
+    let range = std::env::var("HISTORIES").unwrap();
+    let (from, to) = range.split_once("..").unwrap();
+    let (from, to): (u64, u64) = (from.parse().unwrap(), to.parse().unwrap());
+    assert!((from..to).map(history).max() > Some(0), "none was an update");
+}
