@@ -235,12 +235,12 @@ fn commands_work(text: &str, folder: &Path) -> Result<(), String> {
 fn said_to_work(words: &[&str], folder: &Path) -> Result<(), String> {
     let Some((&verb, rest)) = words.split_first() else { return Err("it has no verb".to_owned()) };
     match verb {
-        "build" => {
+        "build" if !words.contains(&"--llb") => {
             let given: Vec<&str> = words.iter().copied().filter(|word| *word != "--list").collect();
             accepted(&[&given[..], &["--list"]].concat(), folder)?;
         }
-        // These would ask registries for configs: only their flags are looked at.
-        "lower" | "graph" => {
+        // These would ask registries for configs, or read a definition: only their flags are looked at.
+        "lower" | "graph" | "build" => {
             let help = String::from_utf8(bkl(&[verb, "--help"], folder).stdout).unwrap();
             for flag in rest.iter().filter(|word| word.starts_with('-')) {
                 let flag = if flag.starts_with("--") { flag } else { &flag[..2] };
