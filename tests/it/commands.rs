@@ -4,7 +4,7 @@
 use bkl::engine::SolveError;
 use bkl::graph::ir::build::SecretSpec;
 use bkl::graph::ir::{
-    Edge, ExecBuilder, FileSecret, Graph, HostIp, LinuxResources, MountKind, MountSpec, ProxyEnv, SecretEnv,
+    ExecBuilder, FileSecret, Graph, HostIp, LinuxResources, MountKind, MountSpec, ProxyEnv, SecretEnv,
     Sharing, Tree, Ulimit,
 };
 use libtest_mimic::Trial;

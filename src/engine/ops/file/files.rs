@@ -47,7 +47,7 @@ pub(crate) trait Files: Sync {
 
     /// Where `path` leads.
     fn resolve(&self, path: &[u8], last: Last) -> Result<Place, FileError> {
-        resolve(path, last, |place: &[u8]| self.read_link(place))
+        resolve(path, last, &|place| self.read_link(place))
     }
 }
 
