@@ -374,7 +374,8 @@ fn a_file_that_changes_meanwhile_is_an_error() {
                 fs::write(&two, "other").unwrap();
             }
         });
-    let error = error.err().expect("the file is another one").to_string();
+    let Err(error) = error else { panic!("the file is another one") };
+    let error = error.to_string();
     assert!(error.contains("`") && error.contains("two") && error.contains("changed"), "{error}");
     assert_eq!(bench.solve(&graph, copied).read("all/two"), "other");
 }
