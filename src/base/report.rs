@@ -281,7 +281,15 @@ impl Shown {
 
 fn named_source(sources: &SourceMap, span: Span) -> miette::NamedSource<String> {
     let file = sources.file(span.file);
-    miette::NamedSource::new(&*file.name, file.text.to_string())
+    // What a text holds must not speak to the terminal. Each character gives way to one of as many bytes: offsets stay.
+    let quiet = |c: char| match c {
+        '\n' | '\t' => c,
+        '\r' => ' ',
+        c if c.is_ascii_control() => '?',
+        c if c.is_control() => '¿',
+        c => c,
+    };
+    miette::NamedSource::new(&*file.name, file.text.chars().map(quiet).collect())
 }
 
 impl std::fmt::Display for Shown {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::ui::one_line;
 use crate::base::{FileId, Report, SourceMap, Span};
 use crate::engine::content_hash::HashError;
 use crate::engine::entitlement;
@@ -268,10 +269,6 @@ pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
-}
-
-fn one_line(name: &str) -> String {
-    name.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The place of a location of `graph` in the program's texts.

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use super::ui::one_line;
 use crate::base::{Report, suggest};
 use crate::graph::ir::{CUSTOM_NAME, Edge, Graph, Op, Output, OutputKind, Tree, VertexId};
 use crate::graph::llb;
@@ -85,7 +86,7 @@ pub(super) fn below(graph: &Graph, edges: &[Edge]) -> Vec<VertexId> {
 
 /// A name on one line, its middle left out when it is long.
 pub(super) fn short(name: &str) -> String {
-    let line = name.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = one_line(name);
     let chars: Vec<char> = line.chars().collect();
     if chars.len() <= MAX_NAME {
         return line;

@@ -12,6 +12,8 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+pub(super) use model::one_line;
+
 use crate::cli::args;
 use crate::engine::event::Event;
 

@@ -129,8 +129,8 @@ impl Model {
     }
 }
 
-/// The text on one line: runs of white space are one blank.
-fn one_line(text: &str) -> String {
+/// The text on one line: runs of white space are one blank; nothing in it speaks to the terminal.
+pub(crate) fn one_line(text: &str) -> String {
     printable(&text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 

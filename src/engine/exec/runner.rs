@@ -19,7 +19,7 @@ use tokio::net::unix::pipe;
 
 use super::error::RunError;
 use super::netfiles::Reach;
-use super::network::{Life, Network as Connection, Networks};
+use super::network::{self, Life, Network as Connection, Networks};
 use super::spec::{Access, ExecSpec, ExitStatus, MountSource, Network, Profile, Security, Stream};
 use super::wire::{self, Answer, Confinement, Fds, Net, Request, WireMount, WireSource};
 use super::{LogSink, Runner, RunnerKind, SandboxNetwork, cgroup, helper, netfiles, seccomp, sys};
@@ -90,7 +90,11 @@ impl HelperRunner {
         let connection = match spec.network {
             Network::Host(_) => Connection::Host(None),
             Network::None => Connection::Nothing,
-            Network::Sandbox => self.connect(&spec.security, cancel).await?,
+            Network::Sandbox => match (self.connect(&spec.security, cancel).await?, spec.profile) {
+                // Who asked for less than a sandbox must not get more than one.
+                (Connection::Host(Some(why)), Profile::Strict) => return Err(network::none_to_be_had(&why)),
+                (connection, _) => connection,
+            },
         };
         self.sweep_parent(&spec.cgroup_parent).await;
         let parent = spec.cgroup_parent.clone();

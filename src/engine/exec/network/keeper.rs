@@ -128,8 +128,8 @@ impl Drop for Files {
 struct Connected {
     nat: Child,
     pidfd: OwnedFd,
-    /// The namespace, and its tables of sockets in use.
-    fds: [OwnedFd; 3],
+    /// The namespace, and its tables of sockets in use and of what was sent.
+    fds: [OwnedFd; 5],
 }
 
 fn make(wish: &Wish, files: &Files) -> Result<Connected, String> {
@@ -149,7 +149,7 @@ fn make(wish: &Wish, files: &Files) -> Result<Connected, String> {
 }
 
 /// Makes everything that is in a new namespace, which is this thread's, and attaches it to the file at `path`.
-fn furnish(path: &Path) -> Attempt<[OwnedFd; 3]> {
+fn furnish(path: &Path) -> Attempt<[OwnedFd; 5]> {
     sys::loopback_up().map_err(|err| ("turn on the loopback", err))?;
     // A closed connection holds its port for a minute: it would be there for the next command. What that protects from,
     // late packets of an old connection, a link without loss does not have.
@@ -162,6 +162,8 @@ fn furnish(path: &Path) -> Attempt<[OwnedFd; 3]> {
         open("/proc/thread-self/net/sockstat").map_err(|(_, err)| ("open the table of sockets", err))?,
         open("/proc/thread-self/net/sockstat6")
             .map_err(|(_, err)| ("open the table of IPv6 sockets", err))?,
+        open("/proc/thread-self/net/snmp").map_err(|(_, err)| ("open the table of counters", err))?,
+        open("/proc/thread-self/net/snmp6").map_err(|(_, err)| ("open the table of IPv6 counters", err))?,
     ];
     File::create(path).map_err(|err| ("make a file for the namespace", err))?;
     mount_bind(own, path).map_err(|err| ("mount the namespace", err.into()))?;

@@ -41,7 +41,7 @@ pub(super) enum Made {
 /// More bytes than a message has.
 const MAX_BYTES: usize = 64 << 10;
 /// More descriptors than a message has.
-const MAX_FDS: usize = 4;
+const MAX_FDS: usize = 5;
 
 /// Two sockets that are connected and keep messages apart.
 pub(super) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {

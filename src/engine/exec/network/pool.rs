@@ -39,10 +39,12 @@ pub(crate) enum Life {
 #[derive(Debug)]
 pub(crate) struct Namespace {
     fd: OwnedFd,
-    /// Sockets in use, of IPv4 and everything, and of IPv6.
-    counters: [File; 2],
+    /// Sockets in use, of IPv4 and everything, and of IPv6; datagrams sent, of both.
+    counters: [File; 4],
     /// Sockets that the NAT itself has in it.
     n_own: u64,
+    /// Datagrams that were sent before any command was in it.
+    n_sent: u64,
     link: OwnedFd,
     forwarder: Ipv4Addr,
 }
@@ -63,13 +65,17 @@ impl Namespace {
         let mut link = [PollFd::new(&self.link, PollFlags::IN)];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         let is_connected = matches!(poll(&mut link, Some(&now)), Ok(0));
-        is_connected && self.usage().is_ok_and(|it| it.n_sockets <= self.n_own && it.n_bound == 0)
+        // The NAT keeps letting in whom a command sent datagrams to; the next one did not ask for them.
+        let is_unused =
+            |it: &Usage| it.n_sockets <= self.n_own && it.n_bound == 0 && it.n_datagrams == self.n_sent;
+        is_connected && self.usage().is_ok_and(|it| is_unused(&it))
     }
 
     fn usage(&self) -> io::Result<Usage> {
-        let mut usage = Usage { n_sockets: 0, n_bound: 0 };
+        let mut usage = Usage::default();
         for file in &self.counters {
-            let mut text = [0; 1024];
+            // The tables of datagrams are the longest, with some 3 and 5 KiB.
+            let mut text = [0; 16 << 10];
             let n_bytes = file.read_at(&mut text, 0)?;
             usage.add(&String::from_utf8_lossy(&text[..n_bytes]));
         }
@@ -78,18 +84,34 @@ impl Namespace {
 }
 
 /// What is in use in a namespace.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Usage {
     /// Sockets of all kinds that somebody has open.
     n_sockets: u64,
     /// Those of IP that have a port, also if nobody has them open any more.
     n_bound: u64,
+    /// Datagrams that were sent since it was made.
+    n_datagrams: u64,
 }
 
 impl Usage {
-    /// Adds what a table says: lines as `TCP: inuse 0 orphan 0 tw 0 alloc 1 mem 0`.
+    /// Adds what a table says: lines as `TCP: inuse 0 orphan 0 tw 0 alloc 1 mem 0`, as `Udp6OutDatagrams 0`, or as two, of
+    /// names and of numbers, that begin with `Udp:`.
     fn add(&mut self, table: &str) {
+        let mut udp_names: Option<&str> = None;
         for line in table.lines() {
+            if let Some(rest) = line.strip_prefix("Udp:") {
+                match udp_names {
+                    None => udp_names = Some(rest),
+                    Some(names) => {
+                        let sent = names.split_whitespace().position(|it| it == "OutDatagrams");
+                        let sent = sent.and_then(|at| rest.split_whitespace().nth(at));
+                        self.sent(sent.unwrap_or_default());
+                    }
+                }
+            } else if let Some(sent) = line.strip_prefix("Udp6OutDatagrams") {
+                self.sent(sent.trim());
+            }
             let mut words = line.split_whitespace().skip(1);
             while let (Some(name), Some(value)) = (words.next(), words.next()) {
                 let value = value.parse::<u64>().unwrap_or(u64::MAX);
@@ -101,6 +123,13 @@ impl Usage {
                 }
             }
         }
+    }
+}
+
+impl Usage {
+    /// What is not understood is not unused.
+    fn sent(&mut self, number: &str) {
+        self.n_datagrams = self.n_datagrams.saturating_add(number.parse().unwrap_or(u64::MAX));
     }
 }
 
@@ -179,7 +208,7 @@ impl Networks {
                 let wish = wish.clone();
                 drop(choice);
                 // Not the host's network all of a sudden: that would be another sandbox for some of the commands.
-                return self.ask(&wish, spawn).map(Network::Namespace).map_err(|why| environment(&why));
+                return self.ask(&wish, spawn).map(Network::Namespace).map_err(|why| none_to_be_had(&why));
             }
             None => {}
         }
@@ -208,7 +237,7 @@ impl Networks {
         }
         let why = reasons.join("; ");
         if self.sandbox != SandboxNetwork::Auto {
-            return Err(environment(&why));
+            return Err(none_to_be_had(&why));
         }
         *choice = Some(Choice::Host { why: why.clone() });
         Ok(Network::Host(Some(why)))
@@ -246,19 +275,20 @@ impl Networks {
         match made {
             Made::Failed { why } => Err(why),
             Made::Namespace => {
-                let [fd, all, v6] = <[OwnedFd; 3]>::try_from(fds).map_err(|_| gone())?;
-                let counters = [File::from(all), File::from(v6)];
+                let [fd, counters @ ..] = <[OwnedFd; 5]>::try_from(fds).map_err(|_| gone())?;
+                let counters = counters.map(File::from);
                 let forwarder = nat::forwarder(wish.subnet);
-                let mut namespace = Namespace { fd, counters, n_own: 0, link, forwarder };
+                let mut namespace = Namespace { fd, counters, n_own: 0, n_sent: 0, link, forwarder };
                 let usage = namespace.usage().map_err(|err| format!("cannot count sockets: {err}"))?;
-                namespace.n_own = usage.n_sockets;
+                (namespace.n_own, namespace.n_sent) = (usage.n_sockets, usage.n_datagrams);
                 Ok(namespace)
             }
         }
     }
 }
 
-fn environment(why: &str) -> RunError {
+/// That the sandbox has no network, and must not have the host's.
+pub(crate) fn none_to_be_had(why: &str) -> RunError {
     RunError::Environment {
         what: format!("there is no network for the sandbox: {why}"),
         help: "install Debian's `passt`, or choose what commands are connected to with `--network` or BKL_NETWORK: \
