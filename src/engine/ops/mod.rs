@@ -226,10 +226,12 @@ impl GraphOp {
                 let (store, op, ctx) = (self.build.store.clone(), op.clone(), ctx.clone());
                 let description = self.vertex.name();
                 let digest = key::cache_digest(&self.vertex, &self.build.machine).expect("it is no source");
+                // Who asks for no cache doubts what is there.
+                let reuse = if self.ignore_cache { file::Reuse::Nothing } else { file::Reuse::Earlier };
                 blocking(move || {
                     let (description, cancel) = (&description, &ctx.cancel);
                     let (store, op, inputs) = (&*store, &op, &inputs);
-                    Ok(file::Run { store, op, inputs, digest, description, cancel }.run()?)
+                    Ok(file::Run { store, op, inputs, digest, description, reuse, cancel }.run()?)
                 })
                 .await
             }

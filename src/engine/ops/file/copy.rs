@@ -14,7 +14,8 @@ use super::error::FileError;
 use super::files::{Directory, Facts, Files};
 use super::regular::{Regular, Target};
 use super::root::{
-    Last, Owner, Place, Root, chmod_at, chown_at, join, set_times_at, set_xattrs, shown, split, timespec,
+    Last, Owner, Place, Root, chmod_at, chown_at, has_xattrs, join, set_times_at, set_xattrs, shown, split,
+    strip_xattrs, timespec,
 };
 use super::{mode, unpack};
 use crate::base::glob::{self, Kind, Matched, Patterns};
@@ -361,7 +362,23 @@ impl Tree<'_> {
             }
             let (source, target, _) = self.way[idx].clone();
             let is_new = match to.stat(&target)? {
-                Some(stat) if Facts::of(&stat).is_dir() => self.is_own(&target)?,
+                Some(stat) if Facts::of(&stat).is_dir() => {
+                    let is_own = self.is_own(&target)?;
+                    if self.copy.before.is_some() {
+                        let (parent, name) = to.parent_of(&target)?;
+                        let failed =
+                            |errno: Errno| FileError::io("take attributes from", &target, errno.into());
+                        if is_own {
+                            // As a new one has none: what its children would inherit, and what the source has no more.
+                            // Those that the source has come last, as with a new one.
+                            strip_xattrs(&parent, name, |_| true).map_err(failed)?;
+                        } else if has_xattrs(&parent, name).map_err(failed)? {
+                            // Which of them are the tree's below, and which the earlier copy's, is not known.
+                            return Err(FileError::Op { why: "it cannot be brought up to date" });
+                        }
+                    }
+                    is_own
+                }
                 Some(_) if self.copy.op.always_replace_existing => {
                     to.remove_all(&target)?;
                     to.make_dir(&target, 0o755)?;
@@ -384,6 +401,10 @@ impl Tree<'_> {
                 && let Some(facts) = self.copy.from.look(&source)?
             {
                 self.metadata(&source, &facts, &target, Keep::Nothing)?;
+                // All but what children would inherit: they have what their sources have.
+                let (parent, name) = to.parent_of(&target)?;
+                strip_xattrs(&parent, name, |key| key == b"system.posix_acl_default")
+                    .map_err(|errno| FileError::io("take attributes from", &target, errno.into()))?;
             }
         }
         Ok(())
@@ -433,6 +454,10 @@ impl Tree<'_> {
             }
             // A socket becomes a node nobody listens on.
             kind => {
+                // Overlayfs takes such a node for its mark that nothing is there.
+                if kind == FileKind::CharDevice && facts.rdev == 0 {
+                    return Err(failed("make the device 0:0")(Errno::PERM));
+                }
                 let file_type = match kind {
                     FileKind::CharDevice => FileType::CharacterDevice,
                     FileKind::BlockDevice => FileType::BlockDevice,

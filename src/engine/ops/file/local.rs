@@ -44,7 +44,16 @@ pub(super) struct LocalCopy<'a> {
     pub(super) owner: Option<Owner>,
     /// What is said about the layer.
     pub(super) description: &'a str,
+    /// Whether earlier results are used.
+    pub(super) reuse: Reuse,
     pub(super) cancel: &'a Cancel,
+}
+
+/// Whether a copy may be made of what an earlier one gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::engine::ops) enum Reuse {
+    Earlier,
+    Nothing,
 }
 
 /// Actions on a tree.
@@ -60,7 +69,10 @@ struct Earlier {
 impl LocalCopy<'_> {
     pub(super) fn run(&self) -> Result<Snapshot, FileError> {
         let key = [b"copy:", self.key.as_bytes().as_slice()].concat();
-        let earlier = self.store.get_value(Table::LocalFiles, &key).ok().flatten();
+        let earlier = match self.reuse {
+            Reuse::Earlier => self.store.get_value(Table::LocalFiles, &key).ok().flatten(),
+            Reuse::Nothing => None,
+        };
         if let Some(earlier) = earlier.and_then(|bytes| Earlier::decode(&bytes)) {
             match self.update(&earlier) {
                 Ok(Some(layer)) => {
@@ -216,6 +228,7 @@ pub(crate) fn local_tree(store: &Store, local: &LocalTree, cancel: &Cancel) -> R
         key: Digest::of(format!("tree {}", local.id())),
         owner: None,
         description: &format!("local {}", local.dir().display()),
+        reuse: Reuse::Earlier,
         cancel,
     };
     copy.run().map_err(|error| match error {

@@ -33,6 +33,7 @@ use crate::store::{ActiveLayer, LayerMeta, Snapshot, Store};
 
 pub use error::FileError;
 use files::Files;
+pub(super) use local::Reuse;
 pub(crate) use local::local_tree;
 use root::{Last, Owner, Place, Root, kind, shown, timespec};
 
@@ -45,6 +46,8 @@ pub(super) struct Run<'a> {
     pub(super) digest: Digest,
     /// What is said about the layers that are made.
     pub(super) description: &'a str,
+    /// Whether parts of it are taken from earlier runs.
+    pub(super) reuse: Reuse,
     pub(super) cancel: &'a Cancel,
 }
 
@@ -157,6 +160,7 @@ impl Run<'_> {
             key: Digest::of(format!("{} {} {names}", self.digest, base.identity())),
             owner: op.owner.as_ref().map(|chown| owner::owner(chown, &lookup)).transpose()?,
             description: self.description,
+            reuse: self.reuse,
             cancel: self.cancel,
         }
         .run()

@@ -383,7 +383,7 @@ pub(super) fn set_xattrs(
     }
     let through = Path::new("/proc/self/fd").join(to.as_raw_fd().to_string()).join(to_name);
     for (name, value) in all {
-        if name.starts_with(b"trusted.") || name.starts_with(b"user.overlay.") {
+        if !is_of_tree(name) {
             continue;
         }
         if let Err(Errno::NOSPC | Errno::DQUOT) =
@@ -393,4 +393,32 @@ pub(super) fn set_xattrs(
         }
     }
     Ok(())
+}
+
+/// Removes the extended attributes that are `meant`, but none that belongs to the mount or the kernel.
+pub(crate) fn strip_xattrs(
+    dir: &OwnedFd,
+    name: &OsStr,
+    meant: impl Fn(&[u8]) -> bool,
+) -> rustix::io::Result<()> {
+    let through = Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(name);
+    for (key, _) in crate::engine::content_hash::xattrs(dir, name)? {
+        if meant(&key) && is_of_tree(&key) {
+            match rustix::fs::lremovexattr(&through, OsStr::from_bytes(&key)) {
+                Ok(()) | Err(Errno::NODATA | Errno::NOTSUP | Errno::PERM) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether it has extended attributes of its own.
+pub(crate) fn has_xattrs(dir: &OwnedFd, name: &OsStr) -> rustix::io::Result<bool> {
+    Ok(crate::engine::content_hash::xattrs(dir, name)?.iter().any(|(key, _)| is_of_tree(key)))
+}
+
+/// Whether an attribute belongs to the tree, not to the mount or the kernel.
+fn is_of_tree(key: &[u8]) -> bool {
+    !key.starts_with(b"trusted.") && !key.starts_with(b"user.overlay.")
 }

@@ -46,8 +46,16 @@ impl Bench {
         let op = FileOp { actions };
         let inputs: Vec<Tree> = inputs.iter().cloned().map(Tree::Stored).collect();
         let (digest, cancel) = (Digest::of("test"), Cancel::new());
-        Run { store: &self.store, op: &op, inputs: &inputs, digest, description: "test", cancel: &cancel }
-            .run()
+        Run {
+            store: &self.store,
+            op: &op,
+            inputs: &inputs,
+            digest,
+            description: "test",
+            reuse: Reuse::Earlier,
+            cancel: &cancel,
+        }
+        .run()
     }
 
     /// Chains `ops` on input 0; a copy reads input 1.

@@ -61,13 +61,13 @@ pub enum LocalError {
         source: std::io::Error,
     },
     /// A file was removed or replaced between being seen and being read.
-    #[error("`{}` vanished while it was read", path.display())]
+    #[error("`{}` vanished during the build", path.display())]
     Vanished {
         /// The file.
         path: PathBuf,
     },
     /// A file was written to between being seen and being read.
-    #[error("`{}` changed while it was read", path.display())]
+    #[error("`{}` changed during the build", path.display())]
     Changed {
         /// The file.
         path: PathBuf,
@@ -92,8 +92,8 @@ impl LocalError {
                 Some("make it readable, or leave it out with an exclude pattern or in .bklignore".to_owned())
             }
             LocalError::Vanished { .. } | LocalError::Changed { .. } => Some(
-                "something writes to the directory during the build: wait for it, or leave the file out with an \
-                 exclude pattern or in .bklignore"
+                "files are looked at when the build starts, and copied when their step's turn comes: build again, what \
+                 ran is kept; leave out what is always being written with an exclude pattern or in .bklignore"
                     .to_owned(),
             ),
             LocalError::Attribute { .. } | LocalError::Pattern { .. } | LocalError::Store(_) | LocalError::Cancelled => None,

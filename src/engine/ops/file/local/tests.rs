@@ -46,6 +46,17 @@ struct Bench {
 
 const NAMES: [&str; 6] = ["a", "b.txt", "c", "d", "e.txt", "sub"];
 
+/// An access control list as the attribute holds it: one user more may do all. What is made in its directory gets it.
+fn default_acl() -> Vec<u8> {
+    let entries: [(u16, u16, u32); 5] =
+        [(1, 7, u32::MAX), (2, 7, 1000), (4, 5, u32::MAX), (16, 7, u32::MAX), (32, 5, u32::MAX)];
+    let mut value = 2_u32.to_le_bytes().to_vec();
+    for (tag, permissions, id) in entries {
+        value.extend(tag.to_le_bytes().into_iter().chain(permissions.to_le_bytes()).chain(id.to_le_bytes()));
+    }
+    value
+}
+
 impl Bench {
     fn new() -> Option<Bench> {
         if !rustix::process::geteuid().is_root() {
@@ -71,7 +82,8 @@ impl Bench {
     fn edit(&mut self, dice: &mut Dice) {
         let path = self.path(dice);
         let text = format!("{}", dice.roll(1000));
-        let attempt: std::io::Result<()> = match dice.roll(16) {
+        let there = path.ancestors().find(|it| it.symlink_metadata().is_ok()).unwrap_or(&path);
+        let attempt: std::io::Result<()> = match dice.roll(18) {
             0..6 => path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&path, text)),
             6 => fs::remove_file(&path),
             7 => fs::remove_dir_all(&path),
@@ -85,7 +97,13 @@ impl Bench {
             }
             14 => {
                 let set = rustix::fs::XattrFlags::empty();
-                rustix::fs::lsetxattr(&path, "user.test", text.as_bytes(), set).map_err(Into::into)
+                rustix::fs::lsetxattr(there, "user.test", text.as_bytes(), set).map_err(Into::into)
+            }
+            15 => rustix::fs::lremovexattr(there, "user.test").map_err(Into::into),
+            16 => {
+                let set = rustix::fs::XattrFlags::empty();
+                rustix::fs::lsetxattr(there, "system.posix_acl_default", &default_acl(), set)
+                    .map_err(Into::into)
             }
             _ => fs::remove_file(&path).and_then(|()| fs::write(&path, text)),
         };
@@ -145,7 +163,8 @@ impl Bench {
         };
         let prepare: Option<Prepare<'_>> = if op.timestamp == -1 { None } else { Some(&write) };
         let (store, description, cancel) = (&self.store, "test", &cancel);
-        LocalCopy { store, op, local, base, prepare, key, owner, description, cancel }.run()
+        let reuse = Reuse::Earlier;
+        LocalCopy { store, op, local, base, prepare, key, owner, description, reuse, cancel }.run()
     }
 
     /// All that can be told of a tree, and whether the clock was in it.
@@ -177,7 +196,8 @@ impl Bench {
                 Some(name) => xattrs(&parent, name).unwrap(),
                 None => Vec::new(),
             };
-            let xattrs: Vec<_> = xattrs.into_iter().filter(|(name, _)| name.starts_with(b"user.")).collect();
+            let xattrs: Vec<_> =
+                xattrs.into_iter().filter(|(name, _)| !name.starts_with(b"trusted.")).collect();
             links.entry(meta.ino()).or_insert_with(Vec::new).push(relative.clone());
             let (mode, uid, gid) = (meta.mode(), meta.uid(), meta.gid());
             found.insert(relative, format!("{mode:o} {uid}:{gid} {mtime} {content:?} {xattrs:?}"));
