@@ -5,8 +5,8 @@ use std::io::{self, Write as _};
 
 use serde_json::json;
 
-use crate::base::Report;
 use crate::base::time::rfc3339;
+use crate::base::{Digest, Report};
 use crate::cli::Failure;
 use crate::cli::args::{self, Format};
 use crate::cli::build::{Build, runtime};
@@ -31,7 +31,7 @@ const MIN_DIGITS: usize = 6;
 pub(super) fn run(args: &args::Log) -> Result<(), Failure> {
     let digits = args.words.iter().find(|word| is_digits(word));
     if let (Some(digits), [_]) = (digits, &args.words[..])
-        && let Some(run) = by_digits(args, digits)?
+        && let Some(run) = by_digits(args, None, digits)?
     {
         let store = open(args)?;
         return print_log(&store, &run);
@@ -43,6 +43,12 @@ pub(super) fn run(args: &args::Log) -> Result<(), Failure> {
         let runs = runs.map_err(|error| failure::store(&error, &args.inputs.store))?;
         return list(&store, &runs, args.format);
     };
+    if is_digits(&word)
+        && let Some(run) = by_digits(args, Some(&subject.history()), &word)?
+    {
+        let store = open(args)?;
+        return print_log(&store, &run);
+    }
     let runtime = runtime()?;
     let (question, resolver) =
         subject.ask(Some(&word), &args.inputs, &args.definition, args.format, &runtime)?;
@@ -98,10 +104,10 @@ fn is_digits(word: &str) -> bool {
     MIN_DIGITS <= digits.len() && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// The newest run whose digest begins so.
-fn by_digits(args: &args::Log, digits: &str) -> Result<Option<Known>, Report> {
+/// The newest run, of a program or of all, whose digest begins so.
+fn by_digits(args: &args::Log, program: Option<&Digest>, digits: &str) -> Result<Option<Known>, Report> {
     let digits = digits.strip_prefix("sha256:").unwrap_or(digits);
-    let runs = history::why::known(&open(args)?, None);
+    let runs = history::why::known(&open(args)?, program);
     let runs = runs.map_err(|error| failure::store(&error, &args.inputs.store))?;
     Ok(runs.into_iter().find(|run| run.key.hex().starts_with(digits)))
 }

@@ -1,6 +1,10 @@
-//! A switch that tells everyone working on a build to stop.
+//! A switch that tells everyone working on a build to stop, and one that tells them not to begin.
+
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
+
+use crate::base::Digest;
 
 /// A switch that is turned on once and stays on; clones are the same switch.
 ///
@@ -48,6 +52,33 @@ impl Cancel {
 impl Default for Cancel {
     fn default() -> Cancel {
         Cancel::new()
+    }
+}
+
+/// A switch that lets a build begin nothing more while what runs goes on; clones are the same switch.
+///
+/// An op turns it on that has failed and does not end yet, because somebody looks at what it left.
+#[derive(Debug, Clone, Default)]
+pub struct Hold {
+    switch: Cancel,
+    by: Arc<OnceLock<Digest>>,
+}
+
+impl Hold {
+    /// Turns it on for the vertex `by`. Whoever was first counts.
+    pub fn hold(&self, by: Digest) {
+        self.by.get_or_init(|| by);
+        self.switch.cancel();
+    }
+
+    /// The vertex that turned it on.
+    pub fn by(&self) -> Option<&Digest> {
+        self.by.get()
+    }
+
+    /// Returns when it is on; at once if it is.
+    pub async fn held(&self) {
+        self.switch.cancelled().await;
     }
 }
 

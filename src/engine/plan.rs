@@ -7,7 +7,7 @@ use crate::base::Digest;
 use crate::graph::ir::{Edge, Graph, Location, MountKind, Op, Tree, VertexId};
 use crate::graph::llb::{self, MarshalOptions};
 
-use super::cancel::Cancel;
+use super::cancel::{Cancel, Hold};
 use super::history::record::Book;
 use super::history::{Forced, Manifest};
 use super::ops::{Build, ExecError, GraphOp, OpError};
@@ -115,6 +115,11 @@ impl Prepared {
     /// The trees that are not in the store.
     pub(super) fn unstored(&self) -> &Arc<Unstored> {
         &self.build.unstored
+    }
+
+    /// Lets nothing begin while it is on.
+    pub(super) fn hold(&self) -> &Hold {
+        &self.build.hold
     }
 
     /// The results, all in the store.

@@ -10,7 +10,7 @@ use crate::base::{Digest, Platform};
 use crate::graph::ir::{Edge, VertexId};
 use crate::store::{Store, StoreError};
 
-use super::cancel::Cancel;
+use super::cancel::{Cancel, Hold};
 use super::exec::{
     ExecSpec, ExitStatus, HelperRunner, LogSink, RunError, Runner, RunnerKind, SandboxNetwork,
 };
@@ -112,8 +112,9 @@ impl Engine {
         prepared.check_entitlements(request.graph, &request.roots)?;
         prepared.prune_caches(request.graph).await;
         let cache = Arc::new(StoreCache::new(self.store.clone(), prepared.unstored().clone()));
+        let (events, hold) = (request.events.clone(), prepared.hold());
         let Outcome { result, ran, sources } =
-            self.scheduler.solve(&prepared.plan, cache, request.events.clone(), &request.cancel).await;
+            self.scheduler.solve(&prepared.plan, cache, events, &request.cancel, hold).await;
         let failed = result.as_ref().err().map(Failure::vertices).unwrap_or_default();
         let runs: HashMap<usize, Digest> =
             ran.iter().filter_map(|(node, account)| Some((*node, account.run?))).collect();
@@ -208,6 +209,8 @@ impl Engine {
             sources: self.sources.clone(),
             machine: self.machine.clone(),
             inspector: request.inspector.clone(),
+            hold: Hold::default(),
+            cancel: request.cancel.clone(),
             unstored: Arc::new(Unstored::default()),
             grants: request.grants.clone(),
             said: Default::default(),

@@ -11,6 +11,7 @@ pub fn trials() -> Vec<Trial> {
     vec![
         crate::trial("shell::root::looks_where_it_failed", looks_where_it_failed),
         crate::trial("shell::root::there_is_none", there_is_none),
+        crate::trial("shell::root::stays_while_others_fail", stays_while_others_fail),
     ]
 }
 
@@ -59,6 +60,23 @@ fn there_is_none() {
     assert!(said.contains("bkl::no_shell") && said.contains("exit code 1"), "{said}");
 }
 
+/// Nothing ends the shell but who typed there, nothing begins while it is open, and what failed first is told first.
+fn stays_while_others_fail() {
+    let said = on_terminal(
+        "target app = {
+           early: base.run(\"echo first; exit 1\", name: \"early\"),
+           late: base.run(\"sleep 2; exit 2\", name: \"late\"),
+           next: base.run(\"sleep 1\", name: \"slow\").run(\"echo $((40 + 2)) began\", name: \"next\"),
+         }",
+        "sleep 3; echo still $((1 + 1)) here; exit\n",
+    );
+    assert!(said.contains("still 2 here"), "the shell is ended by `late`:\n{said}");
+    assert!(!said.contains("42 began"), "`next` begins while the shell is open:\n{said}");
+    let at = |text: &str| said.find(text).unwrap_or_else(|| panic!("`{text}` is missing in:\n{said}"));
+    assert!(at("`early` ended with 1") < at("`late` ended with 2"), "{said}");
+    assert!(said.contains("exit code 1"), "{said}");
+}
+
 /// What a build of `program` says on a terminal on which `typed` is typed.
 fn on_terminal(program: &str, typed: &str) -> String {
     let temp = tempfile::tempdir().unwrap();
@@ -70,7 +88,7 @@ fn on_terminal(program: &str, typed: &str) -> String {
     fs::write(temp.path().join("build.bkl"), format!("{base}{program}")).unwrap();
     fs::write(temp.path().join("typed"), typed).unwrap();
     let output = Command::new("python3")
-        .args(["-c", TYPIST, env!("CARGO_BIN_EXE_bkl"), "build", "app", "--shell-on-failure"])
+        .args(["-c", TYPIST, env!("CARGO_BIN_EXE_bkl"), "build", "app", "--shell-on-failure", "--jobs", "4"])
         .current_dir(temp.path())
         .env("BKL_STORE", temp.path().join("store"))
         .env("NO_COLOR", "1")

@@ -309,7 +309,8 @@ fn settings(then: &ExecOp, now: &ExecOp) -> Option<(Subject, Change)> {
         let (then, now) = (&then[*field], &now[*field]);
         // What goes without saying.
         let shown = |value: &Value| match (*field, text(value)) {
-            ("user", text) if text.is_empty() => "root".to_owned(),
+            // Not `root`: that is another command, though it runs as the same user.
+            ("user", text) if text.is_empty() => "unset".to_owned(),
             ("valid_exit_codes", text) if text == "none" => "0".to_owned(),
             (_, text) if text.is_empty() => "none".to_owned(),
             (_, text) => text,

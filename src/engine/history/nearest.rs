@@ -3,7 +3,8 @@
 //! A step has no name of its own that outlives every change of a program, so the runs of the program are ranked. What
 //! another step of the program does to the letter is that step's run and no other's. Of the rest, a run of the same
 //! kind counts if it has the step's name, does the same, was written at the same place, or does something similar; the
-//! one that has most of these in common wins, and of equal ones the latest.
+//! one that has most of these in common wins, and of equal ones the latest. Where the program has no such run, those of
+//! others are ranked: a step may have been cached from a run in another checkout.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -42,6 +43,30 @@ pub fn nearest<'a>(
     best.map(|(_, idx)| idx)
 }
 
+/// As [`nearest`], among the runs of other programs: places say nothing there, unless both work on the same.
+pub fn nearest_elsewhere<'a>(
+    now: &Manifest,
+    pool: impl IntoIterator<Item = &'a Manifest>,
+    taken: &HashSet<Digest>,
+) -> Option<usize> {
+    let (indexes, pool): (Vec<usize>, Vec<&Manifest>) =
+        pool.into_iter().enumerate().filter(|(_, then)| is_like(now, then)).unzip();
+    nearest(now, pool, taken).map(|idx| indexes[idx])
+}
+
+/// Whether more than their place says that two runs are of one step.
+fn is_like(now: &Manifest, then: &Manifest) -> bool {
+    let same_name = now.named && then.named && now.name == then.name;
+    let same_work = now.digest == then.digest && !now.is_source();
+    same_name || same_work || SIMILAR <= similarity(&now.op, &then.op) || 0 < n_shared(now, then)
+}
+
+/// On how many results of the same runs they work.
+fn n_shared(now: &Manifest, then: &Manifest) -> usize {
+    let runs = |it: &Manifest| it.inputs.iter().filter_map(|it| it.made_by).collect::<BTreeSet<Digest>>();
+    runs(now).intersection(&runs(then)).count()
+}
+
 /// Whether two runs are of one step, as far as can be told.
 pub fn is_same_step(a: &Manifest, b: &Manifest) -> bool {
     rank(a, b).is_some()
@@ -69,8 +94,7 @@ fn rank(now: &Manifest, then: &Manifest) -> Option<usize> {
         return None;
     }
     let shared = uses(&now.op).len().min(uses(&then.op).len());
-    let runs = |it: &Manifest| it.inputs.iter().filter_map(|it| it.made_by).collect::<BTreeSet<Digest>>();
-    let inputs = runs(now).intersection(&runs(then)).count() + usize::from(0 < shared);
+    let inputs = n_shared(now, then) + usize::from(0 < shared);
     let points = [(same_name, SAME_NAME), (same_work, SAME_WORK), (same_place, SAME_PLACE)];
     let points = points.iter().filter(|(holds, _)| *holds).map(|(_, points)| points).sum::<usize>();
     Some(points + similar + inputs * SAME_INPUT)

@@ -1,12 +1,13 @@
 //! Why a step runs, or ran when it last did.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashSet};
 use std::time::SystemTime;
 
 use super::differ::{self, Change, Role, Subject, uses};
 use super::files;
 use super::manifest::{Forced, Input, Manifest};
-use super::nearest::{is_same_step, nearest};
+use super::nearest::{is_same_step, nearest, nearest_elsewhere};
 use crate::base::{Digest, ImageRef};
 use crate::engine::content_hash::Selector;
 use crate::engine::solver::Standing;
@@ -154,6 +155,8 @@ pub(crate) struct Asked<'a> {
     current: &'a [Current],
     /// What is known of the program's runs, the latest first.
     pool: Vec<Known>,
+    /// The same of all other programs, once it is asked for.
+    elsewhere: OnceCell<Vec<Known>>,
 }
 
 /// Whether anything would run.
@@ -169,7 +172,7 @@ pub(crate) fn why(
     current: &[Current],
     made: &[Digest],
 ) -> Result<Why, StoreError> {
-    let asked = Asked { store, current, pool: pool(store, program)? };
+    let asked = Asked { store, current, pool: pool(store, program)?, elsewhere: OnceCell::new() };
     let (certain, behind) = asked.would_run();
     if certain.is_empty() {
         return Ok(asked.ran(made));
@@ -194,7 +197,7 @@ pub(crate) fn behind(
     current: &[Current],
     wanted: &[VertexId],
 ) -> Result<Vec<Option<Known>>, StoreError> {
-    let mut asked = Asked { store, current, pool: pool(store, program)? };
+    let mut asked = Asked { store, current, pool: pool(store, program)?, elsewhere: OnceCell::new() };
     let mut found = Vec::with_capacity(wanted.len());
     for &vertex in wanted {
         let Some(it) = current.iter().find(|it| it.vertex == vertex) else {
@@ -207,7 +210,12 @@ pub(crate) fn behind(
             None => {
                 let taken = asked.taken(it.vertex);
                 let nearest = nearest(&it.manifest, asked.pool.iter().map(|it| &it.manifest), &taken);
-                nearest.map(|idx| asked.pool.remove(idx))
+                match nearest {
+                    Some(idx) => Some(asked.pool.remove(idx)),
+                    None => asked
+                        .nearest_elsewhere(&it.manifest, i64::MAX, &taken)
+                        .and_then(|there| asked.by_key(&there.key)),
+                }
             }
         });
     }
@@ -254,7 +262,23 @@ impl Asked<'_> {
         // Runs of another program count if they are of the very same step.
         let same = it.run.and_then(|run| self.by_key(&run));
         let same = same.filter(|_| !it.manifest.is_source());
-        self.reason(side, same.as_ref(), &self.pool.iter().collect::<Vec<_>>(), &self.taken(it.vertex))
+        let pool: Vec<&Known> = self.pool.iter().collect();
+        self.reason(side, same.as_ref(), &pool, i64::MAX, &self.taken(it.vertex))
+    }
+
+    /// The nearest run of other programs before batch `before`: what the program never ran may have been cached from
+    /// another checkout of it.
+    fn nearest_elsewhere(&self, now: &Manifest, before: i64, taken: &HashSet<Digest>) -> Option<&Known> {
+        let elsewhere = self.elsewhere.get_or_init(|| {
+            // A batch is one program's. What cannot be read is not known.
+            let own: HashSet<i64> = self.pool.iter().map(|it| it.batch).collect();
+            let mut all = known(self.store, None).unwrap_or_default();
+            all.retain(|it| !own.contains(&it.batch));
+            all
+        });
+        let earlier: Vec<&Known> = elsewhere.iter().filter(|it| it.batch < before).collect();
+        let found = nearest_elsewhere(now, earlier.iter().map(|it| &it.manifest), taken);
+        found.map(|idx| earlier[idx])
     }
 
     /// What the other steps of the program do.
@@ -290,7 +314,7 @@ impl Asked<'_> {
             let side = Side { manifest: &run.manifest, run: Some(run.key), vertex: now.map(|it| it.vertex) };
             let taken = taken.iter().copied().filter(|digest| *digest != run.manifest.digest).collect();
             let same = earlier.iter().find(|it| it.key == run.key).copied();
-            self.reason(side, same, &earlier, &taken)
+            self.reason(side, same, &earlier, batch, &taken)
         });
         let at = certain.first().map_or(SystemTime::UNIX_EPOCH, |run| run.at);
         Why {
@@ -301,12 +325,14 @@ impl Asked<'_> {
         }
     }
 
-    /// Why `now` runs: `same` is an earlier run of the same name, `pool` are all runs before it.
+    /// Why `now` runs: `same` is an earlier run of the same name, `pool` are the program's runs before it, which was in
+    /// batch `before`.
     fn reason(
         &self,
         now: Side<'_>,
         same: Option<&Known>,
         pool: &[&Known],
+        before: i64,
         taken: &HashSet<Digest>,
     ) -> Reason {
         let told = |because, then: Option<&Known>| told(now, because, then.map(|it| it.at));
@@ -319,7 +345,7 @@ impl Asked<'_> {
             return told(because.unwrap_or(as_before), Some(then));
         }
         let found = nearest(now.manifest, pool.iter().map(|it| &it.manifest), taken);
-        match found.map(|idx| pool[idx]) {
+        match found.map(|idx| pool[idx]).or_else(|| self.nearest_elsewhere(now.manifest, before, taken)) {
             Some(then) => told(self.difference(&then.manifest, now, 0), Some(then)),
             None => told(Because::Never, None),
         }

@@ -137,7 +137,7 @@ pub(super) async fn run(
     prepared.prune_caches(&graph).await;
     let cache = Arc::new(StoreCache::new(build.store.clone(), build.unstored.clone()));
     let Outcome { result, ran, sources } =
-        build.scheduler.solve(&prepared.plan, cache, ctx.events(), &ctx.cancel).await;
+        build.scheduler.solve(&prepared.plan, cache, ctx.events(), &ctx.cancel, &build.hold).await;
     let failed = result.as_ref().err().map(Failure::vertices).unwrap_or_default();
     let runs: HashMap<usize, Digest> =
         ran.iter().filter_map(|(node, account)| Some((*node, account.run?))).collect();

@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 
 use super::agent::AgentSocket;
-use super::inspect::{FailedCommand, Inspector, shell_of};
+use super::inspect::{FailedCommand, Looking, shell_of};
 use super::{OpError, Said};
 use crate::base::Digest;
 use crate::engine::entitlement::{Authorized, Denied, Grants, authorize};
@@ -98,7 +98,7 @@ pub(super) struct Run<'a> {
     /// What is said about the layers that it makes.
     pub(super) description: String,
     pub(super) ctx: &'a ExecCtx,
-    pub(super) inspector: Option<&'a Arc<dyn Inspector>>,
+    pub(super) looking: Option<Looking<'a>>,
     pub(super) grants: &'a Grants,
     pub(super) said: &'a Said,
 }
@@ -167,10 +167,11 @@ impl Run<'_> {
             // Looked at before what the command wrote is removed.
             let reason = status.reason.or_else(|| self.disk_full());
             let (code, tail) = (status.code, log.tail());
-            if let Some(inspector) = self.inspector {
+            if let Some(looking) = self.looking {
+                looking.hold.hold(self.vertex);
                 let status =
                     ExitStatus { code, reason: reason.clone(), warnings: Vec::new(), notices: Vec::new() };
-                self.inspect(inspector, status, &places, &outputs, &scratch).await;
+                self.inspect(looking, status, &places, &outputs, &scratch).await;
             }
             let failed = ExecError::Exit { args: op.args.clone(), code, reason, tail };
             drop((outputs, scratch, _caches, _agents));
@@ -183,7 +184,7 @@ impl Run<'_> {
     /// Lets the inspector look around where the command failed: the same trees as it left them, mounted anew.
     async fn inspect(
         &self,
-        inspector: &Arc<dyn Inspector>,
+        Looking { inspector, cancel, .. }: Looking<'_>,
         status: ExitStatus,
         places: &[Place],
         outputs: &[(u32, Leaves)],
@@ -209,7 +210,7 @@ impl Run<'_> {
             (spec, agents)
         });
         let result = match spec {
-            Ok((spec, _agents)) => self.runner.run(spec, &|_: Stream, _: &[u8]| {}, &self.ctx.cancel).await,
+            Ok((spec, _agents)) => self.runner.run(spec, &|_: Stream, _: &[u8]| {}, cancel).await,
             Err(error) => Err(RunError::Step { what: error.to_string() }),
         };
         inspector.end(&failed, &result);

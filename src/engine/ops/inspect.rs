@@ -1,8 +1,10 @@
 //! Looking at a command that failed: a shell where it ran.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use crate::base::Digest;
+use crate::engine::cancel::{Cancel, Hold};
 use crate::engine::exec::{ExitStatus, RunError};
 
 /// A command that failed, as it is told to who may look at it.
@@ -40,6 +42,16 @@ pub trait Inspector: Send + Sync {
 
     /// The shell has ended, or could not be run.
     fn end(&self, failed: &FailedCommand, result: &Result<ExitStatus, RunError>);
+}
+
+/// What a failed command is looked at with.
+#[derive(Clone, Copy)]
+pub(super) struct Looking<'a> {
+    pub(super) inspector: &'a Arc<dyn Inspector>,
+    /// Lets the build begin nothing meanwhile.
+    pub(super) hold: &'a Hold,
+    /// Ends it. The build's other failures do not.
+    pub(super) cancel: &'a Cancel,
 }
 
 /// The shell of a failed command: the one that ran it, else the usual one.

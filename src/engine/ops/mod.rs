@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures_util::future::BoxFuture;
 
+use super::cancel::{Cancel, Hold};
 use super::content_hash::HashTree;
 use super::entitlement::{self, Denied, Grants};
 use super::exec::Runner;
@@ -25,6 +26,8 @@ use crate::graph::ir::{Op, Vertex};
 use crate::graph::llb::key::{self, InputKeyRule, Selector};
 use crate::session::Session;
 use crate::store::{LayerMeta, Snapshot, Store, Table};
+
+use inspect::Looking;
 
 pub use build::BuildError;
 pub use cache::StoreCache;
@@ -49,6 +52,10 @@ pub struct Build {
     pub machine: Platform,
     /// Who may look at commands that failed.
     pub inspector: Option<Arc<dyn Inspector>>,
+    /// Turned on while one is looked at.
+    pub hold: Hold,
+    /// What who asked for the build stops it by; that is also what ends looking around.
+    pub cancel: Cancel,
     /// Trees that are not in the store.
     pub unstored: Arc<Unstored>,
     /// What commands may have beyond the usual.
@@ -216,7 +223,11 @@ impl GraphOp {
                     vertex: self.digest,
                     description: self.vertex.name(),
                     ctx,
-                    inspector: self.build.inspector.as_ref(),
+                    looking: self.build.inspector.as_ref().map(|inspector| Looking {
+                        inspector,
+                        hold: &self.build.hold,
+                        cancel: &self.build.cancel,
+                    }),
                     grants: &self.build.grants,
                     said: &self.build.said,
                 };

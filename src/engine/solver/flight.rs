@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::Op;
 use crate::base::Digest;
-use crate::engine::cancel::Cancel;
+use crate::engine::cancel::{Cancel, Hold};
 use crate::engine::event::{Event, EventSink, Stream, Unit};
 
 /// What an op may use while it works.
@@ -26,6 +26,8 @@ pub struct ExecCtx {
     /// Names this run, where the op is run.
     pub run: Option<Digest>,
     pub(super) audience: Audience,
+    /// Whether the work began.
+    pub(super) started: Arc<AtomicBool>,
 }
 
 /// Those who are told about an execution.
@@ -43,12 +45,12 @@ pub(super) struct Listener {
 impl ExecCtx {
     /// A context that tells `listener`.
     pub(super) fn new(cancel: Cancel, listener: Listener) -> ExecCtx {
-        ExecCtx { cancel, run: None, audience: Arc::new(Mutex::new(vec![listener])) }
+        ExecCtx { cancel, run: None, audience: Arc::new(Mutex::new(vec![listener])), started: Arc::default() }
     }
 
     /// A context for an op that is used outside a solve: nobody is told anything.
     pub fn detached(cancel: Cancel) -> ExecCtx {
-        ExecCtx { cancel, run: None, audience: Audience::default() }
+        ExecCtx { cancel, run: None, audience: Audience::default(), started: Arc::default() }
     }
 
     /// Output of the op's command.
@@ -78,6 +80,7 @@ impl ExecCtx {
 
     /// Tells everyone who was not told yet that the work began.
     pub(super) fn started(&self) {
+        self.started.store(true, Ordering::Relaxed);
         for listener in self.audience.lock().expect("no listener panics").iter() {
             listener.start();
         }
@@ -165,12 +168,14 @@ impl<O: Op> Flights<O> {
     /// The result of the execution `key`: of the one that runs, else of `start`, which is run as a task.
     ///
     /// The answer says [`Landing::Ran`] only to the one whose `start` it was. With `cancel` on, `listener`'s interest
-    /// ends; the call then returns at once if others wait too, else when the execution has ended.
+    /// ends; the call then returns at once if others wait too, else when the execution has ended. With `hold` on it ends
+    /// if the work has not begun.
     pub(super) async fn join<F>(
         self: &Arc<Self>,
         key: Digest,
         listener: Listener,
         cancel: &Cancel,
+        hold: &Hold,
         start: impl FnOnce(ExecCtx) -> F,
     ) -> Landing<O>
     where
@@ -186,10 +191,21 @@ impl<O: Op> Flights<O> {
                 Boarded::Ending(flight) => drop(flight.landed().await),
             }
         };
+        let started = seat.flight.ctx.started.clone();
+        let given_up = async {
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                () = hold.held() => {}
+            }
+            // What runs is nobody's to end but `cancel`'s.
+            if started.load(Ordering::Relaxed) {
+                cancel.cancelled().await;
+            }
+        };
         let landing = tokio::select! {
             biased;
             landing = seat.flight.landed() => landing,
-            () = cancel.cancelled() => {
+            () = given_up => {
                 if seat.leave() { seat.flight.landed().await } else { Landing::Cancelled }
             }
         };

@@ -22,7 +22,7 @@ use super::{
     Slot, Solved,
 };
 use crate::base::Digest;
-use crate::engine::cancel::Cancel;
+use crate::engine::cancel::{Cancel, Hold};
 use crate::engine::event::{Event, EventSink};
 
 /// An answer from outside of the loop.
@@ -49,6 +49,8 @@ pub(super) struct Run<'a, O: Op, C> {
     pub(super) events: EventSink,
     /// On when this solve is over, for whatever reason.
     pub(super) stop: Cancel,
+    /// On when nothing may begin any more, though what runs goes on.
+    pub(super) hold: Hold,
     pub(super) vertices: Vec<Option<Vertex<O::Output>>>,
     pub(super) steps: VecDeque<Step>,
     pub(super) answers: FuturesUnordered<BoxFuture<'a, Answer<O>>>,
@@ -75,15 +77,18 @@ impl<O: Op> Scheduler<O> {
     /// Makes the results of the plan's roots, or finds them.
     ///
     /// Returns when nothing of this solve runs any more: after the first failure, and after `cancel` was turned on, the
-    /// rest is stopped and waited for. Executions that other solves wait for go on.
+    /// rest is stopped and waited for. Executions that other solves wait for go on. With `hold` on nothing begins: who
+    /// turned it on fails in the end, and is the first failure that is told.
     pub async fn solve<C: CacheStore<Output = O::Output>>(
         self: &Arc<Self>,
         plan: &Plan<O>,
         cache: Arc<C>,
         events: EventSink,
         cancel: &Cancel,
+        hold: &Hold,
     ) -> Outcome<O::Output, O::Error> {
         let mut run = Run::new(self, plan, Purpose::Build, cache, events, cancel);
+        run.hold = hold.clone();
         let n_reachable = match run.define().await {
             Ok(n_reachable) => n_reachable,
             Err(failure) => return Outcome { result: Err(failure), ran: Vec::new(), sources: Vec::new() },
@@ -155,6 +160,7 @@ impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
             cache,
             events,
             stop: cancel.child(),
+            hold: Hold::default(),
             vertices: Vec::new(),
             steps: VecDeque::new(),
             answers: FuturesUnordered::new(),
@@ -313,7 +319,10 @@ impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
     }
 
     fn failure(&mut self) -> Failure<O::Error> {
-        let mut failures = std::mem::take(&mut self.failures).into_iter();
+        let mut failures = std::mem::take(&mut self.failures);
+        // It ends later than it failed.
+        failures.sort_by_key(|&(vertex, _)| self.hold.by() != Some(&self.plan.nodes[vertex].op.vertex()));
+        let mut failures = failures.into_iter();
         match failures.next() {
             Some((vertex, error)) if !self.cancelled => {
                 Failure::Op { vertex, error, others: failures.collect() }

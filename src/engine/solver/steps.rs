@@ -265,9 +265,10 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
         let purpose = self.purpose;
         let state = self.at_mut(vertex);
         state.stage = Stage::Running;
-        if purpose == Purpose::Survey {
+        if purpose == Purpose::Survey || self.hold.by().is_some() {
             return;
         }
+        let state = self.at(vertex);
         let content = state.content.expect("a vertex that runs has a content key");
         let names = Names { def: state.def, content, exact };
         let inputs: Vec<O::Output> = node
@@ -278,10 +279,11 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
         let (op, cache, permits) = (node.op.clone(), self.cache.clone(), self.scheduler.slot(node.op.slot()));
         let execution = if op.ignore_cache() { key::fresh(&content.used) } else { content.used };
         let work = move |ctx: ExecCtx| execute(ctx, op, cache, permits, inputs, names, execution);
-        let (flights, listener, stop) = (&self.scheduler.flights, self.listener(vertex), self.stop.clone());
+        let (flights, listener) = (&self.scheduler.flights, self.listener(vertex));
+        let (stop, hold) = (self.stop.clone(), self.hold.clone());
         let started = listener.started.clone();
         self.answers.push(Box::pin(async move {
-            let landing = flights.join(execution, listener, &stop, work).await;
+            let landing = flights.join(execution, listener, &stop, &hold, work).await;
             Answer::Landed { vertex, landing, started: started.load(Ordering::Relaxed) }
         }));
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::*;
-use crate::engine::cancel::Cancel;
+use crate::engine::cancel::{Cancel, Hold};
 use fake::{Bench, CONTENT, Does, Fake, FakeError, KEY, PlanOf};
 
 /// Runs `test` on a runtime of this thread; a solve that hangs fails.
@@ -331,6 +331,56 @@ fn the_first_error_stops_the_rest_and_names_its_vertex() {
 }
 
 #[test]
+fn nothing_begins_while_a_failure_is_looked_at() {
+    check(async {
+        // All turns are taken when `early` fails, and `queued` waits for one.
+        let bench = Bench::with(Limits { commands: 3, network: 4, disk: 4 });
+        let mut plan = bench.plan();
+        let base = plan.source("base", "debian");
+        let does = |plan: &fake::PlanOf, name: &str, does: Does| Fake {
+            does,
+            slot: Slot::Command,
+            ..plan.fake(name, &[KEY])
+        };
+        let early = plan.add(does(&plan, "early", Does::Linger(bench.hold.clone(), 300)), &[base]);
+        let brief = plan.add(does(&plan, "brief", Does::Work(400)), &[base]);
+        let work = plan.add(does(&plan, "work", Does::Work(450)), &[base]);
+        let before = plan.step("before", &[base]);
+        let queued = plan.add(does(&plan, "queued", Does::Derive), &[before]);
+        let after = plan.step("after", &[brief]);
+        let late = plan.add(Fake { does: Does::Fail, ..plan.fake("late", &[KEY]) }, &[work]);
+        let all = plan.step("all", &[early, queued, after, late]);
+        let Err(Failure::Op { vertex, others, .. }) = bench.solve(&plan.root(all)).await else {
+            panic!("it fails")
+        };
+        assert_eq!((vertex, others.len()), (early, 0));
+        let mut ran = bench.world.take_ran();
+        ran.sort();
+        assert_eq!(ran, names(&["base", "before", "brief", "early", "work"]));
+        assert_eq!(bench.world.n_running.load(Ordering::Relaxed), 0);
+    });
+}
+
+#[test]
+fn what_failed_first_is_told_first_though_it_ended_last() {
+    check(async {
+        let bench = Bench::new();
+        let mut plan = bench.plan();
+        let base = plan.source("base", "debian");
+        let early = Fake { does: Does::Linger(bench.hold.clone(), 300), ..plan.fake("early", &[KEY]) };
+        let early = plan.add(early, &[base]);
+        let late = Fake { does: Does::FailAfter(450), ..plan.fake("late", &[KEY]) };
+        let late = plan.add(late, &[base]);
+        let all = plan.step("all", &[late, early]);
+        let Err(Failure::Op { vertex, others, .. }) = bench.solve(&plan.root(all)).await else {
+            panic!("it fails")
+        };
+        let others: Vec<usize> = others.iter().map(|(vertex, _)| *vertex).collect();
+        assert_eq!((vertex, others), (early, vec![late]));
+    });
+}
+
+#[test]
 fn errors_of_the_same_moment_are_all_kept() {
     check(async {
         let bench = Bench::new();
@@ -542,8 +592,10 @@ fn results_name_the_run_that_made_them() {
     check(async {
         let bench = Bench::comparing();
         let ran = async |plan: &Plan<Fake>| {
-            let outcome =
-                bench.scheduler.solve(plan, bench.cache.clone(), Arc::new(|_| {}), &Cancel::new()).await;
+            let outcome = bench
+                .scheduler
+                .solve(plan, bench.cache.clone(), Arc::new(|_| {}), &Cancel::new(), &Hold::default())
+                .await;
             outcome.result.unwrap();
             outcome
                 .ran

@@ -67,7 +67,8 @@ fn variables() {
 #[test]
 fn settings_of_commands() {
     let run = |fields: &str| exec(&format!("args=[\"a\"] {fields}"), "");
-    check(&run(""), &run("user=\"1\""), setting("user", "root", "1"));
+    check(&run(""), &run("user=\"1\""), setting("user", "unset", "1"));
+    check(&run(""), &run("user=\"root\""), setting("user", "unset", "root"));
     check(&run(""), &run("network=\"none\""), setting("network", "sandbox", "none"));
     check(&run(""), &run("hostname=\"h\""), setting("hostname", "none", "h"));
     check(&run(""), &run("valid_exit_codes=[0,1]"), setting("exit codes", "0", "0 1"));

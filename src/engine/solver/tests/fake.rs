@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Barrier;
 
 use super::super::*;
-use crate::engine::cancel::Cancel;
+use crate::engine::cancel::{Cancel, Hold};
 use crate::engine::event::Event;
 
 /// A result: what it holds, and which run made it.
@@ -48,8 +48,12 @@ pub(super) enum Does {
     /// The same for each output.
     GiveEach(Vec<String>),
     Fail,
+    /// Yields this often, then fails.
+    FailAfter(usize),
     /// Until it is cancelled; takes some time to stop.
     Hang,
+    /// Yields this often, fails, lets nothing begin, and ends when it has yielded so often again, whatever is cancelled.
+    Linger(Hold, usize),
     /// Waits for others, then derives.
     Meet(Arc<Barrier>),
     /// Yields this often, then derives.
@@ -181,12 +185,27 @@ impl Op for Fake {
                 Does::Give(given) => content = given.clone(),
                 Does::GiveEach(_) => {}
                 Does::Fail => return Err(FakeError::Failed(self.name.clone())),
+                Does::FailAfter(n_yields) => {
+                    for _ in 0..*n_yields {
+                        tokio::task::yield_now().await;
+                    }
+                    return Err(FakeError::Failed(self.name.clone()));
+                }
                 Does::Hang => {
                     ctx.cancel.cancelled().await;
                     for _ in 0..10 {
                         tokio::task::yield_now().await;
                     }
                     return Err(FakeError::Cancelled);
+                }
+                Does::Linger(hold, n_yields) => {
+                    for idx in 0..2 * n_yields {
+                        if idx == *n_yields {
+                            hold.hold(Op::vertex(self));
+                        }
+                        tokio::task::yield_now().await;
+                    }
+                    return Err(FakeError::Failed(self.name.clone()));
                 }
                 Does::Meet(barrier) => {
                     barrier.wait().await;
@@ -296,6 +315,7 @@ pub(super) struct Bench {
     pub(super) world: Arc<World>,
     pub(super) cache: Arc<Cache>,
     pub(super) scheduler: Arc<Scheduler<Fake>>,
+    pub(super) hold: Hold,
 }
 
 pub(super) const KEY: InputRule = InputRule::Key { selector: None };
@@ -307,7 +327,12 @@ impl Bench {
     }
 
     pub(super) fn with(limits: Limits) -> Bench {
-        Bench { world: Arc::default(), cache: Arc::default(), scheduler: Arc::new(Scheduler::new(limits)) }
+        Bench {
+            world: Arc::default(),
+            cache: Arc::default(),
+            scheduler: Arc::new(Scheduler::new(limits)),
+            hold: Hold::default(),
+        }
     }
 
     /// With a cache that finds equal results.
@@ -333,7 +358,10 @@ impl Bench {
         plan: &Plan<Fake>,
         cancel: &Cancel,
     ) -> Result<Solved<Tree>, Failure<FakeError>> {
-        self.scheduler.solve(plan, self.cache.clone(), Arc::new(|_: Event| {}), cancel).await.result
+        self.scheduler
+            .solve(plan, self.cache.clone(), Arc::new(|_: Event| {}), cancel, &self.hold)
+            .await
+            .result
     }
 
     /// Solves and gives the names of the ops that ran, sorted, with the first root's content.

@@ -101,7 +101,10 @@ fn all_that_failed_is_told() {
                     *counting.lock().unwrap() += 1;
                 }
             });
-            let outcome = bench.scheduler.solve(&plan, bench.cache.clone(), events, &Cancel::new()).await;
+            let outcome = bench
+                .scheduler
+                .solve(&plan, bench.cache.clone(), events, &Cancel::new(), &Hold::default())
+                .await;
             let Err(failure) = outcome.result else { panic!("it fails") };
             let failed = failure.vertices();
             let ran = bench.world.take_ran();
@@ -145,7 +148,8 @@ async fn stopped_everywhere(
             let plan = random(&bench, seed, 10, &[]);
             let cancel = Cancel::new();
             let events = arm(&bench, at, &cancel);
-            let outcome = bench.scheduler.solve(&plan, bench.cache.clone(), events, &cancel).await;
+            let outcome =
+                bench.scheduler.solve(&plan, bench.cache.clone(), events, &cancel, &Hold::default()).await;
             assert_eq!(bench.world.n_running.load(Ordering::Relaxed), 0, "moment {at}");
             assert_eq!(bench.cache.n_held.0.load(Ordering::Relaxed), 0, "a lease is left");
             match outcome.result {
