@@ -239,8 +239,8 @@ pub(super) fn store(error: &StoreError, root: &Path) -> Report {
         StoreError::InUse { .. } => Report::error("bkl::store", error.to_string())
             .help("it is put aside once nobody else uses the store: end the other builds, or wait for them"),
         StoreError::Io { source, .. } if is_refused(source) => Report::error("bkl::store", error.to_string()).help(
-            "the store must be a place that this user can write to; it is chosen with `--store DIR` or BKL_STORE, and \
-             /var/lib/bkl, which needs root, when neither is given",
+            "the store must be a place that this user can write to; it is chosen with `--store DIR` or BKL_STORE; \
+             when neither is given it is /var/lib/bkl for root and ~/.local/share/bkl for others",
         ),
         _ => Report::error("bkl::store", error.to_string()),
     }
