@@ -47,6 +47,13 @@ pub(super) fn read(file: &Path) -> Result<Definition, Failure> {
         false => File::open(file).and_then(|file| file.take(most).read_to_end(&mut bytes)),
     };
     read.map_err(unreadable)?;
+    // To BuildKit no bytes are `scratch`. Here they are what is left of a client that failed in front of a pipe.
+    if bytes.is_empty() {
+        let report = Report::error("bkl::no_definition", format!("{shown} is empty: it holds no definition"));
+        return Err(report
+            .help("what should have written it may have failed; `scratch`, whose definition is empty, needs no build")
+            .into());
+    }
     let (graph, root) = unmarshal_within(&bytes, &limits).map_err(|error| refused(&error, &bytes, &shown))?;
     let path = std::path::absolute(file).map_err(unreadable)?;
     let name = match file.file_stem() {

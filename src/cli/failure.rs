@@ -130,6 +130,11 @@ fn explain(failed: &FailedVertex, context: &Context<'_>) -> (Report, &'static st
         OpError::Source(SourceError::Source(error)) => {
             (source(&**error, context.store_root), "this source cannot be used")
         }
+        OpError::Source(error @ SourceError::Scheme { known, .. }) => {
+            let known = known.iter().map(|it| format!("`{it}://`")).collect::<Vec<_>>().join(", ");
+            let report = Report::error("bkl::bad_source", error.to_string());
+            (report.help(format!("there are sources for {known}")), "this source cannot be used")
+        }
         OpError::File(failed) => match &failed.error {
             FileError::NoSpace { attempt, path } => {
                 (no_space(attempt, path, context.store_root), "needed by this step")
@@ -143,6 +148,14 @@ fn explain(failed: &FailedVertex, context: &Context<'_>) -> (Report, &'static st
                 .help("check the path; an action that may find nothing says `optional: true`"),
                 "this file action failed",
             ),
+            FileError::NoParent { path } => (
+                Report::error(
+                    "bkl::not_found",
+                    format!("the directory `{path}` does not exist in the tree that is copied to"),
+                )
+                .help("make it first, or copy with `createDestPath`"),
+                "this file action failed",
+            ),
             error => (
                 Report::error("bkl::file_failed", format!("{}: {error}", failed.name)),
                 "this file action failed",
@@ -152,6 +165,11 @@ fn explain(failed: &FailedVertex, context: &Context<'_>) -> (Report, &'static st
             Report::error("bkl::not_found", format!("`{path}` does not exist in the tree it is taken from"))
                 .help("check the path; an action that may find nothing says `optional: true`"),
             "this step reads it",
+        ),
+        OpError::Mount { path } => (
+            Report::error("bkl::not_found", format!("`{path}` does not exist in the tree that is mounted"))
+                .help("check the path of the mount (`.at(…)` of the tree, the selector in LLB)"),
+            "this step mounts it",
         ),
         OpError::Build(error) => match &**error {
             BuildError::Failed { failed: inner, places } => {
@@ -222,8 +240,8 @@ pub(super) fn store(error: &StoreError, root: &Path) -> Report {
         StoreError::InUse { .. } => Report::error("bkl::store", error.to_string())
             .help("it is put aside once nobody else uses the store: end the other builds, or wait for them"),
         StoreError::Io { source, .. } if is_refused(source) => Report::error("bkl::store", error.to_string()).help(
-            "the store must be a place that this user can write to; it is chosen with `--store DIR` or BKL_STORE, and \
-             /var/lib/bkl, which needs root, when neither is given",
+            "the store must be a place that this user can write to; it is chosen with `--store DIR` or BKL_STORE; \
+             when neither is given it is /var/lib/bkl for root and ~/.local/share/bkl for others",
         ),
         _ => Report::error("bkl::store", error.to_string()),
     }

@@ -467,6 +467,20 @@ fn layouts() {
         message(puller.resolve_layout(&dir, "x:v2")),
         format!("`{shown}` has no image named `x:v2`; it has `v1`")
     );
+    // As umoci and skopeo write it: the entry's name is a tag only. A program's `base` comes as `base:latest`.
+    let dir = puller.dir.path().join("bare");
+    image.write_layout(&dir, "base");
+    for name in ["base", "base:latest", "docker.io/library/base:latest"] {
+        let resolved = puller.resolve_layout(&dir, name).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(resolved.root_digest, image.root, "{name}");
+    }
+    for (name, said) in [("base:v1", "base:v1"), ("other/base:latest", "other/base"), ("bas:latest", "bas")] {
+        let shown = dir.display();
+        assert_eq!(
+            message(puller.resolve_layout(&dir, name)),
+            format!("`{shown}` has no image named `{said}`; it has `base`")
+        );
+    }
     let check = |damage: &dyn Fn(&Path), expected: &str| {
         let puller = Puller::new();
         let dir = puller.dir.path().join("layout");

@@ -262,6 +262,10 @@ fn what_is_missing_is_said() {
     let limited = PROGRAM.replace(", cache: true", ", memory: 64MiB");
     fs::write(place.dist("build.bkl"), limited).unwrap();
     place.fails("", &["look"], &["`memory` cannot be limited: cgroups are root's"]);
+    let insecure = PROGRAM.replace(", cache: true", ", security: .insecure");
+    fs::write(place.dist("build.bkl"), insecure).unwrap();
+    let why = ["bkl::environment", "commands without confinement (`security: .insecure`) need root"];
+    place.fails("", &["look", "--allow", "security.insecure"], &why);
 }
 
 /// The NAT's programs run in the user namespace, too: a command reaches nothing that listens on the host's loopback.

@@ -403,6 +403,13 @@ fn request(
             let filter = filter(spec.profile)?.try_clone().map_err(io_error("duplicate", "the filter"))?;
             (Confinement::Full, Some(filter))
         }
+        // Its devices and all its capabilities are the machine's.
+        Security::Insecure(_) if in_user_namespace() => {
+            return Err(RunError::Environment {
+                what: "commands without confinement (`security: .insecure`) need root".into(),
+                help: "build as root, outside a user namespace, or leave the command confined".into(),
+            });
+        }
         Security::Insecure(_) => (Confinement::Namespaces { n_loops: n_loops() }, None),
     };
     let request = Request {

@@ -27,6 +27,12 @@ pub enum OpError {
     /// What the op reads of an input could not be hashed.
     #[error(transparent)]
     Hash(#[from] HashError),
+    /// A mount of a command selects a path that its tree does not have.
+    #[error("`{path}`, which a mount selects, does not exist in the tree that is mounted")]
+    Mount {
+        /// As the op names it.
+        path: String,
+    },
     /// The op cannot have a key.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -55,6 +61,7 @@ impl solver::OpError for OpError {
             OpError::Source(_)
             | OpError::Exec(_)
             | OpError::Hash(_)
+            | OpError::Mount { .. }
             | OpError::Key(_)
             | OpError::Build(_)
             | OpError::Unsupported { .. } => false,

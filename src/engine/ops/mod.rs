@@ -14,13 +14,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use futures_util::future::BoxFuture;
 
 use super::cancel::{Cancel, Hold};
-use super::content_hash::HashTree;
+use super::content_hash::{HashError, HashTree};
 use super::entitlement::{self, Denied, Grants};
 use super::exec::Runner;
 use super::request::CacheMode;
 use super::solver::{self, CacheMap, ExecCtx, InputRule, Scheduler, Slot};
 use super::source::{Progress, Resolved, Source, SourceCtx, SourceError, StandsFor};
 use super::tree::{Tree, Unstored};
+use crate::base::url::redacted;
 use crate::base::{Digest, Platform};
 use crate::graph::ir::{Op, Vertex};
 use crate::graph::llb::key::{self, InputKeyRule, Selector};
@@ -159,7 +160,11 @@ impl GraphOp {
         if let Op::Source(op) = &self.vertex.op {
             let scheme = op.scheme();
             let source = self.build.sources.iter().find(|it| it.schemes().contains(&scheme));
-            let source = source.ok_or_else(|| SourceError::Scheme { scheme: scheme.to_owned() })?;
+            let source = source.ok_or_else(|| SourceError::Scheme {
+                identifier: redacted(&op.identifier),
+                scheme: scheme.to_owned(),
+                known: self.build.sources.iter().flat_map(|it| it.schemes().iter().copied()).collect(),
+            })?;
             let ctx = self.source_ctx(ctx);
             let answer = source.resolve(&ctx, op, self.vertex.platform.as_ref()).await?;
             let digest = Digest::of(format!("bkl.source.v1:{}", answer.key()));
@@ -196,12 +201,15 @@ impl GraphOp {
         let selectors = rules[input].content.clone().expect("only asked of inputs by content");
         let hashes = self.answers[input].get().and_then(|answer| answer.hashes());
         let (store, tree, cancel) = (self.build.store.clone(), tree.clone(), ctx.cancel.clone());
-        blocking(move || match (hashes, &tree) {
+        let digest = blocking(move || match (hashes, &tree) {
             (Some(hashes), _) => Ok(hashes.digest(&selectors)?),
             (None, Tree::Local(tree)) => Ok(tree.hashes().digest(&selectors)?),
             (None, Tree::Stored(_)) => remembered(&store, &tree.snapshot(&cancel)?, &selectors),
+        });
+        digest.await.map_err(|error| match (error, &self.vertex.op) {
+            (OpError::Hash(HashError::NotFound { path }), Op::Exec(_)) => OpError::Mount { path },
+            (error, _) => error,
         })
-        .await
     }
 
     async fn run(&self, ctx: &ExecCtx, inputs: Vec<Tree>) -> Result<Vec<Tree>, OpError> {

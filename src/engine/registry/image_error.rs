@@ -20,6 +20,14 @@ pub enum ImageError {
         /// Why.
         reason: String,
     },
+    /// The session knows no layout of this name.
+    #[error("`{identifier}` is not a source: the build provides no OCI layout named `{name}`")]
+    NotGiven {
+        /// As written in the graph.
+        identifier: String,
+        /// The layout's name.
+        name: String,
+    },
     /// No image of the index runs on the platform.
     #[error("`{reference}` has no image for {platform}")]
     NoPlatform {
@@ -96,7 +104,7 @@ impl ImageError {
     pub fn code(&self) -> &'static str {
         match self {
             ImageError::Fetch(error) => error.code(),
-            ImageError::Identifier { .. } => "bkl::bad_source",
+            ImageError::Identifier { .. } | ImageError::NotGiven { .. } => "bkl::bad_source",
             ImageError::NoPlatform { .. } => "bkl::no_platform",
             ImageError::Broken { .. } => "bkl::bad_image",
             ImageError::Checksum { .. } => "bkl::image_checksum",
@@ -114,6 +122,7 @@ impl ImageError {
             |things: &[String]| things.iter().map(|it| format!("`{it}`")).collect::<Vec<_>>().join(", ");
         Some(match self {
             ImageError::Fetch(error) => return error.help(),
+            ImageError::NotGiven { name, .. } => format!("give it with `--oci-layout {name}=DIR`"),
             ImageError::NoPlatform { offered, .. } if offered.is_empty() => {
                 "the index names no platforms at all".to_owned()
             }

@@ -54,6 +54,8 @@ impl BlobSource {
     /// The blob that `<scheme>://<reference>@<digest>` names; `store` is the layout's id, empty when the reference is it.
     pub(super) fn locate(&self, ctx: &SourceCtx, identifier: &str, store: &str) -> Result<Blob, ImageError> {
         let bad = |reason: String| ImageError::Identifier { identifier: identifier.to_owned(), reason };
+        let not_given =
+            |id: &str| ImageError::NotGiven { identifier: identifier.to_owned(), name: id.to_owned() };
         let (scheme, locator) = identifier.split_once("://").unwrap_or_default();
         let reference: ImageRef = locator.parse().map_err(|error| bad(format!("{error}")))?;
         let digest = match (&reference.tag, reference.digest) {
@@ -66,7 +68,7 @@ impl BlobSource {
             LAYOUT => {
                 let id = if store.is_empty() { store_of(locator) } else { store };
                 let dir = ctx.session.oci_layout(id);
-                let dir = dir.ok_or_else(|| bad(format!("the build provides no OCI layout named `{id}`")))?;
+                let dir = dir.ok_or_else(|| not_given(id))?;
                 BlobPlace::layout(dir)
             }
             _ => return Err(bad(format!("`{scheme}` is not {REGISTRY} or {LAYOUT}"))),

@@ -121,10 +121,14 @@ pub struct Progress {
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// No source answers for this scheme.
-    #[error("there is no source for `{scheme}://`")]
+    #[error("{}", no_scheme(identifier, scheme))]
     Scheme {
-        /// The scheme.
+        /// As written in the graph, without a password.
+        identifier: String,
+        /// What stands before `://`; empty when there is none.
         scheme: String,
+        /// Schemes that there are sources for.
+        known: Vec<&'static str>,
     },
     /// A source failed in its own way; the cause is its own error type.
     #[error(transparent)]
@@ -132,4 +136,11 @@ pub enum SourceError {
     /// The build was stopped.
     #[error("cancelled")]
     Cancelled,
+}
+
+fn no_scheme(identifier: &str, scheme: &str) -> String {
+    match scheme {
+        "" => format!("`{identifier}` is not a source: it does not begin with a scheme and `://`"),
+        scheme => format!("there is no source for `{scheme}://`"),
+    }
 }

@@ -22,15 +22,13 @@ impl OciLayoutSource {
         op: &SourceOp,
         platform: Option<&Platform>,
     ) -> Result<PulledImage, ImageError> {
-        let bad = |reason: String| ImageError::Identifier { identifier: op.identifier.clone(), reason };
         let store_id = match op.attrs.get(attr::OCI_STORE).filter(|store| !store.is_empty()) {
             Some(store) => store.as_str(),
             None => store_of(op.locator()),
         };
-        let dir = ctx
-            .session
-            .oci_layout(store_id)
-            .ok_or_else(|| bad(format!("the build provides no OCI layout named `{store_id}`")))?;
+        let not_given =
+            || ImageError::NotGiven { identifier: op.identifier.clone(), name: store_id.to_owned() };
+        let dir = ctx.session.oci_layout(store_id).ok_or_else(not_given)?;
         let platform = platform.map_or_else(Platform::host, Platform::normalize);
         let layout = Layout::new(dir, op.locator());
         let image = tokio::select! {

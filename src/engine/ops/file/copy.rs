@@ -77,7 +77,7 @@ impl Copy<'_> {
             let dest = self.to.resolve(self.dest().as_bytes(), Last::Follow)?;
             if self.to.stat(split(&dest).0)?.is_none() {
                 let missing = String::from_utf8_lossy(split(&dest).0).into_owned();
-                return Err(FileError::NotFound { path: missing });
+                return Err(FileError::NoParent { path: missing });
             }
         }
         let matches = self.matches()?;

@@ -16,6 +16,12 @@ pub enum FileError {
         /// As the op names it.
         path: String,
     },
+    /// The directory that a copy goes to is not there, and the copy does not make it.
+    #[error("the directory `{path}`, which is copied to, does not exist")]
+    NoParent {
+        /// In the tree that is copied to.
+        path: String,
+    },
     /// A file is in the place of a directory or the other way round.
     #[error("cannot put {what} at `{}`: there is {there}", path.display())]
     InTheWay {

@@ -260,7 +260,7 @@ fn copies_that_cannot_be() {
     check(copy("/nothing", "/x"), |it| matches!(it, FileError::NotFound { path } if path == "/nothing"));
     check(copy("/no*", "/x"), |it| matches!(it, FileError::NotFound { path } if path == "/no*"));
     let strict = FileCopy { create_dest_path: false, ..copy("/top", "/not/there") };
-    check(strict, |it| matches!(it, FileError::NotFound { path } if path == "/not"));
+    check(strict, |it| matches!(it, FileError::NoParent { path } if path == "/not"));
     check(copy("/top", "/t/"), |it| matches!(it, FileError::InTheWay { there: "a directory", .. }));
     let over = || FileCopy { dir_copy_contents: true, ..copy("/dir", "/d") };
     check(over(), |it| matches!(it, FileError::InTheWay { there: "a file", .. }));

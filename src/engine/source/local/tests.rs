@@ -272,6 +272,10 @@ fn what_ops_say() {
         &[("local.metadatatransfer", "yes")],
         Err("the local directory `ctx` has `local.metadatatransfer` as `yes`, which says nothing"),
     );
+    check(
+        &[("local.differ", "weird")],
+        Err("the local directory `ctx` has `local.differ` as `weird`, which says nothing"),
+    );
     // What cannot be read must not be taken for "everything".
     check(
         &[("local.includepattern", "src")],

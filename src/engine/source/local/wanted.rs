@@ -51,8 +51,9 @@ impl Wanted {
         };
         let differ = match text(attr::LOCAL_DIFFER) {
             "none" => Differ::None,
-            // As BuildKit: what it does not know is the default.
-            _ => Differ::Metadata,
+            "" | "metadata" => Differ::Metadata,
+            // BuildKit takes it for the default; here nothing is guessed.
+            _ => return Err(bad(attr::LOCAL_DIFFER)),
         };
         let metadata_only = match text(attr::LOCAL_METADATA_TRANSFER) {
             "" => false,

@@ -1,0 +1,6 @@
+
+
+foo
+K
+I
+Gsha256:aff47bf36141dc4789fe39e4397ba0a4456408258a3a7ecf2aa497c595c50f35
