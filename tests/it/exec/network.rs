@@ -249,6 +249,13 @@ fn network_sandboxes_are_used_again() {
             assert_eq!(says(&runner, &tree, &["net", "tcp", HOST, &port]), "outside");
         }
         assert_eq!(own_namespace(&runner, &tree), first);
+        // Whom a command sent datagrams to, the NAT still lets in.
+        says(&runner, &tree, &["/bin/sh", "-c", &format!("net udp {HOST} 9 || true")]);
+        let first = {
+            let second = own_namespace(&runner, &tree);
+            assert_ne!(second, first);
+            second
+        };
         // A socket that somebody else was given outlives its command.
         let place = TempDir::new_in("/var/tmp").unwrap();
         let _listener = UnixListener::bind(place.path().join("sock")).unwrap();
@@ -309,6 +316,12 @@ fn network_sandbox_falls_back_and_says_so() {
             );
             assert_eq!(ran.status.notices, [expected]);
         }
+        // Who asked for less than a sandbox does not get more than one.
+        let strict =
+            ExecSpec { profile: Profile::Strict, ..sandboxed(&tree, &["net", "tcp", "127.0.0.1", &port]) };
+        let result = runtime().block_on(run_in(&runner, strict, &Cancel::new()));
+        let Err(err) = result else { panic!("a strict command had the host's network") };
+        assert!(err.to_string().contains("no network for the sandbox"), "{err}");
         for nat in NATS {
             let runner = runner_with(nat);
             let result = runtime().block_on(run_in(&runner, sandboxed(&tree, &["true"]), &Cancel::new()));
