@@ -40,6 +40,11 @@ pub(crate) fn resolv_conf(reach: Reach) -> String {
     filter_servers(&host, reach)
 }
 
+/// Whether commands that reach a forwarder at `address` are told to ask there.
+pub(crate) fn names(address: IpAddr) -> bool {
+    servers(&resolv_conf(Reach::Forwarded(address))).contains(&address.to_string().as_str())
+}
+
 /// The text with the servers that can be reached; when none remains, with the one that is forwarded to or the default ones.
 fn filter_servers(text: &str, reach: Reach) -> String {
     let all = servers(text);

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::link;
 use super::message::Wish;
+use crate::engine::exec::netfiles;
 
 /// A program that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,12 +123,16 @@ pub(super) fn start(wish: &Wish, namespace: &Path, fifo: &Path) -> io::Result<St
                 .args(["-a", &host(wish.subnet, OWN).to_string(), "-n", "24"])
                 .args(["-g", &host(wish.subnet, GATEWAY).to_string()])
                 .args(["-a", OWN6, "-g", GATEWAY6])
-                .args(["--dns-forward", &forwarder(wish.subnet).to_string()])
                 // Written when it has set everything up.
                 .arg("-P")
                 .arg(fifo)
                 .arg("--netns")
                 .arg(namespace);
+            // Where it forwards, its answers in the host's server's name bear the forwarder's address, and nobody knows them.
+            let forwarder = forwarder(wish.subnet);
+            if netfiles::names(forwarder.into()) {
+                command.args(["--dns-forward", &forwarder.to_string()]);
+            }
             ready.into()
         }
         Kind::Slirp4netns => {
