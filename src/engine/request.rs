@@ -38,6 +38,29 @@ pub struct SolveRequest<'a> {
     pub cancel: Cancel,
 }
 
+impl<'a> SolveRequest<'a> {
+    /// A request for `roots` with nothing beyond the usual: results are used, nothing is granted, nobody listens.
+    pub fn new(
+        graph: &'a Graph,
+        roots: Vec<Edge>,
+        session: Arc<dyn Session>,
+        program: Digest,
+    ) -> SolveRequest<'a> {
+        SolveRequest {
+            graph,
+            roots,
+            session,
+            grants: Grants::default(),
+            cache: CacheMode::default(),
+            rerun: BTreeSet::new(),
+            program,
+            inspector: None,
+            events: Arc::new(|_| {}),
+            cancel: Cancel::new(),
+        }
+    }
+}
+
 /// Whether results that exist may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CacheMode {

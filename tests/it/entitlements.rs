@@ -7,11 +7,10 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use bkl::engine::cancel::Cancel;
 use bkl::engine::entitlement::Grants;
 use bkl::engine::exec::{ExitStatus, HelperRunner, RunError, RunnerKind, SandboxNetwork};
 use bkl::engine::ops::{BuildError, ExecError, FailedCommand, Inspector, OpError, Terminal};
-use bkl::engine::{CacheMode, Engine, EngineConfig, SolveError, SolveRequest, SolveStats};
+use bkl::engine::{Engine, EngineConfig, SolveError, SolveRequest, SolveStats};
 use bkl::graph::ir::build::FileStep;
 use bkl::graph::ir::{CdiDevice, Edge, ExecBuilder, ExecOp, FileMkfile, Graph, NetMode, SecurityMode};
 use bkl::graph::llb::{MarshalOptions, marshal};
@@ -99,17 +98,11 @@ impl Bench {
         grants: &[&str],
         inspector: Option<Arc<dyn Inspector>>,
     ) -> Result<SolveStats, SolveError> {
+        let session = Arc::new(Dirs(self.dir.path().join("busybox")));
         let request = SolveRequest {
-            graph,
-            roots: vec![root],
-            session: Arc::new(Dirs(self.dir.path().join("busybox"))),
             grants: Grants::of(grants).unwrap(),
-            cache: CacheMode::Use,
-            rerun: Default::default(),
             inspector,
-            program: bkl::engine::history::program(Path::new("/test")),
-            events: Arc::new(|_| {}),
-            cancel: Cancel::new(),
+            ..SolveRequest::new(graph, vec![root], session, crate::test_program())
         };
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

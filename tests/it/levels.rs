@@ -14,10 +14,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bkl::base::{Digest, Platform};
-use bkl::engine::cancel::Cancel;
 use bkl::engine::exec::{HelperRunner, RunnerKind};
 use bkl::engine::export::{self, ExportImage, ExportItem, ExportKind};
-use bkl::engine::{CacheMode, Engine, EngineConfig, SolveError, SolveRequest};
+use bkl::engine::{Engine, EngineConfig, SolveError, SolveRequest};
 use bkl::graph::ir::build::FileStep;
 use bkl::graph::ir::{
     Chown, Edge, ExecBuilder, ExecOp, FileCopy, FileMkdir, FileMkfile, FileRm, FileSymlink, Graph,
@@ -156,18 +155,9 @@ impl Bench {
 
     fn solve(&self, graph: &Graph, roots: &[Tree]) -> Result<Vec<Snapshot>, SolveError> {
         let dir = |name: &str| (name.to_owned(), self.dir.path().join(name));
-        let request = SolveRequest {
-            graph,
-            roots: roots.iter().copied().flatten().collect(),
-            session: Arc::new(Dirs([dir("ctx"), dir("busybox"), dir("layout")].into())),
-            cache: CacheMode::Use,
-            grants: Default::default(),
-            rerun: Default::default(),
-            inspector: None,
-            program: bkl::engine::history::program(Path::new("/test")),
-            events: Arc::new(|_| {}),
-            cancel: Cancel::new(),
-        };
+        let session = Arc::new(Dirs([dir("ctx"), dir("busybox"), dir("layout")].into()));
+        let wanted = roots.iter().copied().flatten().collect();
+        let request = SolveRequest::new(graph, wanted, session, crate::test_program());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let mut made = runtime.block_on(self.engine.solve(request))?.roots.into_iter();
         Ok(roots.iter().map(|root| root.map_or_else(Snapshot::scratch, |_| made.next().unwrap())).collect())

@@ -76,6 +76,11 @@ fn trial(name: impl Into<String>, run: impl FnOnce() + Send + 'static) -> Trial 
     })
 }
 
+/// Whose runs the tests' graphs are.
+fn test_program() -> bkl::base::Digest {
+    bkl::engine::history::program(Path::new("/test"))
+}
+
 /// The files with this extension in the folders of the repository and all below them, in order of their paths.
 fn files_below(folders: &[&str], extension: &str) -> Vec<PathBuf> {
     let mut left: Vec<PathBuf> =

@@ -124,16 +124,10 @@ impl Bench {
         events: impl Fn(Event) + Send + Sync + 'static,
     ) -> Result<SolveResult, SolveError> {
         let request = SolveRequest {
-            graph,
-            roots: vec![root],
-            session: self.session(),
             cache,
-            grants: Default::default(),
-            rerun: Default::default(),
-            inspector: None,
-            program: bkl::engine::history::program(Path::new("/test")),
             events: Arc::new(events),
             cancel: cancel.clone(),
+            ..SolveRequest::new(graph, vec![root], self.session(), crate::test_program())
         };
         runtime().block_on(engine.solve(request))
     }

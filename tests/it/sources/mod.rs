@@ -18,10 +18,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bkl::engine::cancel::Cancel;
 use bkl::engine::exec::{HelperRunner, RunnerKind};
 use bkl::engine::registry::{RegistryOptions, RetryPolicy};
-use bkl::engine::{CacheMode, Engine, EngineConfig, SolveError, SolveRequest};
+use bkl::engine::{Engine, EngineConfig, SolveError, SolveRequest};
 use bkl::graph::ir::{Edge, Graph};
 use bkl::session::{Credentials, Session, SessionError};
 use bkl::store::Snapshot;
@@ -135,18 +134,8 @@ impl Bench {
         let mut graph = Graph::new();
         let root = make(&mut graph);
         let engine = self.engine();
-        let request = SolveRequest {
-            graph: &graph,
-            roots: vec![root],
-            session: Arc::new(self.given.clone()),
-            cache: CacheMode::Use,
-            grants: Default::default(),
-            rerun: Default::default(),
-            inspector: None,
-            program: bkl::engine::history::program(Path::new("/test")),
-            events: Arc::new(|_| {}),
-            cancel: Cancel::new(),
-        };
+        let session = Arc::new(self.given.clone());
+        let request = SolveRequest::new(&graph, vec![root], session, crate::test_program());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let solved = runtime.block_on(engine.solve(request))?;
         let view = engine.store().view(&solved.roots[0]).unwrap();
