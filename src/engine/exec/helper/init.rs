@@ -503,23 +503,30 @@ struct CapabilityData {
 
 const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
 
-/// Makes what is permitted effective again, which a change of user took away.
-pub(super) fn raise_capabilities() -> Result<(), i32> {
+/// This process's capabilities: those up to 31, and the rest.
+fn capabilities() -> Result<[CapabilityData; 2], i32> {
     let header = CapabilityHeader { version: CAPABILITY_VERSION_3, pid: 0 };
     let mut data = [CapabilityData { effective: 0, permitted: 0, inheritable: 0 }; 2];
-    // SAFETY: both take a header and two data blocks (version 3) that outlive the calls.
-    unsafe {
-        if libc::syscall(libc::SYS_capget, &raw const header, data.as_mut_ptr()) != 0 {
-            return Err(last_errno());
-        }
-        for it in &mut data {
-            *it = CapabilityData { effective: it.permitted, inheritable: 0, ..*it };
-        }
-        match libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) {
-            0 => Ok(()),
-            _ => Err(last_errno()),
-        }
+    // SAFETY: takes a header and two data blocks (version 3) that outlive the call.
+    match unsafe { libc::syscall(libc::SYS_capget, &raw const header, data.as_mut_ptr()) } {
+        0 => Ok(data),
+        _ => Err(last_errno()),
     }
+}
+
+fn set_capabilities(data: &[CapabilityData; 2]) -> Result<(), i32> {
+    let header = CapabilityHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+    // SAFETY: takes a header and two data blocks (version 3) that outlive the call.
+    match unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) } {
+        0 => Ok(()),
+        _ => Err(last_errno()),
+    }
+}
+
+/// Makes what is permitted effective again, which a change of user took away.
+pub(super) fn raise_capabilities() -> Result<(), i32> {
+    let raised = |it: CapabilityData| CapabilityData { effective: it.permitted, inheritable: 0, ..it };
+    set_capabilities(&capabilities()?.map(raised))
 }
 
 /// Leaves the capabilities of the profile, and with the strict one no way to more.
@@ -539,54 +546,38 @@ fn restrict(profile: Profile) -> Result<(), i32> {
 
 /// Bounding, permitted and effective to `kept`, inheritable and ambient to nothing (CVE-2022-24769).
 fn keep_capabilities(kept: u64) -> Result<(), i32> {
-    // SAFETY: prctl takes numbers; capset takes a header and two data blocks (version 3) that outlive the call.
-    unsafe {
-        for capability in 0..64 {
-            if kept & (1 << capability) == 0 && libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) != 0 {
-                match last_errno() {
-                    // Beyond the last one that the kernel knows.
-                    libc::EINVAL => break,
-                    errno => return Err(errno),
-                }
+    // SAFETY: takes numbers only.
+    let give_up =
+        |capability: libc::c_ulong| unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+    for capability in 0..64 {
+        if kept & (1 << capability) == 0 && give_up(capability) != 0 {
+            match last_errno() {
+                // Beyond the last one that the kernel knows.
+                libc::EINVAL => break,
+                errno => return Err(errno),
             }
         }
-        libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-        let header = CapabilityHeader { version: CAPABILITY_VERSION_3, pid: 0 };
-        let low = kept as u32;
-        let data = [
-            CapabilityData { effective: low, permitted: low, inheritable: 0 },
-            CapabilityData { effective: 0, permitted: 0, inheritable: 0 },
-        ];
-        match libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) {
-            0 => Ok(()),
-            _ => Err(last_errno()),
-        }
     }
+    // SAFETY: takes numbers only.
+    unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
+    let half = |bits: u32| CapabilityData { effective: bits, permitted: bits, inheritable: 0 };
+    set_capabilities(&[half(kept as u32), half(0)])
 }
 
 /// Inheritable and ambient to all that is permitted, so that they outlive execve, as any user. What is not in the bounding
 /// set this process never had.
 fn keep_all_capabilities() -> Result<(), i32> {
-    let header = CapabilityHeader { version: CAPABILITY_VERSION_3, pid: 0 };
-    let mut data = [CapabilityData { effective: 0, permitted: 0, inheritable: 0 }; 2];
-    // SAFETY: both take a header and two data blocks (version 3) that outlive the calls; prctl takes numbers.
-    unsafe {
-        if libc::syscall(libc::SYS_capget, &raw const header, data.as_mut_ptr()) != 0 {
+    let all =
+        |it: CapabilityData| CapabilityData { effective: it.permitted, inheritable: it.permitted, ..it };
+    let data = capabilities()?.map(all);
+    set_capabilities(&data)?;
+    for capability in 0..64 {
+        let is_permitted = data[capability / 32].permitted & (1 << (capability % 32)) != 0;
+        let capability = capability as libc::c_ulong;
+        let raise = libc::PR_CAP_AMBIENT_RAISE as libc::c_ulong;
+        // SAFETY: takes numbers only.
+        if is_permitted && unsafe { libc::prctl(libc::PR_CAP_AMBIENT, raise, capability, 0, 0) } != 0 {
             return Err(last_errno());
-        }
-        for it in &mut data {
-            *it = CapabilityData { effective: it.permitted, inheritable: it.permitted, ..*it };
-        }
-        if libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) != 0 {
-            return Err(last_errno());
-        }
-        for capability in 0..64 {
-            let is_permitted = data[capability / 32].permitted & (1 << (capability % 32)) != 0;
-            let capability = capability as libc::c_ulong;
-            let raise = libc::PR_CAP_AMBIENT_RAISE as libc::c_ulong;
-            if is_permitted && libc::prctl(libc::PR_CAP_AMBIENT, raise, capability, 0, 0) != 0 {
-                return Err(last_errno());
-            }
         }
     }
     Ok(())
