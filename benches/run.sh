@@ -38,6 +38,11 @@ param salt: str
 let base = scratch.copy(local("rootfs"), ".", "/").image().with(env: { PATH: "/bin" })
 target joined = merge([for i in range(200): base.exec(["true", salt, "#{i}"])])
 BKL
+# Two hundred files written one after the other: one step, or, as a definition that no pass went over, two hundred.
+cat > "$work/steps/files.bkl" <<'BKL'
+param salt: str
+target chain = fold tree = scratch for i in range(200) { tree.write("/f#{i}", salt) }
+BKL
 # Twelve stages, each one command, and a copy out of every one of them.
 {
   echo 'let base = scratch.copy(local("rootfs"), ".", "/").image().with(env: { PATH: "/bin" })'
@@ -57,6 +62,13 @@ mkdir -p "$work/floor-root/"{bin,proc,dev,sys} && cp /bin/busybox "$work/floor-r
 floor() { rm -rf "$work/uppers"; mkdir "$work/uppers"; unshare -m "$work/floor" 200 "$work/floor-root" "$work/uppers"; }
 echo "the floor, clone + mounts + exec: $(for _ in 1 2 3; do floor; done | sort -n | sed -n 2p) ms each"
 (cd "$work/steps" && echo "200 independent true steps joined: $(median 3 sh -c "exec '$bkl' build wide.bkl --progress quiet -p salt=\$\$") ms")
+(
+  cd "$work/steps"
+  echo "200 file actions as one step: $(median 3 sh -c "exec '$bkl' build files.bkl --progress quiet -p salt=\$\$") ms"
+  "$bkl" lower files.bkl -O0 --emit llb -p salt=$$ > files.pb
+  first=$(median 1 "$bkl" build --llb files.pb --progress quiet)
+  echo "200 file actions, each a step: $first ms, cached $(median 11 "$bkl" build --llb files.pb --progress quiet) ms"
+)
 (cd "$work/stages" && "$bkl" build --progress quiet)
 echo "cached 12-stage build, new process: $(cd "$work/stages" && median 21 "$bkl" build --progress quiet) ms"
 benches/lsp.py "$bkl" 500

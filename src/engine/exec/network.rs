@@ -39,15 +39,6 @@ pub enum SandboxNetwork {
 }
 
 impl SandboxNetwork {
-    /// All of them, the default first.
-    pub const ALL: [SandboxNetwork; 5] = [
-        SandboxNetwork::Auto,
-        SandboxNetwork::Pasta,
-        SandboxNetwork::Slirp4netns,
-        SandboxNetwork::Host,
-        SandboxNetwork::None,
-    ];
-
     /// Its name in options.
     pub fn name(self) -> &'static str {
         match self {
