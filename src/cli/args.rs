@@ -188,6 +188,20 @@ pub(crate) struct Definition {
     pub(crate) layouts: Vec<String>,
 }
 
+/// What is exchanged with other machines.
+#[derive(Debug, Args)]
+pub(crate) struct Caches {
+    /// Use results of a cache that was exported, or of an image that has one: `type=registry,ref=REF`, or only `REF`;
+    /// `type=local,src=DIR[,tag=TAG|,digest=DIGEST]`. May be repeated
+    #[arg(long = "cache-from", value_name = "SPEC")]
+    pub(crate) cache_from: Vec<String>,
+
+    /// Export the cache of this build, for bkl and BuildKit: `type=registry,ref=REF`, `type=local,dest=DIR`, or
+    /// `type=inline` into the image; `mode=max` also has the results of steps in between. May be repeated
+    #[arg(long = "cache-to", value_name = "SPEC")]
+    pub(crate) cache_to: Vec<String>,
+}
+
 /// How errors are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
@@ -277,6 +291,10 @@ pub(crate) struct Build {
     /// with `-> "dir"` go there and the others stay in the store
     #[arg(short = 'o', long = "output", value_name = "SPEC")]
     pub(crate) output: Option<String>,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub(crate) caches: Caches,
 
     /// How progress is shown
     #[arg(long, value_parser = or_default::<Progress>(), env = "BUILDKIT_PROGRESS", default_value = "auto", hide_env_values = true)]

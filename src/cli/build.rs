@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::base::{Digest, Report, SourceMap};
+use crate::base::{Digest, Report, Severity, SourceMap};
 use crate::cli::allow;
 use crate::cli::args::{self, Format};
+use crate::cli::caches::{CacheExported, Caches};
 use crate::cli::definition::{self, Definition};
 use crate::cli::emulation::Machine;
 use crate::cli::failure::{self, Context};
@@ -22,6 +23,7 @@ use crate::cli::steps;
 use crate::cli::tracked;
 use crate::cli::ui::Ui;
 use crate::cli::{Failure, print_reports};
+use crate::engine::cache::Known;
 use crate::engine::cancel::Cancel;
 use crate::engine::entitlement::Grants;
 use crate::engine::event::EventSink;
@@ -47,6 +49,7 @@ pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
     // Also where nothing is built.
     allow::grants(&args.commands)?;
     let spec = args.output.as_deref().map(output_spec).transpose()?;
+    Caches::read(&args.caches, spec.as_ref())?;
     match &args.definition.llb {
         Some(file) => of_definition(args, file, spec)?.build(args),
         None => match of_program(args, spec)? {
@@ -148,8 +151,18 @@ impl Work {
         };
         let grants = allow::grants(&args.commands)?;
         allow::say(&grants, &graph, &roots, progress);
-        let build =
-            Build { engine, session, graph: &graph, roots: &roots, grants, rerun, program, inspector };
+        let caches = Caches::read(&args.caches, plan.all.as_ref())?;
+        let build = Build {
+            engine,
+            session,
+            graph: &graph,
+            roots: &roots,
+            grants,
+            rerun,
+            program,
+            inspector,
+            caches: caches.clone(),
+        };
         let ui = Ui::start(progress);
         let cache = if args.no_cache { CacheMode::Ignore } else { CacheMode::Use };
         let solved = runtime.block_on(build.solve(cache, &ui));
@@ -167,14 +180,21 @@ impl Work {
                 return Err(Failure::new(sources, reports));
             }
         };
-        let built = built(outputs, &solved.trees);
+        let mut built = built(outputs, &solved.trees);
+        let items = built.iter_mut().map(|it| it.item.as_mut());
+        caches.put_inline(engine, solved.known.as_ref(), &roots, items, plan.all.as_ref())?;
         let exported = plan.run(engine, &built)?;
         if let Some(path) = &args.metadata_file {
-            write_metadata(path, &exported)?;
+            write_metadata(path, &exported, &solved.caches)?;
         }
         if args.progress != args::Progress::Quiet {
-            summary(engine, &built, &exported, &solved.stats)?;
+            summary(engine, &built, &exported, &solved)?;
         }
+        let reports: Vec<Report> = solved.caches.iter().filter_map(CacheExported::report).collect();
+        if reports.iter().any(|it| it.severity == Severity::Error) {
+            return Err(Failure::new(SourceMap::default(), reports));
+        }
+        print_reports(&reports, &SourceMap::default(), args.format);
         Ok(())
     }
 }
@@ -228,12 +248,16 @@ pub(super) struct Build<'a> {
     pub(super) program: Digest,
     /// Who may look at commands that failed.
     pub(super) inspector: Option<Arc<dyn Inspector>>,
+    /// What is exchanged with other machines.
+    pub(super) caches: Caches,
 }
 
 /// The trees of a build, one per root.
 pub(super) struct SolvedTrees {
     trees: Vec<Snapshot>,
     stats: SolveStats,
+    known: Option<Known>,
+    caches: Vec<CacheExported>,
 }
 
 /// Why there are none.
@@ -252,6 +276,8 @@ impl Build<'_> {
             session: self.session.clone(),
             grants: self.grants.clone(),
             cache,
+            cache_from: self.caches.from.clone(),
+            aftermath: self.caches.aftermath(),
             rerun: self.rerun.clone(),
             program: self.program,
             inspector: self.inspector.clone(),
@@ -265,7 +291,16 @@ impl Build<'_> {
         use tokio::signal::unix::{SignalKind, signal};
         let cancel = Cancel::new();
         let request = self.request(cache, ui.sink(), &cancel);
-        let solving = self.engine.solve(request);
+        let solving = async {
+            let solved = self.engine.solve(request).await?;
+            let exported = match &solved.known {
+                Some(known) => {
+                    self.caches.export(self.engine, known, &self.session, &ui.sink(), &cancel).await
+                }
+                None => Vec::new(),
+            };
+            Ok((solved, exported))
+        };
         tokio::pin!(solving);
         let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
         let mut code = None;
@@ -282,13 +317,17 @@ impl Build<'_> {
             _ => solving.await,
         };
         match (solved, code) {
-            (Ok(result), _) => {
+            (Ok((_, caches)), Some(code)) if caches.iter().any(CacheExported::is_cancelled) => {
+                Err(Stopped::Signal(code))
+            }
+            (Ok((result, caches)), _) => {
                 let mut made = result.roots.into_iter();
                 let tree = |root: &Tree| match root {
                     Some(_) => made.next().expect("the engine gives a tree per root"),
                     None => Snapshot::scratch(),
                 };
-                Ok(SolvedTrees { trees: self.roots.iter().map(tree).collect(), stats: result.stats })
+                let trees = self.roots.iter().map(tree).collect();
+                Ok(SolvedTrees { trees, stats: result.stats, known: result.known, caches })
             }
             (Err(_), Some(code)) => Err(Stopped::Signal(code)),
             (Err(error), None) => Err(Stopped::Error(error)),
@@ -326,7 +365,7 @@ fn built(outputs: Vec<Output>, trees: &[Snapshot]) -> Vec<Built> {
         .into_iter()
         .map(|output| {
             let mut image =
-                |image: ImageOutput| ExportImage { snapshot: next(), config: image.config, tags: image.tags };
+                |image: ImageOutput| ExportImage { snapshot: next(), config: image.config, tags: image.tags, cache: None };
             let kind = match output.kind {
                 OutputKind::Image(it) => Some(ExportKind::Image(Box::new(image(*it)))),
                 OutputKind::Index { images, tags } => {
@@ -512,8 +551,9 @@ fn summary(
     engine: &Engine,
     built: &[Built],
     exported: &[Exported],
-    stats: &SolveStats,
+    solved: &SolvedTrees,
 ) -> Result<(), Report> {
+    let stats = &solved.stats;
     let mut lines = String::new();
     for it in exported {
         let digest = || -> Result<String, Report> {
@@ -529,6 +569,7 @@ fn summary(
             Became::Written(dest, None) => format!("{}  {}  -> {dest}\n", it.name, digest()?),
         };
     }
+    lines.extend(solved.caches.iter().filter_map(CacheExported::summary));
     let n_run = stats.n_executed + stats.n_fetched;
     let steps = if stats.n_vertices == 1 { "step" } else { "steps" };
     lines += &format!("{} {steps}: {n_run} run, {} cached\n", stats.n_vertices, stats.n_cached);
@@ -538,7 +579,10 @@ fn summary(
 }
 
 /// The digests of what was built, in the shape of buildx's metadata file.
-fn write_metadata(path: &Path, exported: &[Exported]) -> Result<(), Report> {
+fn write_metadata(path: &Path, exported: &[Exported], caches: &[CacheExported]) -> Result<(), Report> {
+    let manifests = caches.iter().filter_map(|it| it.outcome.as_ref().ok()?.manifest.as_ref());
+    // One build made them all: each target says so, as each is an entry of its own in buildx' file.
+    let cache = manifests.last().map(|it| json!(it));
     let targets: serde_json::Map<String, serde_json::Value> = exported
         .iter()
         .map(|it| {
@@ -557,7 +601,11 @@ fn write_metadata(path: &Path, exported: &[Exported]) -> Result<(), Report> {
                 }
                 entry
             });
-            (it.name.clone(), image.unwrap_or_else(|| json!({})))
+            let mut entry = image.unwrap_or_else(|| json!({}));
+            if let Some(cache) = &cache {
+                entry["cache.manifest"] = cache.clone();
+            }
+            (it.name.clone(), entry)
         })
         .collect();
     std::fs::write(path, format!("{:#}\n", serde_json::Value::Object(targets))).map_err(|error| {

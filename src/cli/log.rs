@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::base::time::rfc3339;
 use crate::base::{Digest, Report};
+use crate::cli::caches::Caches;
 use crate::cli::Failure;
 use crate::cli::args::{self, Format};
 use crate::cli::build::{Build, runtime};
@@ -71,6 +72,7 @@ pub(super) fn run(args: &args::Log) -> Result<(), Failure> {
         rerun: Default::default(),
         program: question.program,
         inspector: None,
+        caches: Caches::default(),
     };
     let request = build.request(CacheMode::Use, event::silent(), &Cancel::new());
     let runs = match runtime.block_on(engine.runs_behind(&request, &commands)) {

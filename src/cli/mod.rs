@@ -3,6 +3,7 @@
 mod allow;
 mod args;
 mod build;
+mod caches;
 mod definition;
 mod doc;
 mod emulation;

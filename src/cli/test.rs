@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use crate::base::{Label, Platform, Report, SourceMap};
+use crate::cli::caches::Caches;
 use crate::cli::allow;
 use crate::cli::args;
 use crate::cli::build::{Build, Stopped, SyncLater, runtime, stopped};
@@ -249,7 +250,7 @@ fn run_checks(
     let (program, inspector) = (program.history(), None);
     let grants = allow::grants(&args.commands)?;
     allow::say(&grants, &graph, &roots, args.progress);
-    let build = Build { engine, session, graph: &graph, roots: &roots, grants, rerun, program, inspector };
+    let build = Build { engine, session, graph: &graph, roots: &roots, grants, rerun, program, inspector, caches: Caches::default() };
     let ui = Ui::start(args.progress);
     let solved = runtime.block_on(build.solve(CacheMode::Use, &ui));
     ui.finish();

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::base::time::rfc3339;
 use crate::base::{Digest, Report, SourceMap};
+use crate::cli::caches::Caches;
 use crate::cli::args::{self, Format};
 use crate::cli::build::{Build, runtime, stopped, trees};
 use crate::cli::definition::{self, Definition};
@@ -230,6 +231,7 @@ pub(super) fn run(args: &args::Why) -> Result<(), Failure> {
         rerun,
         program: question.program,
         inspector: None,
+        caches: Caches::default(),
     };
     let cache = if args.no_cache { CacheMode::Ignore } else { CacheMode::Use };
     let request = build.request(cache, event::silent(), &Cancel::new());

@@ -8,10 +8,12 @@
 //! - [`exec`]: running one command; [`entitlement`]: what a command has to be granted.
 //! - [`registry`]: talking to registries.
 //! - [`export`]: results to files and images.
+//! - [`cache`]: what other machines built, and what this one did for them.
 //! - [`history`]: what ran before, and why something has to run again.
 //! - [`event`], [`cancel`]: what is told, and the switch that stops everything.
 
 mod blocking;
+pub mod cache;
 pub mod cancel;
 pub mod content_hash;
 pub mod entitlement;

@@ -6,13 +6,16 @@ use std::sync::Arc;
 use crate::base::Digest;
 use crate::graph::ir::{Edge, Graph, Location, MountKind, Op, Tree, VertexId};
 use crate::graph::llb::{self, MarshalOptions};
+use crate::store::Snapshot;
 
+use super::cache::Known;
+use super::cache::export::Facts;
 use super::cancel::{Cancel, Hold};
 use super::history::record::Book;
 use super::history::{Forced, Manifest};
 use super::ops::{Build, ExecError, GraphOp, OpError};
 use super::request::{CacheMode, FailedVertex, SolveError, SolveResult, SolveStats};
-use super::solver::{Account, Failure, Node, Plan, Solved};
+use super::solver::{Account, Failure, Node, Plan, Solved, Trace};
 use super::source::{SourceError, StandsFor};
 use super::tree::{self, Unstored};
 
@@ -112,6 +115,17 @@ impl Prepared {
         }
     }
 
+    /// What is known of a build whose roots have these trees.
+    pub(super) fn known(&self, trace: Trace<tree::Tree>, trees: &[Snapshot]) -> Known {
+        let facts = |node: &Node<GraphOp>| Facts {
+            export_cache: node.op.export_cache(),
+            is_session: node.op.is_session(),
+        };
+        let facts = self.plan.nodes.iter().map(facts).collect();
+        let roots = self.plan.roots.iter().copied().zip(trees.iter().cloned()).collect();
+        Known::new(trace, facts, roots, self.build.imports.clone())
+    }
+
     /// The trees that are not in the store.
     pub(super) fn unstored(&self) -> &Arc<Unstored> {
         &self.build.unstored
@@ -140,7 +154,7 @@ impl Prepared {
                 }
             }
         }
-        Ok(SolveResult { stats, roots })
+        Ok(SolveResult { stats, roots, known: None })
     }
 
     /// What a failure of the scheduler is to callers; `runs` names the run of each node that ran.

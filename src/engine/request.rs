@@ -8,10 +8,12 @@ use crate::graph::ir::{Edge, Graph, Location, VertexId};
 use crate::session::Session;
 use crate::store::{Snapshot, StoreError};
 
+use super::cache::{CacheFrom, Known};
 use super::cancel::Cancel;
 use super::entitlement::Grants;
 use super::event::EventSink;
 use super::ops::{Inspector, OpError};
+use super::solver::Aftermath;
 
 /// A build.
 #[derive(Clone)]
@@ -26,6 +28,10 @@ pub struct SolveRequest<'a> {
     pub grants: Grants,
     /// Whether results that exist may be used.
     pub cache: CacheMode,
+    /// Caches of other machines, asked for what is not here.
+    pub cache_from: Vec<CacheFrom>,
+    /// Whether the result says what a cache is exported from.
+    pub aftermath: Aftermath,
     /// Steps that run although there is a result, as those that say so themselves.
     pub rerun: BTreeSet<VertexId>,
     /// Whose runs these are ([`history::program`](super::history::program)).
@@ -52,6 +58,8 @@ impl<'a> SolveRequest<'a> {
             session,
             grants: Grants::default(),
             cache: CacheMode::default(),
+            cache_from: Vec::new(),
+            aftermath: Aftermath::default(),
             rerun: BTreeSet::new(),
             program,
             inspector: None,
@@ -78,6 +86,8 @@ pub struct SolveResult {
     pub roots: Vec<Snapshot>,
     /// What it took.
     pub stats: SolveStats,
+    /// What a cache is exported from, where that was asked for.
+    pub known: Option<Known>,
 }
 
 /// What a build took. Vertices are counted once per digest; those the roots do not need are not counted.

@@ -3,14 +3,18 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
 
 use crate::base::{Digest, Platform};
 use crate::graph::ir::{Edge, VertexId};
+use crate::session::Session;
 use crate::store::{Store, StoreError};
 
+use super::cache::{self, CacheExportError, CacheReport, CacheTo, ImportedCaches, Known};
 use super::cancel::{Cancel, Hold};
+use super::event::{Event, EventSink};
 use super::exec::{
     ExecSpec, ExitStatus, HelperRunner, LogSink, RunError, Runner, RunnerKind, SandboxNetwork,
 };
@@ -108,13 +112,25 @@ impl Engine {
     /// # Errors
     /// The first failure with the vertex it happened in; see [`SolveError`].
     pub async fn solve(&self, request: SolveRequest<'_>) -> Result<SolveResult, SolveError> {
-        let prepared = self.prepare(&request);
+        let mut prepared = self.prepare(&request, None);
         prepared.check_entitlements(request.graph, &request.roots)?;
+        let imports = self.import(&request).await;
+        if imports.is_some() {
+            prepared = self.prepare(&request, imports.clone());
+        }
         prepared.prune_caches(request.graph).await;
-        let cache = Arc::new(StoreCache::new(self.store.clone(), prepared.unstored().clone()));
+        let cache = StoreCache::new(self.store.clone(), prepared.unstored().clone());
+        let cache = Arc::new(cache.with_imports(imports));
         let (events, hold) = (request.events.clone(), prepared.hold());
-        let Outcome { result, ran, sources } =
-            self.scheduler.solve(&prepared.plan, cache, events, &request.cancel, hold).await;
+        let solving = self.scheduler.solve_and(
+            &prepared.plan,
+            cache,
+            events,
+            &request.cancel,
+            hold,
+            request.aftermath,
+        );
+        let Outcome { result, ran, sources, trace } = solving.await;
         let failed = result.as_ref().err().map(Failure::vertices).unwrap_or_default();
         let runs: HashMap<usize, Digest> =
             ran.iter().filter_map(|(node, account)| Some((*node, account.run?))).collect();
@@ -123,7 +139,58 @@ impl Engine {
             Ok(solved) => prepared.store_roots(solved, &request.cancel).await,
             Err(failure) => Err(failure),
         };
+        let kept = kept.map(|solved| {
+            let known = trace.map(|trace| prepared.known(trace, &solved.roots));
+            SolveResult { known, ..solved }
+        });
         kept.map_err(|failure| prepared.error(request.graph, failure, &runs))
+    }
+
+    /// Exports what is known of a build to a registry or a directory.
+    ///
+    /// # Errors
+    /// See [`CacheExportError`].
+    pub async fn export_cache(
+        &self,
+        known: &Known,
+        to: &CacheTo,
+        session: &Arc<dyn Session>,
+        events: EventSink,
+        cancel: &Cancel,
+    ) -> Result<CacheReport, CacheExportError> {
+        let registry = self.images.registry(session);
+        cache::export::export(known, to, &registry, &self.store, events, cancel).await
+    }
+
+    /// Reads the caches that may have what the store has not. What cannot be read is warned of.
+    async fn import(&self, request: &SolveRequest<'_>) -> Option<Arc<ImportedCaches>> {
+        if request.cache_from.is_empty() {
+            return None;
+        }
+        let registry = self.images.registry(&request.session);
+        let reading = request.cache_from.iter().map(|from| {
+            let (registry, events, cancel) = (&registry, &request.events, &request.cancel);
+            async move {
+                let name = format!("importing cache from {}", from.shown());
+                let vertex = Digest::of(&name);
+                events(Event::Started { vertex, name, inputs: Vec::new(), at: SystemTime::now() });
+                let read = tokio::select! {
+                    read = cache::import::read(from, registry, &self.store) => Some(read),
+                    () = cancel.cancelled() => None,
+                };
+                if let Some(Err(error)) = &read {
+                    let message = format!("the cache `{}` is not used: {error}", from.shown());
+                    events(Event::Warning { vertex, message });
+                }
+                events(Event::Completed { vertex, at: SystemTime::now(), error: None, cached: false });
+                read.and_then(Result::ok).unwrap_or_default()
+            }
+        });
+        let mut imports = ImportedCaches::new(Store::clone(&self.store));
+        for cache in futures_util::future::join_all(reading).await.into_iter().flatten() {
+            imports.add(cache);
+        }
+        Some(imports).filter(|it| !it.is_empty()).map(Arc::new)
     }
 
     /// Says why the roots have to be built, or why they were when something of them last ran.
@@ -177,7 +244,7 @@ impl Engine {
 
     /// What the roots are built from, as it is now, inputs before users; nothing is run or fetched.
     async fn current(&self, request: &SolveRequest<'_>) -> Result<Vec<Current>, SolveError> {
-        let prepared = self.prepare(request);
+        let prepared = self.prepare(request, None);
         let cache = Arc::new(StoreCache::new(self.store.clone(), prepared.unstored().clone()));
         let looked = self.scheduler.survey(&prepared.plan, cache, &request.cancel).await;
         let accounts = looked.map_err(|failure| prepared.error(request.graph, failure, &HashMap::new()))?;
@@ -201,7 +268,7 @@ impl Engine {
     }
 
     /// The graph as the scheduler takes it.
-    fn prepare(&self, request: &SolveRequest<'_>) -> Prepared {
+    fn prepare(&self, request: &SolveRequest<'_>, imports: Option<Arc<ImportedCaches>>) -> Prepared {
         let build = Arc::new(Build {
             store: self.store.clone(),
             session: request.session.clone(),
@@ -216,6 +283,7 @@ impl Engine {
             said: Default::default(),
             scheduler: self.scheduler.clone(),
             cache: request.cache,
+            imports,
             program: request.program,
             within: Vec::new(),
         });

@@ -31,7 +31,7 @@ pub(super) fn open(dir: &Path) -> Store {
 }
 
 pub(super) fn meta(description: &str) -> LayerMeta {
-    LayerMeta { description: description.to_owned(), blob: None }
+    LayerMeta { description: description.to_owned(), ..LayerMeta::default() }
 }
 
 /// A path by which std's file functions reach into a detached mount.

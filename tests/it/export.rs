@@ -70,7 +70,7 @@ impl Built {
         config.set_env("NEW", "<1>");
         config.labels = vec![("maintainer".to_owned(), "me & you".to_owned())];
         let tags = vec!["docker.io/library/app:v1".to_owned()];
-        let image = ExportImage { snapshot, config, tags };
+        let image = ExportImage { snapshot, config, tags, cache: None };
         let item = ExportItem { name: "app".to_owned(), kind: ExportKind::Image(Box::new(image)) };
         Built { puller, base, item }
     }
@@ -108,7 +108,7 @@ fn step(store: &Store, parents: &Snapshot, description: &str, change: impl FnOnc
     let mount = layer.mount().unwrap();
     change(Path::new(&format!("/proc/self/fd/{}", mount.as_raw_fd())));
     drop(mount);
-    let meta = LayerMeta { description: description.to_owned(), blob: None };
+    let meta = LayerMeta { description: description.to_owned(), ..LayerMeta::default() };
     parents.with(layer.commit(&meta).unwrap())
 }
 
@@ -181,7 +181,7 @@ fn image_of_nothing_has_buildkits_digest() {
     let mut config = ImageConfig::scratch("linux/amd64".parse().unwrap());
     config.set_env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     config.workdir = "/".to_owned();
-    let image = ExportImage { snapshot: Snapshot::scratch(), config, tags: Vec::new() };
+    let image = ExportImage { snapshot: Snapshot::scratch(), config, tags: Vec::new(), cache: None };
     let item = ExportItem { name: "nothing".to_owned(), kind: ExportKind::Image(Box::new(image)) };
     let spec = parse("type=oci,dest=x").unwrap();
     let described = describe(built.store(), &item, &spec.image).unwrap().unwrap();
@@ -233,6 +233,7 @@ fn mistakes() {
                     snapshot: built.snapshot().clone(),
                     config: ImageConfig::scratch("linux/amd64".parse().unwrap()),
                     tags: Vec::new(),
+                    cache: None,
                 })
                 .collect(),
             tags: Vec::new(),
@@ -439,6 +440,7 @@ fn index_of_platforms() {
         snapshot: built.snapshot().clone(),
         config: ImageConfig::scratch(platform.parse().unwrap()),
         tags: Vec::new(),
+        cache: None,
     };
     let item = ExportItem {
         name: "multi".to_owned(),

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::json;
 use crate::base::Digest;
 use crate::base::time::{parse_rfc3339, rfc3339};
+use crate::engine::cache::INLINE_KEY;
 use crate::graph::ir::ImageConfig;
 
 /// Who writes history entries for layers that the config does not account for yet.
@@ -16,13 +17,13 @@ const COMMENT: &str = "bkl";
 
 /// What a config has to know of a layer.
 #[derive(Debug, Clone)]
-pub(super) struct LayerFacts {
+pub(in crate::engine) struct LayerFacts {
     /// Digest of the uncompressed archive.
-    pub(super) diff_id: Digest,
+    pub(in crate::engine) diff_id: Digest,
     /// When it was made here.
-    pub(super) created_at: SystemTime,
+    pub(in crate::engine) created_at: SystemTime,
     /// What made it.
-    pub(super) description: String,
+    pub(in crate::engine) description: String,
 }
 
 /// An entry of a config's history, fields in the order of Go's struct.
@@ -42,13 +43,19 @@ struct History {
 
 /// The bytes of the config of an image with these layers, bottom first.
 ///
-/// Top-level keys are sorted; unknown ones are kept. No time is later than `epoch`, those of an unchanged base apart.
+/// `cache` is that of its own layers. Top-level keys are sorted; unknown ones are kept. No time is later than `epoch`, those of an unchanged base apart.
 pub(super) fn config_bytes(
     config: &ImageConfig,
     layers: &[LayerFacts],
     epoch: Option<SystemTime>,
+    cache: Option<&str>,
 ) -> Vec<u8> {
     let Value::Object(mut root) = config.to_oci() else { unreachable!("a config is an object") };
+    // What a base has there is of its layers only, and counts them.
+    root.shift_remove(INLINE_KEY);
+    if let Some(cache) = cache {
+        root.insert(INLINE_KEY.to_owned(), cache.into());
+    }
     let base: Vec<History> =
         root.get("history").and_then(|history| Vec::deserialize(history).ok()).unwrap_or_default();
     let mut history = normalize(base.clone(), layers);

@@ -73,7 +73,7 @@ pub fn identify(store: &Store, item: &ExportItem) -> Result<Option<Digest>, Expo
 
 fn image_id(store: &Store, image: &ExportImage) -> Result<Digest, StoreError> {
     let facts = layer_facts(store, &image.snapshot)?;
-    Ok(Digest::of(config_bytes(&image.config, &facts, None)))
+    Ok(Digest::of(config_bytes(&image.config, &facts, None, image.cache.as_deref())))
 }
 
 fn layer_facts(store: &Store, tree: &Snapshot) -> Result<Vec<LayerFacts>, StoreError> {
@@ -158,7 +158,7 @@ fn make_image(
         Some(given) => ImageConfig::from_oci(given, &image.config.platform),
         None => image.config.clone(),
     };
-    let config_bytes = config_bytes(config, &facts, options.epoch);
+    let config_bytes = config_bytes(config, &facts, options.epoch, image.cache.as_deref());
     let (config_type, manifest_type) = match types {
         MediaTypes::Oci => (media::OCI_CONFIG, media::OCI_MANIFEST),
         MediaTypes::Docker => (media::DOCKER_CONFIG, media::DOCKER_MANIFEST),
@@ -227,7 +227,7 @@ fn make_index(
 }
 
 /// The blob of a layer, there in the content store.
-fn layer_blob(
+pub(in crate::engine) fn layer_blob(
     store: &Store,
     layer: LayerId,
     options: &ImageOptions,
@@ -246,7 +246,7 @@ fn layer_blob(
 
 /// A layer's media type in the family wanted; types of no family (non-distributable ones are among them) become the
 /// plain ones of their compression.
-fn layer_type(as_kept: &str, types: MediaTypes) -> String {
+pub(in crate::engine) fn layer_type(as_kept: &str, types: MediaTypes) -> String {
     let compression = if as_kept.ends_with("gzip") {
         Compression::Gzip(0)
     } else if as_kept.ends_with("zstd") {

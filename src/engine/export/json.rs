@@ -3,12 +3,12 @@
 use serde::Serialize;
 
 /// Go's `json.Marshal`: no spaces.
-pub(super) fn compact(value: &impl Serialize) -> Vec<u8> {
+pub(in crate::engine) fn compact(value: &impl Serialize) -> Vec<u8> {
     escape(&serde_json::to_string(value).expect("documents are texts, numbers, lists and maps"))
 }
 
 /// Go's `json.MarshalIndent(…, "", "  ")`.
-pub(super) fn indented(value: &impl Serialize) -> Vec<u8> {
+pub(in crate::engine) fn indented(value: &impl Serialize) -> Vec<u8> {
     escape(&serde_json::to_string_pretty(value).expect("documents are texts, numbers, lists and maps"))
 }
 

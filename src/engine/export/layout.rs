@@ -198,6 +198,52 @@ impl Files {
     }
 }
 
+/// What becomes of what else is in a layout directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::engine) enum Rest {
+    /// It stays.
+    Keep,
+    /// It is removed when the new is there.
+    Remove,
+}
+
+/// Adds one entry to the layout directory `dir`, which is made if there is none: blobs of the content store by digest and
+/// size, documents, and `root` which leads to them.
+pub(in crate::engine) fn write_one(
+    content: &ContentStore,
+    dir: &Path,
+    blobs: &[(Digest, u64)],
+    documents: &BTreeMap<Digest, Vec<u8>>,
+    root: Descriptor,
+    rest: Rest,
+) -> Result<(), ExportError> {
+    let mut files = Files { files: BTreeMap::new() };
+    for (digest, size) in blobs {
+        files.files.insert(blob_path(digest), (0o444, Source::Blob(*digest, *size)));
+    }
+    for (digest, bytes) in documents {
+        files.add(&blob_path(digest), 0o444, bytes.clone());
+    }
+    files.write_dir(content, dir, vec![root.clone()])?;
+    if rest == Rest::Keep {
+        return Ok(());
+    }
+    // The entries first: what they do not name can go.
+    let path = dir.join("index.json");
+    let mut file = NewFile::create(&path)?;
+    file.write_all(&json::compact(&index(vec![root]))).at("write", &path)?;
+    file.publish()?;
+    let blobs = dir.join("blobs/sha256");
+    for entry in fs::read_dir(&blobs).at("read the directory", &blobs)? {
+        let entry = entry.at("read the directory", &blobs)?;
+        let name = format!("blobs/sha256/{}", entry.file_name().to_string_lossy());
+        if !files.files.contains_key(&name) {
+            fs::remove_file(entry.path()).at("remove", entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 fn blob_path(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }

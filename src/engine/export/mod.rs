@@ -11,11 +11,11 @@
 mod archive;
 mod config;
 mod error;
-mod image;
-mod json;
-mod layout;
+pub(in crate::engine) mod image;
+pub(in crate::engine) mod json;
+pub(in crate::engine) mod layout;
 mod local;
-mod spec;
+pub(in crate::engine) mod spec;
 mod target;
 
 use std::io::Write;
@@ -66,6 +66,8 @@ pub struct ExportImage {
     pub config: ImageConfig,
     /// Names it is given, normalised references.
     pub tags: Vec<String>,
+    /// What its config says so that its layers serve as a cache ([`Known::inline`](super::cache::Known::inline)).
+    pub cache: Option<String>,
 }
 
 /// What was written.

@@ -288,12 +288,8 @@ impl OutputSpec {
                 }
             }
             "compression" if is_image => {
-                self.image.compression = match value {
-                    "gzip" => GZIP,
-                    "zstd" => ZSTD,
-                    "uncompressed" => Compression::None,
-                    _ => return Err(wrong("gzip, zstd or uncompressed")),
-                };
+                let compression = compression(value).ok_or_else(|| wrong(COMPRESSIONS))?;
+                self.image.compression = compression;
             }
             "compression-level" if is_image => {
                 let number = value.parse().map_err(|_| wrong("a number"))?;
@@ -332,8 +328,22 @@ impl OutputSpec {
     }
 }
 
+/// What [`compression`] reads.
+pub(in crate::engine) const COMPRESSIONS: &str = "gzip, zstd or uncompressed";
+
+/// A compression by its name, at its usual level.
+pub(in crate::engine) fn compression(name: &str) -> Option<Compression> {
+    match name {
+        "gzip" => Some(GZIP),
+        "zstd" => Some(ZSTD),
+        "uncompressed" => Some(Compression::None),
+        _ => None,
+    }
+}
+
 impl ImageOptions {
-    fn compression_at(&self, value: &str, level: i32) -> Result<Compression, SpecError> {
+    /// Its compression at another level, which was written as `value`.
+    pub(in crate::engine) fn compression_at(&self, value: &str, level: i32) -> Result<Compression, SpecError> {
         let wrong = |expected| SpecError::Value {
             key: "compression-level".to_owned(),
             value: value.to_owned(),
@@ -382,7 +392,7 @@ fn annotation(text: &str, value: &str) -> Option<Annotation> {
 }
 
 /// Go's `strconv.ParseBool`; a flag without a value is on.
-fn flag(text: &str) -> Option<bool> {
+pub(in crate::engine) fn flag(text: &str) -> Option<bool> {
     match text {
         "" | "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
@@ -391,7 +401,7 @@ fn flag(text: &str) -> Option<bool> {
 }
 
 /// The fields of one CSV record (RFC 4180, as Go's `encoding/csv` reads it).
-fn csv_fields(text: &str) -> Result<Vec<String>, SpecError> {
+pub(in crate::engine) fn csv_fields(text: &str) -> Result<Vec<String>, SpecError> {
     let stray = || SpecError::Quote(text.to_owned());
     let mut fields = Vec::new();
     let mut chars = text.chars().peekable();

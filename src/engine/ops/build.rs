@@ -135,8 +135,9 @@ pub(super) async fn run(
         return Err(nested_error(&graph, denied));
     }
     prepared.prune_caches(&graph).await;
-    let cache = Arc::new(StoreCache::new(build.store.clone(), build.unstored.clone()));
-    let Outcome { result, ran, sources } =
+    let cache = StoreCache::new(build.store.clone(), build.unstored.clone());
+    let cache = Arc::new(cache.with_imports(build.imports.clone()));
+    let Outcome { result, ran, sources, trace: _ } =
         build.scheduler.solve(&prepared.plan, cache, ctx.events(), &ctx.cancel, &build.hold).await;
     let failed = result.as_ref().err().map(Failure::vertices).unwrap_or_default();
     let runs: HashMap<usize, Digest> =

@@ -7,7 +7,8 @@ use std::time::SystemTime;
 use futures_util::future::BoxFuture;
 
 use crate::base::Digest;
-use crate::engine::solver::{CacheStore, Record};
+use crate::engine::cache::ImportedCaches;
+use crate::engine::solver::{CacheStore, Imports, Record};
 use crate::engine::tree::{Tree, Unstored};
 use crate::store::{self, Lease, Store};
 
@@ -16,12 +17,18 @@ use crate::store::{self, Lease, Store};
 pub struct StoreCache {
     store: Arc<Store>,
     unstored: Arc<Unstored>,
+    imports: Option<Arc<ImportedCaches>>,
 }
 
 impl StoreCache {
     /// The cache in `store`, for a build that has these trees beside it.
     pub fn new(store: Arc<Store>, unstored: Arc<Unstored>) -> StoreCache {
-        StoreCache { store, unstored }
+        StoreCache { store, unstored, imports: None }
+    }
+
+    /// The same, where what is not in the store may be in other caches.
+    pub fn with_imports(self, imports: Option<Arc<ImportedCaches>>) -> StoreCache {
+        StoreCache { imports, ..self }
     }
 }
 
@@ -75,6 +82,10 @@ impl CacheStore for StoreCache {
         let kept: Vec<_> = keys.iter().map(|key| (*key, kept.clone())).collect();
         // A full disk is told by those who write trees; a lost record only costs a later run.
         let _ = self.store.put_records(&kept);
+    }
+
+    fn imports(&self) -> Option<&dyn Imports<Tree>> {
+        self.imports.as_deref().map(|it| it as &dyn Imports<Tree>)
     }
 
     fn lease<'a>(&'a self, key: &'a Digest) -> BoxFuture<'a, Option<Lease>> {

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures_util::future::BoxFuture;
 
+use super::cache::ImportedCaches;
 use super::cancel::{Cancel, Hold};
 use super::content_hash::{HashError, HashTree};
 use super::entitlement::{self, Denied, Grants};
@@ -67,6 +68,8 @@ pub struct Build {
     pub scheduler: Arc<Scheduler<GraphOp>>,
     /// Whether results that exist may be used.
     pub cache: CacheMode,
+    /// Results of other machines.
+    pub imports: Option<Arc<ImportedCaches>>,
     /// Names the program in the history.
     pub program: Digest,
     /// Digests of the definitions that this one is built for, the outermost first; none for what was asked for.
@@ -128,6 +131,16 @@ impl GraphOp {
         matches!(self.vertex.op, Op::Source(_))
     }
 
+    /// Whether what it is called means something in one build only: a directory of who asked for it.
+    pub fn is_session(&self) -> bool {
+        matches!(&self.vertex.op, Op::Source(op) if op.scheme() == "local")
+    }
+
+    /// What the program says about exporting its results.
+    pub fn export_cache(&self) -> Option<bool> {
+        self.vertex.metadata.export_cache
+    }
+
     /// Whether it may run at all: a command must have been granted what it requests.
     ///
     /// # Errors
@@ -168,12 +181,16 @@ impl GraphOp {
             let ctx = self.source_ctx(ctx);
             let answer = source.resolve(&ctx, op, self.vertex.platform.as_ref()).await?;
             let digest = Digest::of(format!("bkl.source.v1:{}", answer.key()));
+            let names: Vec<Digest> =
+                answer.shared_keys().iter().filter_map(|key| key::source_digest(key)).collect();
+            // What only one build has is called what no other tool calls it.
+            let names = if names.is_empty() { vec![digest] } else { names };
             if let Some(tree) = answer.unfetched() {
                 self.build.unstored.add(tree);
             }
             // A second answer of one solve would be a second question: there is none.
             let _ = self.answer.set(answer);
-            return Ok(CacheMap { digest, inputs: Vec::new() });
+            return Ok(CacheMap { digest, names, inputs: Vec::new() });
         }
         let digest = key::cache_digest(&self.vertex, &self.build.machine).expect("only sources have none");
         let digest = match &self.vertex.op {
@@ -193,7 +210,7 @@ impl GraphOp {
             })
             .collect();
         let _ = self.rules.set(rules);
-        Ok(CacheMap { digest, inputs })
+        Ok(CacheMap { digest, names: vec![digest], inputs })
     }
 
     async fn content(&self, ctx: &ExecCtx, input: usize, tree: &Tree) -> Result<Digest, OpError> {

@@ -1,7 +1,7 @@
 //! The registry client: requests with authorization, redirects, retries; manifests and blobs by name.
 //!
 //! Nothing is set up before the first request: a build whose images are all in the store never loads certificates.
-//! Reading only, so far; pushing goes through the same [`Registry::send`] with other methods and scopes.
+//! Pushing ([`super::push`]) goes through the same [`Registry::send_with`] with other methods and scopes.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,6 +17,7 @@ use super::auth::{Authorization, realm_may_see_credentials};
 use super::challenge::{self, Challenge};
 use super::document::{ACCEPT_MANIFEST, DocumentError, MAX_MANIFEST_BYTES};
 use super::error::RegistryError;
+use super::push::Upload;
 use super::retry::{Backoff, RetryPolicy};
 use crate::base::{Digest, ImageRef};
 use crate::session::{Credentials, Session};
@@ -40,6 +41,8 @@ pub struct RegistryOptions {
     pub connect_timeout: Duration,
     /// How long a connection may be silent; then it counts as broken off.
     pub idle_timeout: Duration,
+    /// Hosts that plain HTTP is spoken with though they are not this machine: somebody said so.
+    pub plain_http: Vec<String>,
 }
 
 impl Default for RegistryOptions {
@@ -50,6 +53,7 @@ impl Default for RegistryOptions {
             trusted_realms: Vec::new(),
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),
+            plain_http: Vec::new(),
         }
     }
 }
@@ -106,6 +110,13 @@ impl Registry {
             authorizations: Mutex::new(BTreeMap::new()),
         };
         Registry { inner: Arc::new(inner) }
+    }
+
+    /// A client for the same session that speaks plain HTTP with the registry of `image`.
+    pub fn insecure(&self, image: &ImageRef) -> Registry {
+        let mut options = self.inner.options.clone();
+        options.plain_http.push(image.domain.clone());
+        Registry::new(self.inner.session.clone(), options)
     }
 
     /// How stubbornly it tries.
@@ -236,13 +247,22 @@ impl Registry {
 
     /// Sends one request: authorization is added and renewed, redirects are followed. `Ok` is a 2xx answer.
     pub(super) async fn send(&self, request: &Request<'_>) -> Result<Response, RegistryError> {
+        self.send_with(request, None).await
+    }
+
+    /// As [`Registry::send`], with something to carry.
+    pub(super) async fn send_with(
+        &self,
+        request: &Request<'_>,
+        upload: Option<&Upload<'_>>,
+    ) -> Result<Response, RegistryError> {
         let origin = request.url.origin().ascii_serialization();
         let key = (origin, request.scope.to_owned());
         let host = host_of(&request.url);
         let mut authorization = self.inner.authorizations.lock().await.get(&key).cloned();
         // A token may have run out, so the second answer is the one that counts.
         for is_last in [false, true] {
-            let response = self.send_once(request, authorization.as_ref()).await?;
+            let response = self.send_once(request, authorization.as_ref(), upload).await?;
             let status = response.status();
             if status.is_success() {
                 return Ok(response);
@@ -280,6 +300,7 @@ impl Registry {
         &self,
         request: &Request<'_>,
         authorization: Option<&Authorization>,
+        upload: Option<&Upload<'_>>,
     ) -> Result<Response, RegistryError> {
         let host = host_of(&request.url);
         let refused = |reason: String| RegistryError::Redirect {
@@ -304,6 +325,9 @@ impl Registry {
                     Some(Authorization::Bearer(token)) => builder.bearer_auth(token),
                     None => builder,
                 };
+            }
+            if let Some(upload) = upload {
+                builder = upload.attach(builder, request.what).await?;
             }
             let response = builder.send().await.map_err(|error| unreachable(error, request.what, &host))?;
             if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
@@ -443,12 +467,13 @@ impl Registry {
     }
 
     /// `<base>/v2/<repository>/<kind>/<name>`.
-    fn url(&self, image: &ImageRef, kind: &str, name: &str) -> Result<Url, RegistryError> {
+    pub(super) fn url(&self, image: &ImageRef, kind: &str, name: &str) -> Result<Url, RegistryError> {
         let host = match image.domain.as_str() {
             "docker.io" => DOCKER_HUB_HOST,
             domain => domain,
         };
-        let scheme = if is_loopback_host(host) { "http" } else { "https" };
+        let is_plain = is_loopback_host(host) || self.inner.options.plain_http.iter().any(|it| it == host);
+        let scheme = if is_plain { "http" } else { "https" };
         let text = format!("{scheme}://{host}/v2/{}/{kind}/{name}", image.path);
         Url::parse(&text).map_err(|error| RegistryError::Unreachable {
             what: format!("`{}`", image.familiar()),
@@ -610,7 +635,7 @@ pub(in crate::engine) fn without_user(mut url: Url) -> Url {
 }
 
 /// Encrypted, or on this machine.
-fn is_allowed(url: &Url) -> bool {
+pub(super) fn is_allowed(url: &Url) -> bool {
     match url.scheme() {
         "https" => true,
         "http" => is_loopback_host(&host_of(url)),

@@ -4,6 +4,7 @@
 //! - [`document`]: manifests, indexes, descriptors; [`platforms`]: which entry of an index a platform takes;
 //! - [`layout`]: OCI layout directories, which give the same content as a registry does;
 //! - [`resolve`]: from a reference and a platform to one image; [`pull()`]: its layers into the store;
+//! - [`push`]: blobs and documents out;
 //! - [`blob`]: blobs by themselves.
 
 pub mod auth;
@@ -15,8 +16,9 @@ pub mod error;
 pub mod image_error;
 pub mod layout;
 pub mod platforms;
-mod provider;
+pub(in crate::engine) mod provider;
 pub mod pull;
+pub mod push;
 pub mod resolve;
 pub mod retry;
 
@@ -27,6 +29,7 @@ pub use document::{Descriptor, Document, DocumentError, Index, Manifest, OciPlat
 pub use error::RegistryError;
 pub use image_error::ImageError;
 pub use layout::Layout;
+pub use push::LocalBlob;
 pub use pull::{LayerProgress, OnProgress, pull};
 pub use resolve::{ImageLayer, ResolveMode, ResolvedImage, chain_id, resolve_image, resolve_layout};
 pub use retry::RetryPolicy;

@@ -14,7 +14,7 @@ use crate::store::{ContentStore, Ingest, StoreError};
 
 /// Where an image's content comes from.
 #[derive(Clone)]
-pub(super) enum Provider {
+pub(in crate::engine) enum Provider {
     /// A repository of a registry.
     Registry {
         /// Who asks.
@@ -27,11 +27,11 @@ pub(super) enum Provider {
 }
 
 /// Told how far a blob is: bytes so far.
-pub(super) type BlobProgress<'a> = &'a (dyn Fn(u64) + Send + Sync);
+pub(in crate::engine) type BlobProgress<'a> = &'a (dyn Fn(u64) + Send + Sync);
 
 impl Provider {
     /// The image, as people write it.
-    pub(super) fn reference(&self) -> String {
+    pub(in crate::engine) fn reference(&self) -> String {
         match self {
             Provider::Registry { image, .. } => image.familiar(),
             Provider::Layout(layout) => layout.reference(),
@@ -47,7 +47,7 @@ impl Provider {
     }
 
     /// A manifest or index by digest: from the store when it is there, else fetched and kept.
-    pub(super) async fn document(
+    pub(in crate::engine) async fn document(
         &self,
         content: &ContentStore,
         descriptor: &Descriptor,
@@ -87,7 +87,7 @@ impl Provider {
     }
 
     /// Brings a blob that no manifest describes into the store, unless it is there.
-    pub(super) async fn lone_blob(
+    pub(in crate::engine) async fn lone_blob(
         &self,
         content: &ContentStore,
         digest: Digest,
@@ -106,7 +106,7 @@ impl Provider {
     }
 
     /// Brings a blob into the store, unless it is there. Nothing of a damaged or unfinished one stays.
-    pub(super) async fn blob(
+    pub(in crate::engine) async fn blob(
         &self,
         content: &ContentStore,
         descriptor: &Descriptor,
@@ -130,7 +130,7 @@ fn parse(bytes: &[u8], announced: &str, what: &str) -> Result<Document, Registry
 }
 
 /// A blob's bytes from the store; `None` when it is not there, or was damaged and is gone now.
-pub(super) fn read_if_there(
+pub(in crate::engine) fn read_if_there(
     content: &ContentStore,
     digest: &Digest,
     what: &str,

@@ -43,8 +43,20 @@ pub async fn pull(
     cancel: &Cancel,
     on_progress: OnProgress,
 ) -> Result<Snapshot, ImageError> {
+    pull_layers(&image.provider, &image.reference, &image.layers, store, cancel, on_progress).await
+}
+
+/// As [`pull()`], of layers that come from `provider`; `reference` is for messages.
+pub(in crate::engine) async fn pull_layers(
+    provider: &Provider,
+    reference: &str,
+    layers: &[ImageLayer],
+    store: &Store,
+    cancel: &Cancel,
+    on_progress: OnProgress,
+) -> Result<Snapshot, ImageError> {
     let mut tree = Snapshot::scratch();
-    let mut layers = image.layers.iter();
+    let mut layers = layers.iter();
     let mut missing: Vec<ImageLayer> = Vec::new();
     for layer in layers.by_ref() {
         match store.find_layer(&tree, &layer.diff_id) {
@@ -53,7 +65,10 @@ pub async fn pull(
                 missing.push(layer.clone());
                 break;
             }
-            Err(source) => return Err(store_error(image, source)),
+            Err(source) => {
+                let what = format!("`{reference}`");
+                return Err(ImageError::Store { what, source: Box::new(source) });
+            }
         }
     }
     missing.extend(layers.cloned());
@@ -61,8 +76,8 @@ pub async fn pull(
         return Ok(tree);
     }
     let pull = Arc::new(Pull {
-        provider: image.provider.clone(),
-        reference: image.reference.clone(),
+        provider: provider.clone(),
+        reference: reference.to_owned(),
         store: store.clone(),
         // The first failure stops the other layers without stopping the build.
         cancel: cancel.child(),
@@ -221,14 +236,14 @@ impl Pull {
             size: layer.blob.size,
             diff_id: layer.diff_id,
         };
-        let meta = LayerMeta { description: layer.created_by.clone(), blob: Some(blob) };
+        let meta = LayerMeta {
+            description: layer.created_by.clone(),
+            blob: Some(blob),
+            created_at: layer.created_at,
+        };
         let id = unpacked.commit(tree, Some(&layer.diff_id), &meta).map_err(failed)?;
         Ok(tree.with(id))
     }
-}
-
-fn store_error(image: &ResolvedImage, source: StoreError) -> ImageError {
-    ImageError::Store { what: format!("`{}`", image.reference), source: Box::new(source) }
 }
 
 /// A file that cannot be read on once the switch is on: unpacking stops at the next block.

@@ -1,5 +1,7 @@
 //! From a reference and a platform to one image: root, manifest, config, layers.
 
+use std::time::SystemTime;
+
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
@@ -57,7 +59,7 @@ pub struct ResolvedImage {
     pub platform: Platform,
     /// The layers, bottom first.
     pub layers: Vec<ImageLayer>,
-    pub(super) provider: Provider,
+    pub(in crate::engine) provider: Provider,
 }
 
 /// A layer of an image.
@@ -69,6 +71,8 @@ pub struct ImageLayer {
     pub diff_id: Digest,
     /// What made it, from the config's history; empty when that does not say.
     pub created_by: String,
+    /// When it was made, where that is to count rather than when it came here.
+    pub created_at: Option<SystemTime>,
 }
 
 impl ResolvedImage {
@@ -296,6 +300,7 @@ impl Resolver<'_> {
                 blob,
                 diff_id,
                 created_by: created_by.next().unwrap_or_default(),
+                created_at: None,
             })
             .collect();
         Ok(ResolvedImage {
@@ -327,7 +332,7 @@ fn config_platform(config: &[u8], fallback: &Platform) -> Platform {
 }
 
 /// Whether a media type is one of a layer archive we can read.
-fn is_layer(media_type: &str) -> bool {
+pub(in crate::engine) fn is_layer(media_type: &str) -> bool {
     let media_type = media_type.replace(".nondistributable", "").replace(".foreign", "");
     matches!(
         media_type.as_str(),

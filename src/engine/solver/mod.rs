@@ -16,13 +16,20 @@
 //! Results are only asked for where a look-up failed. An input that only counts by its key is made while the others
 //! are, once it is clear that it has no result: without this, cold builds would be sequential.
 //!
+//! **Caches of other machines.** What they offer for an edge is known once definition keys are ([`import`]): an offer
+//! stands for the edge's key, and is only brought in when the result itself is needed. A step whose offer is not found by
+//! definition is looked for again when the content of its inputs is known. [`trace`] says in the end what is known of all
+//! that the roots are made of: what an export needs.
+//!
 //! **Once.** Equal content keys are one execution: inside a process by [`flight`], between processes by a lease.
 
 mod account;
 mod flight;
+mod import;
 mod key;
 mod run;
 mod steps;
+mod trace;
 mod vertex;
 
 use std::sync::Arc;
@@ -34,6 +41,8 @@ use crate::base::Digest;
 
 pub use account::{Account, Input, Standing};
 pub use flight::ExecCtx;
+pub use import::{Imports, InputOffers, Offer};
+pub use trace::{Trace, TracedEdge, TracedInput, TracedVertex};
 
 /// A result of an op: cheap to clone.
 pub trait Output: Clone + Send + Sync + 'static {
@@ -101,6 +110,9 @@ pub trait OpError: std::error::Error + Send + Sync + 'static {
 pub struct CacheMap {
     /// What the op does, without its inputs; for a source, what it stands for now.
     pub digest: Digest,
+    /// What the op is called in caches that machines exchange: of a step its digest, of a source each of its keys. The
+    /// first is the one that is preferred.
+    pub names: Vec<Digest>,
     /// One per input.
     pub inputs: Vec<InputRule>,
 }
@@ -164,6 +176,11 @@ pub trait CacheStore: Send + Sync + 'static {
 
     /// Waits until no other process works on `key`. Dropping the future gives up.
     fn lease<'a>(&'a self, key: &'a Digest) -> BoxFuture<'a, Self::Lease>;
+
+    /// What other machines offer, where there is something.
+    fn imports(&self) -> Option<&dyn Imports<Self::Output>> {
+        None
+    }
 }
 
 /// How many ops may run at once, over all builds of the process.
@@ -220,6 +237,18 @@ pub struct Outcome<R, E> {
     pub ran: Vec<(usize, Account)>,
     /// Of each vertex without inputs that ran or that one of these works on.
     pub sources: Vec<(usize, Account)>,
+    /// What is known of everything that the roots are made of, where that was asked for and they were made.
+    pub trace: Option<Trace<R>>,
+}
+
+/// What is to be done when a plan was solved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Aftermath {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// To find out what an export needs.
+    Trace,
 }
 
 /// Why a plan was not solved.

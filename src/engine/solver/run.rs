@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use futures_util::FutureExt as _;
@@ -14,11 +15,12 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::flight::{ExecCtx, Flights, Landing, Listener};
+use super::import::Offered;
 use super::key::{self, Part};
 use super::steps::Step;
 use super::vertex::{Stage, Vertex};
 use super::{
-    Account, CacheMap, CacheStore, Failure, InputRule, Limits, Op, OpError, Outcome, Output, Plan, Scheduler,
+    Account, Aftermath, CacheMap, CacheStore, Failure, InputRule, Limits, Op, OpError, Outcome, Output, Plan, Scheduler,
     Slot, Solved,
 };
 use crate::base::Digest;
@@ -29,6 +31,7 @@ use crate::engine::event::{Event, EventSink};
 pub(super) enum Answer<O: Op> {
     Content { vertex: usize, input: usize, digest: Result<Digest, O::Error> },
     Landed { vertex: usize, landing: Landing<O>, started: bool },
+    Loaded { vertex: usize, output: usize, result: Option<O::Output> },
 }
 
 /// What a solve is for.
@@ -87,14 +90,34 @@ impl<O: Op> Scheduler<O> {
         cancel: &Cancel,
         hold: &Hold,
     ) -> Outcome<O::Output, O::Error> {
+        self.solve_and(plan, cache, events, cancel, hold, Aftermath::Nothing).await
+    }
+
+    /// As [`Scheduler::solve`]; with [`Aftermath::Trace`], a success has [`Outcome::trace`].
+    #[allow(clippy::too_many_arguments, reason = "as there")]
+    pub async fn solve_and<C: CacheStore<Output = O::Output>>(
+        self: &Arc<Self>,
+        plan: &Plan<O>,
+        cache: Arc<C>,
+        events: EventSink,
+        cancel: &Cancel,
+        hold: &Hold,
+        aftermath: Aftermath,
+    ) -> Outcome<O::Output, O::Error> {
         let mut run = Run::new(self, plan, Purpose::Build, cache, events, cancel);
         run.hold = hold.clone();
         let n_reachable = match run.define().await {
             Ok(n_reachable) => n_reachable,
-            Err(failure) => return Outcome { result: Err(failure), ran: Vec::new(), sources: Vec::new() },
+            Err(failure) => {
+                return Outcome { result: Err(failure), ran: Vec::new(), sources: Vec::new(), trace: None };
+            }
         };
         run.drive().await;
         run.wind_down().await;
+        let trace = match aftermath {
+            Aftermath::Trace if run.failures.is_empty() && !run.cancelled => Some(run.trace(cancel).await),
+            Aftermath::Trace | Aftermath::Nothing => None,
+        };
         let ended = run.executed.iter().copied();
         let mut ran: Vec<usize> = ended.chain(run.failures.iter().map(|(vertex, _)| *vertex)).collect();
         // What failed before it could run has no account.
@@ -109,7 +132,7 @@ impl<O: Op> Scheduler<O> {
         let account = |vertex: usize| (vertex, run.account(vertex));
         let sources = sources.into_iter().map(account).collect();
         let ran = ran.into_iter().map(account).collect();
-        Outcome { result: run.finish(n_reachable), ran, sources }
+        Outcome { result: run.finish(n_reachable), ran, sources, trace }
     }
 
     /// Finds out what [`Scheduler::solve`] would do now, as far as can be told without running or fetching anything: an
@@ -210,6 +233,7 @@ impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
         for (idx, map) in maps.into_iter().enumerate() {
             if let Some(map) = map {
                 self.vertices[idx] = Some(self.vertex(idx, map));
+                self.find_offers(idx);
                 n_reachable += 1;
             }
         }
@@ -252,11 +276,14 @@ impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
             made_by: vec![None; n_outputs],
             wanted: vec![false; n_outputs],
             wants_result: false,
+            needed: vec![false; n_outputs],
             doomed: false,
             doomed_inputs: Vec::new(),
             key_waiters: Vec::new(),
             result_waiters: Vec::new(),
             announced: false,
+            started: Arc::default(),
+            offers: vec![Offered::default(); n_outputs],
             map,
         }
     }
@@ -301,6 +328,11 @@ impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
             match answer {
                 Answer::Content { vertex, digest: Err(error), .. } => self.unstarted(vertex, error),
                 Answer::Content { digest: Ok(_), .. } => {}
+                Answer::Loaded { vertex, .. } => {
+                    if self.at(vertex).started.load(Ordering::Relaxed) {
+                        self.tell_completed(vertex, Some("cancelled".to_owned()), false);
+                    }
+                }
                 Answer::Landed { vertex, landing, started } => self.completed(vertex, &landing, started),
             }
         }
@@ -340,6 +372,7 @@ impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
                 self.one_less(vertex);
             }
             Answer::Content { vertex, digest: Err(error), .. } => self.unstarted(vertex, error),
+            Answer::Loaded { vertex, output, result } => self.loaded(vertex, output, result),
             Answer::Landed { vertex, landing, started } => {
                 self.completed(vertex, &landing, started);
                 if let Landing::Ran(outputs) | Landing::Found(outputs) = landing {
@@ -445,11 +478,12 @@ impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
             name: op.name(),
             inputs: self.inputs(vertex),
             events: self.events.clone(),
-            started: Arc::default(),
+            // There are none yet while they are defined.
+            started: self.vertices.get(vertex).and_then(Option::as_ref).map(|it| it.started.clone()).unwrap_or_default(),
         }
     }
 
-    fn tell_completed(&self, vertex: usize, error: Option<String>, cached: bool) {
+    pub(super) fn tell_completed(&self, vertex: usize, error: Option<String>, cached: bool) {
         let vertex = self.plan.nodes[vertex].op.vertex();
         (self.events)(Event::Completed { vertex, at: SystemTime::now(), error, cached });
     }

@@ -7,6 +7,7 @@ use futures_util::FutureExt as _;
 use tokio::sync::Semaphore;
 
 use super::flight::{ExecCtx, Landing};
+use super::import::OfferState;
 use super::key::{self, Part};
 use super::run::{Answer, Purpose, Run};
 use super::vertex::{EdgeKeys, Stage, distinct};
@@ -43,7 +44,7 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
                 if self.at(vertex).results[output].is_some() {
                     self.result_there(vertex, output);
                 } else {
-                    self.pursue(vertex);
+                    self.pursue(vertex, output);
                 }
             }
             Step::KeyCame(user) => self.one_less(user),
@@ -84,6 +85,11 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
                         let keys = EdgeKeys { used: record.key, plain: record.key };
                         return self.found(vertex, output, keys, record);
                     }
+                    if self.offer(vertex, output) {
+                        // The definition names what is offered as well as any other key would.
+                        self.at_mut(vertex).keys[output].get_or_insert(EdgeKeys { used: key, plain: key });
+                        return self.key_there(vertex, output);
+                    }
                 }
                 self.begin_keying(vertex);
             }
@@ -93,7 +99,7 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
         }
     }
 
-    fn begin_keying(&mut self, vertex: usize) {
+    pub(super) fn begin_keying(&mut self, vertex: usize) {
         let ignores = self.plan.nodes[vertex].op.ignore_cache();
         let inputs = &self.plan.nodes[vertex].inputs;
         let state = self.at_mut(vertex);
@@ -141,6 +147,8 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
 
     /// The content key can be computed: looks up what is wanted.
     fn keyed(&mut self, vertex: usize) {
+        // More is known of its inputs now.
+        self.find_offers(vertex);
         let ignores = self.plan.nodes[vertex].op.ignore_cache();
         let state = self.at(vertex);
         let part = |input: usize, pick: fn(&EdgeKeys) -> Digest| match (
@@ -167,7 +175,7 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
             if !ignores && self.at(vertex).keys[output].is_none() {
                 self.at_mut(vertex).keys[output] = Some(content.of(output));
             }
-            if self.at(vertex).wanted[output] && self.at(vertex).results[output].is_none() {
+            if self.at(vertex).needs_run_for(output) {
                 self.look_up(vertex, output);
             }
         }
@@ -178,7 +186,11 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
             }
         }
         if self.at(vertex).wants_result {
-            self.pursue(vertex);
+            for output in 0..n_outputs {
+                if self.at(vertex).needed[output] && self.at(vertex).results[output].is_none() {
+                    self.pursue(vertex, output);
+                }
+            }
         }
     }
 
@@ -193,13 +205,13 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
             let record = Record { key: content.plain, ..record };
             self.cache.put(&distinct([def, content.plain], content.used), &record);
             self.found(vertex, output, content, record);
-        } else {
+        } else if self.plan.nodes[vertex].op.ignore_cache() || !self.offer(vertex, output) {
             self.doom(vertex);
         }
     }
 
     /// The result of an edge was in the cache.
-    fn found(&mut self, vertex: usize, output: usize, keys: EdgeKeys, record: Record<O::Output>) {
+    pub(super) fn found(&mut self, vertex: usize, output: usize, keys: EdgeKeys, record: Record<O::Output>) {
         let state = self.at_mut(vertex);
         state.keys[output] = Some(keys);
         state.results[output] = Some(record.output);
@@ -210,7 +222,7 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
     }
 
     /// Tells users that the vertex will have to run if they do.
-    fn doom(&mut self, vertex: usize) {
+    pub(super) fn doom(&mut self, vertex: usize) {
         let state = self.at_mut(vertex);
         if !std::mem::replace(&mut state.doomed, true) {
             let told: Vec<_> =
@@ -220,7 +232,13 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
     }
 
     /// The result of some output is needed and was not found: goes on with what can be done for it now.
-    fn pursue(&mut self, vertex: usize) {
+    pub(super) fn pursue(&mut self, vertex: usize, output: usize) {
+        self.at_mut(vertex).needed[output] = true;
+        match self.at(vertex).offers[output].state {
+            OfferState::Ready => return self.load(vertex, output),
+            OfferState::Loading => return,
+            OfferState::Unused | OfferState::Failed => {}
+        }
         let state = self.at_mut(vertex);
         let is_first = !std::mem::replace(&mut state.wants_result, true);
         match state.stage {
@@ -230,9 +248,7 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
                     self.steps.push_back(Step::WantResult(vertex, output));
                 }
             }
-            Stage::Keyed
-                if state.wanted.iter().zip(&state.results).any(|(&wanted, it)| wanted && it.is_none()) =>
-            {
+            Stage::Keyed if (0..state.results.len()).any(|output| state.needs_run_for(output)) => {
                 self.gather(vertex);
             }
             Stage::Idle | Stage::Keying | Stage::Keyed | Stage::Gathering | Stage::Running | Stage::Done => {}
@@ -307,7 +323,7 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
         self.at_mut(vertex).stage = Stage::Keyed;
         for output in 0..n_outputs {
             let state = self.at(vertex);
-            if !state.wanted[output] || state.results[output].is_some() {
+            if !state.needs_run_for(output) {
                 continue;
             }
             let Some(record) = self.cache.get(&key::edge(exact, output)) else { return false };

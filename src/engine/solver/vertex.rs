@@ -1,5 +1,9 @@
 //! What a solve knows of a vertex.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::import::{OfferState, Offered};
 use super::{CacheMap, key};
 use crate::base::Digest;
 
@@ -51,6 +55,8 @@ pub(super) struct Vertex<R> {
     /// By output: whether a look-up by content key was made, or will be once there is one.
     pub(super) wanted: Vec<bool>,
     pub(super) wants_result: bool,
+    /// By output: whether the result is needed, not only its key.
+    pub(super) needed: Vec<bool>,
     /// It has to run, as far as can be told.
     pub(super) doomed: bool,
     pub(super) doomed_inputs: Vec<usize>,
@@ -60,6 +66,18 @@ pub(super) struct Vertex<R> {
     pub(super) result_waiters: Vec<(usize, usize)>,
     /// A `Cached` event was sent.
     pub(super) announced: bool,
+    /// A `Started` event was sent.
+    pub(super) started: Arc<AtomicBool>,
+    /// By output: what caches of other machines have.
+    pub(super) offers: Vec<Offered>,
+}
+
+impl<R> Vertex<R> {
+    /// Whether the op is what will give an output whose result is not there, when it is wanted.
+    pub(super) fn needs_run_for(&self, output: usize) -> bool {
+        let is_offered = matches!(self.offers[output].state, OfferState::Ready | OfferState::Loading);
+        self.wanted[output] && self.results[output].is_none() && !is_offered
+    }
 }
 
 impl EdgeKeys {

@@ -129,6 +129,12 @@ impl Resolved for PulledImage {
             .unwrap_or_else(|| image_key(&self.image.root_digest, &self.platform, self.layer_limit))
     }
 
+    fn shared_keys(&self) -> Vec<String> {
+        let by_name = image_key(&self.image.root_digest, &self.platform, self.layer_limit);
+        let by_layers = self.image.chain_id();
+        [Some(by_name), by_layers].iter().flatten().map(Digest::to_string).collect()
+    }
+
     fn stands_for(&self) -> StandsFor {
         StandsFor::Image(self.image.root_digest)
     }

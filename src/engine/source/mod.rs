@@ -12,7 +12,7 @@ pub mod image;
 pub mod local;
 pub mod oci_layout;
 mod program;
-mod signature;
+pub(in crate::engine) mod signature;
 
 use std::sync::Arc;
 
@@ -46,6 +46,12 @@ pub trait Source: Send + Sync {
 pub trait Resolved: Send + Sync {
     /// Digest of what will be fetched: equal keys are equal trees. Becomes part of every cache key above.
     fn key(&self) -> Digest;
+
+    /// What BuildKit calls it (llb reference 3.2, K), where it has a name that means the same on other machines; the
+    /// first is the one it knows before it asked for all.
+    fn shared_keys(&self) -> Vec<String> {
+        vec![self.key().to_string()]
+    }
 
     /// Brings the tree into the store. Called at most once at a time for a key, in all processes.
     fn fetch<'a>(&'a self, ctx: &'a SourceCtx) -> BoxFuture<'a, Result<Snapshot, SourceError>>;

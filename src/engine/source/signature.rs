@@ -4,7 +4,7 @@
 //! neither sees anything but the keys of the policy, a detached signature and the signed bytes: no home directory, no
 //! agent, no configuration. What they answer is measured by BuildKit's rules (util/pgpsign, util/gitutil/gitsign).
 
-mod armor;
+pub(in crate::engine) mod armor;
 mod openpgp;
 
 use std::io;

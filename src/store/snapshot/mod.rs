@@ -33,6 +33,8 @@ pub struct LayerMeta {
     pub description: String,
     /// The blob it was pulled as.
     pub blob: Option<BlobDescriptor>,
+    /// When it was made, where that was elsewhere; `None` is now.
+    pub created_at: Option<SystemTime>,
 }
 
 /// What is recorded of a committed layer.

@@ -132,7 +132,7 @@ impl Store {
         remove_whiteouts(staged.fs()).at("put together the layer", staged.dir())?;
         let whole = staged.publish(&rows::NewLayer {
             parents: &Snapshot::scratch(),
-            meta: &LayerMeta { description: "a layer put together".to_owned(), blob: None },
+            meta: &LayerMeta { description: "a layer put together".to_owned(), ..LayerMeta::default() },
             empty: false,
             usage: Usage::default(),
             outline: None,

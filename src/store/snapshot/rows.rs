@@ -52,7 +52,7 @@ pub(super) fn insert(
             parent.as_ref().map(LayerId::as_bytes),
             list,
             chain,
-            to_millis(SystemTime::now()),
+            to_millis(new.meta.created_at.map_or_else(SystemTime::now, |it| it.min(SystemTime::now()))),
             &new.meta.description,
             new.empty,
             new.usage.bytes.cast_signed(),

@@ -91,7 +91,7 @@ fn loads_and_runs() {
     config.set_env("GREETING", "hello from bkl");
     config.entrypoint = Some(vec!["/bin/sh".to_owned(), "-c".to_owned(), "echo $GREETING".to_owned()]);
     let tags = vec!["docker.io/library/hello:v1".to_owned(), "example.com/hello:v2".to_owned()];
-    let image = ExportImage { snapshot: tree, config, tags };
+    let image = ExportImage { snapshot: tree, config, tags, cache: None };
     built.item = ExportItem { name: "hello".to_owned(), kind: ExportKind::Image(Box::new(image)) };
 
     let dockerd = Dockerd::start(built.dir());

@@ -20,7 +20,7 @@ fn check(base_history: &Value, n_layers: usize, epoch: Option<i64>, expected: &[
     let base = json!({"architecture": "amd64", "os": "linux", "zzz": {"b": 1, "a": 2}, "history": base_history,
         "created": "1970-01-01T00:00:01Z"});
     let config = ImageConfig::from_oci(&base, &Platform::default());
-    let bytes = config_bytes(&config, &layers(n_layers), epoch.and_then(from_epoch));
+    let bytes = config_bytes(&config, &layers(n_layers), epoch.and_then(from_epoch), None);
     let value: Value = serde_json::from_slice(&bytes).unwrap();
     let mut found: Vec<String> = value["history"]
         .as_array()
@@ -42,7 +42,7 @@ fn image_of_nothing() {
     let mut config = ImageConfig::scratch("linux/amd64".parse().unwrap());
     config.set_env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     config.workdir = "/".to_owned();
-    let bytes = config_bytes(&config, &[], None);
+    let bytes = config_bytes(&config, &[], None, None);
     assert_eq!(
         String::from_utf8(bytes.clone()).unwrap(),
         r#"{"architecture":"amd64","config":{"Env":["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],"WorkingDir":"/"},"created":null,"history":null,"os":"linux","rootfs":{"type":"layers","diff_ids":null}}"#

@@ -153,7 +153,7 @@ impl Op for Fake {
                 return Err(FakeError::Failed(self.name.clone()));
             }
             let digest = Digest::of(format!("{} {}", self.name, self.key));
-            Ok(CacheMap { digest, inputs: self.rules.clone() })
+            Ok(CacheMap { digest, names: vec![digest], inputs: self.rules.clone() })
         })
     }
 

@@ -264,6 +264,10 @@ impl Resolved for Pinned {
         Digest::of(self.wanted.text_key(&self.commit))
     }
 
+    fn shared_keys(&self) -> Vec<String> {
+        vec![self.wanted.text_key(&self.commit)]
+    }
+
     fn fetch<'a>(&'a self, ctx: &'a SourceCtx) -> BoxFuture<'a, Result<Snapshot, SourceError>> {
         let (ctx, blobs) = (ctx.clone(), self.blobs.clone());
         let (wanted, commit) = (self.wanted.clone(), self.commit.clone());

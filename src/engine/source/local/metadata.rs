@@ -151,6 +151,11 @@ impl Resolved for MetadataTree {
         Digest::of(format!("{}{}", Digest::of(&*self.list), self.chosen.key))
     }
 
+    /// Its name there is one of a session.
+    fn shared_keys(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     fn fetch<'a>(&'a self, ctx: &'a SourceCtx) -> BoxFuture<'a, Result<Snapshot, SourceError>> {
         let (ctx, chosen, list) = (ctx.clone(), self.chosen.clone(), self.list.clone());
         Box::pin(async move {

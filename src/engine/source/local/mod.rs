@@ -80,6 +80,11 @@ impl Resolved for Looked {
         self.0.key
     }
 
+    /// Its name there is one of a session.
+    fn shared_keys(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     fn fetch<'a>(&'a self, ctx: &'a SourceCtx) -> BoxFuture<'a, Result<Snapshot, SourceError>> {
         let (tree, cancel) = (self.0.clone(), ctx.cancel.clone());
         Box::pin(async move { blocking(move || tree.snapshot(&cancel)).await })

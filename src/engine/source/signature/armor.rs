@@ -43,7 +43,7 @@ pub(super) fn blocks(text: &str, name: &str) -> Result<Vec<Vec<u8>>, String> {
 }
 
 /// Bytes of base64 with padding; `None` when it is none.
-fn base64(text: &str) -> Option<Vec<u8>> {
+pub(in crate::engine) fn base64(text: &str) -> Option<Vec<u8>> {
     let unpadded = text.trim_end_matches('=');
     if !text.len().is_multiple_of(4) || 2 < text.len() - unpadded.len() {
         return None;

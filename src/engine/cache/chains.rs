@@ -1,0 +1,152 @@
+//! The records of a build on their way into a config: each edge once, whatever ways lead to it (BuildKit
+//! cache/remotecache/v1: chains.go, utils.go `normalizeItem`).
+//!
+//! Records are added inputs first, and link only to earlier ones: so nothing comes to be made of itself, also where two
+//! edges turn out to be one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
+
+use super::config::{CacheChain, CacheConfig, CacheInput, CacheLayer, CacheRecord, CacheResult};
+use crate::base::Digest;
+
+/// A record that was added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordId(usize);
+
+/// What may stand for an input: a record, and which part of it is used.
+pub type Link = (Option<Digest>, RecordId);
+
+/// The layers of a result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResultLayers {
+    /// Digests of the blobs, bottom first; never empty.
+    pub blobs: Vec<Digest>,
+    /// When it was made.
+    pub created_at: SystemTime,
+}
+
+/// Records that are being collected.
+#[derive(Debug, Clone, Default)]
+pub struct Chains {
+    items: Vec<Item>,
+    by_digest: BTreeMap<Digest, Vec<usize>>,
+}
+
+#[derive(Debug, Clone)]
+struct Item {
+    digest: Digest,
+    inputs: Vec<BTreeSet<Link>>,
+    result: Option<ResultLayers>,
+}
+
+impl Chains {
+    /// Adds the edge that is called `digest`, with what may stand for each of its inputs. `None` when there is an input
+    /// for which nothing does: such a record would never be found.
+    pub fn add(&mut self, digest: Digest, inputs: Vec<BTreeSet<Link>>) -> Option<RecordId> {
+        if inputs.iter().any(BTreeSet::is_empty) {
+            return None;
+        }
+        let known = self.by_digest.get(&digest).into_iter().flatten().copied().find(|&it| {
+            let item = &self.items[it];
+            item.inputs.len() == inputs.len()
+                && item.inputs.iter().zip(&inputs).all(|(a, b)| !a.is_disjoint(b))
+        });
+        if let Some(known) = known {
+            for (there, new) in self.items[known].inputs.iter_mut().zip(inputs) {
+                there.extend(new.into_iter().filter(|(_, RecordId(link))| *link < known));
+            }
+            return Some(RecordId(known));
+        }
+        let id = self.items.len();
+        self.by_digest.entry(digest).or_default().push(id);
+        self.items.push(Item { digest, inputs, result: None });
+        Some(RecordId(id))
+    }
+
+    /// Gives a record a result; of several the newest counts.
+    pub fn set_result(&mut self, RecordId(id): RecordId, result: ResultLayers) {
+        let item = &mut self.items[id];
+        if item.result.as_ref().is_none_or(|it| it.created_at < result.created_at) {
+            item.result = Some(result);
+        }
+    }
+
+    /// Whether there is no record.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Everything, for a cache with layers of its own.
+    pub fn to_config(&self) -> CacheConfig {
+        let mut config = CacheConfig::default();
+        let mut known: BTreeMap<(Digest, Option<usize>), usize> = BTreeMap::new();
+        for item in &self.items {
+            let mut record = record(item);
+            if let Some(result) = &item.result {
+                let top = result.blobs.iter().fold(None, |parent, blob| {
+                    let layer = *known.entry((*blob, parent)).or_insert_with(|| {
+                        config.layers.push(CacheLayer { blob: *blob, parent });
+                        config.layers.len() - 1
+                    });
+                    Some(layer)
+                });
+                record.results.extend(top.map(|layer| CacheResult { layer, created_at: result.created_at }));
+            }
+            config.records.push(record);
+        }
+        config
+    }
+
+    /// Everything, for the config of an image with these layers, bottom first: only what is made of them has a result.
+    pub fn to_inline(&self, layers: &[Digest]) -> CacheConfig {
+        let mut config = CacheConfig::default();
+        let own = |(idx, blob): (usize, &Digest)| CacheLayer { blob: *blob, parent: idx.checked_sub(1) };
+        config.layers = layers.iter().enumerate().map(own).collect();
+        for item in &self.items {
+            let mut record = record(item);
+            if let Some(ResultLayers { blobs, created_at }) = &item.result {
+                let created_at = *created_at;
+                let found: Option<Vec<usize>> = subsequence(blobs, layers);
+                match found {
+                    Some(_) if layers.starts_with(blobs) => {
+                        record.results.push(CacheResult { layer: blobs.len() - 1, created_at });
+                    }
+                    Some(layers) => record.chains.push(CacheChain { layers, created_at }),
+                    None => {}
+                }
+            }
+            config.records.push(record);
+        }
+        config
+    }
+}
+
+/// Where each of `wanted` is in `there`, in its order if that can be.
+fn subsequence(wanted: &[Digest], there: &[Digest]) -> Option<Vec<usize>> {
+    let mut next = 0;
+    wanted
+        .iter()
+        .map(|blob| {
+            let at = there[next..].iter().position(|it| it == blob).map(|at| next + at);
+            let at = at.or_else(|| there.iter().position(|it| it == blob))?;
+            next = at + 1;
+            Some(at)
+        })
+        .collect()
+}
+
+fn record(item: &Item) -> CacheRecord {
+    let input = |links: &BTreeSet<Link>| {
+        links.iter().map(|&(selector, RecordId(link))| CacheInput { selector, link }).collect()
+    };
+    CacheRecord {
+        digest: item.digest,
+        inputs: item.inputs.iter().map(input).collect(),
+        results: Vec::new(),
+        chains: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

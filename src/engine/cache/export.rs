@@ -1,0 +1,284 @@
+//! A cache to elsewhere: the records of what a build was made of, with layers, into a registry, a directory or the config
+//! of an image (BuildKit solver/exporter.go, cache/remotecache/export.go).
+
+mod write;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
+
+use super::chains::{Chains, Link, RecordId, ResultLayers};
+use super::import::{ANNOTATION_CREATED, ANNOTATION_DESCRIPTION, ANNOTATION_DIFF_ID, ImportedCaches};
+use super::spec::Mode;
+use super::{content_digest, edge_digest};
+use crate::base::Digest;
+use crate::base::time::rfc3339;
+use crate::engine::export::ImageOptions;
+use crate::engine::export::image::layer_blob;
+use crate::engine::registry::document::Descriptor;
+use crate::engine::registry::provider::Provider;
+use crate::engine::solver::{Imports as _, Trace, TracedEdge};
+use crate::engine::tree::Tree;
+use crate::graph::llb::json::base64;
+use crate::store::{LayerId, Snapshot, Store, StoreError};
+
+pub use write::{CacheExportError, CacheReport};
+pub(in crate::engine) use write::export;
+
+/// What is known of a build when it is over: all that a cache of it is made of.
+#[derive(Clone)]
+pub struct Known(Arc<Inner>);
+
+struct Inner {
+    trace: Trace<Tree>,
+    /// By node of the plan.
+    facts: Vec<Facts>,
+    /// The edges that were asked for, with their trees.
+    roots: Vec<((usize, usize), Snapshot)>,
+    imports: Option<Arc<ImportedCaches>>,
+}
+
+/// What the program says of a vertex, as far as it decides what is exported of it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::engine) struct Facts {
+    /// Whether its results are exported, where it says so.
+    pub(in crate::engine) export_cache: Option<bool>,
+    /// What it is called means something in this build only.
+    pub(in crate::engine) is_session: bool,
+}
+
+impl std::fmt::Debug for Known {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Known({} vertices)", self.0.trace.vertices.len())
+    }
+}
+
+/// Records with all that is needed to write their layers down.
+pub(super) struct Draft {
+    pub(super) chains: Chains,
+    /// By digest.
+    pub(super) blobs: BTreeMap<Digest, Blob>,
+}
+
+/// A layer's blob.
+pub(super) struct Blob {
+    /// With annotations; its media type is as it is kept.
+    pub(super) descriptor: Descriptor,
+    /// Where it can be had, when it is not in the store.
+    pub(super) elsewhere: Option<Provider>,
+}
+
+/// A record that may have a result.
+struct Candidate {
+    record: RecordId,
+    result: Found,
+    wish: Wish,
+}
+
+enum Found {
+    Here(Snapshot),
+    Elsewhere(Vec<Digest>, SystemTime),
+}
+
+/// Whether a result is exported.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    Yes,
+    /// If all its layers are there anyhow.
+    IfThere,
+}
+
+impl Known {
+    pub(in crate::engine) fn new(
+        trace: Trace<Tree>,
+        facts: Vec<Facts>,
+        roots: Vec<((usize, usize), Snapshot)>,
+        imports: Option<Arc<ImportedCaches>>,
+    ) -> Known {
+        Known(Arc::new(Inner { trace, facts, roots, imports }))
+    }
+
+    /// The records of everything, with results as `mode` says. Blobs of layers are made in the store. Blocks.
+    pub(super) fn draft(&self, mode: Mode, options: &ImageOptions, store: &Store) -> Result<Draft, StoreError> {
+        let roots: Vec<usize> = (0..self.0.roots.len()).collect();
+        self.draft_of(&roots, mode, options, store)
+    }
+
+    /// What the config of an image has to hold so that its own layers serve as a cache: the tree of root `root`, its
+    /// layers made with `options`. `None` when nothing could be found by it. Blocks.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub fn inline(
+        &self,
+        root: usize,
+        options: &ImageOptions,
+        store: &Store,
+    ) -> Result<Option<String>, StoreError> {
+        let Some((_, tree)) = self.0.roots.get(root) else { return Ok(None) };
+        let Draft { chains, .. } = self.draft_of(&[root], Mode::Min, options, store)?;
+        let blobs = tree.layers.par_iter().map(|layer| Ok(layer_blob(store, *layer, options)?.0.digest));
+        let blobs = blobs.collect::<Result<Vec<Digest>, StoreError>>()?;
+        let config = chains.to_inline(&blobs);
+        let has_result = config.records.iter().any(|it| !it.results.is_empty() || !it.chains.is_empty());
+        Ok(has_result.then(|| base64(&config.to_inline_bytes())))
+    }
+
+    fn draft_of(
+        &self,
+        roots: &[usize],
+        mode: Mode,
+        options: &ImageOptions,
+        store: &Store,
+    ) -> Result<Draft, StoreError> {
+        let mut chains = Chains::default();
+        let candidates = self.records(roots, mode, &mut chains);
+        let trees = || candidates.iter().filter_map(|it| match &it.result {
+            Found::Here(tree) => Some((it.wish, tree)),
+            Found::Elsewhere(..) => None,
+        });
+        let layers: BTreeSet<LayerId> = trees()
+            .filter(|(wish, _)| *wish == Wish::Yes)
+            .flat_map(|(_, tree)| tree.layers.iter().copied())
+            .collect();
+        let layers: Vec<LayerId> = layers.into_iter().collect();
+        let made = layers.par_iter().map(|&layer| Ok((layer, layer_blob(store, layer, options)?)));
+        let made = made.collect::<Result<BTreeMap<_, _>, StoreError>>()?;
+        let mut blobs = BTreeMap::new();
+        for (blob, facts) in made.values() {
+            let annotations = [
+                (ANNOTATION_DIFF_ID, blob.diff_id.to_string()),
+                (ANNOTATION_CREATED, rfc3339(facts.created_at)),
+                (ANNOTATION_DESCRIPTION, facts.description.clone()),
+            ];
+            let mut descriptor = Descriptor::new(&blob.media_type, blob.digest, blob.size);
+            let said = annotations.into_iter().filter(|(_, text)| !text.is_empty());
+            descriptor.annotations.extend(said.map(|(key, text)| (key.to_owned(), text)));
+            blobs.insert(blob.digest, Blob { descriptor, elsewhere: None });
+        }
+        for Candidate { result, wish, .. } in &candidates {
+            if let (Found::Elsewhere(layers, _), Wish::Yes) = (result, wish) {
+                self.add_imported(layers, &mut blobs);
+            }
+        }
+        for Candidate { record, result, .. } in candidates {
+            let layers = match result {
+                Found::Here(tree) => {
+                    let Some(made) = tree.layers.iter().map(|it| made.get(it)).collect::<Option<Vec<_>>>() else {
+                        continue;
+                    };
+                    let Some((_, top)) = made.last() else { continue };
+                    let created_at = top.created_at;
+                    ResultLayers { blobs: made.iter().map(|(blob, _)| blob.digest).collect(), created_at }
+                }
+                Found::Elsewhere(layers, created_at) => {
+                    if !layers.iter().all(|it| blobs.contains_key(it)) {
+                        continue;
+                    }
+                    ResultLayers { blobs: layers, created_at }
+                }
+            };
+            chains.set_result(record, layers);
+        }
+        Ok(Draft { chains, blobs })
+    }
+
+    fn add_imported(&self, layers: &[Digest], blobs: &mut BTreeMap<Digest, Blob>) {
+        let Some(imports) = &self.0.imports else { return };
+        for digest in layers {
+            if blobs.contains_key(digest) {
+                continue;
+            }
+            let Some((layer, provider)) = imports.blob(digest) else { continue };
+            let mut descriptor = layer.blob.clone();
+            let created = layer.created_at.map(rfc3339).unwrap_or_default();
+            let annotations = [
+                (ANNOTATION_DIFF_ID, layer.diff_id.to_string()),
+                (ANNOTATION_CREATED, created),
+                (ANNOTATION_DESCRIPTION, layer.created_by.clone()),
+            ];
+            let said = annotations.into_iter().filter(|(_, text)| !text.is_empty());
+            descriptor.annotations = said.map(|(key, text)| (key.to_owned(), text)).collect();
+            descriptor.urls.clear();
+            descriptor.platform = None;
+            blobs.insert(*digest, Blob { descriptor, elsewhere: Some(provider.clone()) });
+        }
+    }
+
+    /// Adds the records of all edges that `roots` are made of; gives those that may have a result.
+    fn records(&self, roots: &[usize], mode: Mode, chains: &mut Chains) -> Vec<Candidate> {
+        let Inner { trace, facts, roots: all_roots, imports } = &*self.0;
+        let wanted: BTreeMap<(usize, usize), &Snapshot> =
+            roots.iter().map(|&it| (all_roots[it].0, &all_roots[it].1)).collect();
+        let mut needed: BTreeSet<(usize, usize)> = wanted.keys().copied().collect();
+        for vertex in trace.vertices.iter().rev() {
+            if (0..vertex.edges.len()).any(|output| needed.contains(&(vertex.node, output))) {
+                needed.extend(vertex.inputs.iter().map(|it| it.from));
+            }
+        }
+        let mut records: BTreeMap<(usize, usize), Vec<RecordId>> = BTreeMap::new();
+        let mut candidates = Vec::new();
+        for vertex in &trace.vertices {
+            let said = facts[vertex.node].export_cache;
+            for (output, edge) in vertex.edges.iter().enumerate() {
+                let place = (vertex.node, output);
+                if !needed.contains(&place) {
+                    continue;
+                }
+                let inputs: Vec<BTreeSet<Link>> = vertex
+                    .inputs
+                    .iter()
+                    .enumerate()
+                    .map(|(idx, input)| {
+                        // What only this build calls so would never be found.
+                        let is_known = !(input.by_content && facts[input.from.0].is_session);
+                        let edges = records.get(&input.from).into_iter().flatten().filter(|_| is_known);
+                        let mut links: BTreeSet<Link> = edges.map(|it| (input.selector, *it)).collect();
+                        let own = input.content.map(|it| content_digest(&it));
+                        let of = |offer| imports.as_ref().map(|it| it.contents(offer, idx)).unwrap_or_default();
+                        let imported = edge.offers.iter().flat_map(|&offer| of(offer));
+                        let contents = own.into_iter().chain(imported.filter(|_| input.by_content));
+                        links.extend(contents.filter_map(|it| Some((None, chains.add(it, Vec::new())?))));
+                        links
+                    })
+                    .collect();
+                // A step has one name. A source has each of its own.
+                let names = vertex.names.iter().filter_map(|it| chains.add(edge_digest(it, output), inputs.clone()));
+                let added: Vec<RecordId> = names.collect();
+                let wish = match (said, mode, wanted.contains_key(&place)) {
+                    (Some(false), ..) => None,
+                    (Some(true), ..) => Some(Wish::Yes),
+                    // What anyone can bring in as well is no use.
+                    (None, ..) if vertex.inputs.is_empty() => None,
+                    (None, Mode::Max, _) | (None, Mode::Min, true) => Some(Wish::Yes),
+                    (None, Mode::Min, false) => Some(Wish::IfThere),
+                };
+                let root = wanted.get(&place).map(|&it| it.clone());
+                if let (Some(wish), Some(result)) = (wish, self.result(edge, root)) {
+                    let one = added.first().map(|&record| Candidate { record, result, wish });
+                    candidates.extend(one);
+                }
+                records.insert(place, added);
+            }
+        }
+        candidates
+    }
+
+    /// The result of an edge: what is here, else what a cache has that it was found in.
+    fn result(&self, edge: &TracedEdge<Tree>, root: Option<Snapshot>) -> Option<Found> {
+        let here = root.or_else(|| match &edge.result {
+            Some(Tree::Stored(tree)) => Some(tree.clone()),
+            Some(Tree::Local(_)) | None => None,
+        });
+        if let Some(tree) = here {
+            return Some(tree).filter(|tree| !tree.is_scratch()).map(Found::Here);
+        }
+        let imports = self.0.imports.as_ref()?;
+        let offer = imports.with_results(&edge.offers).into_iter().next()?;
+        let layers = imports.layers(offer)?;
+        let digests = layers.layers.iter().map(|it| it.blob.digest).collect();
+        Some(Found::Elsewhere(digests, layers.created_at))
+    }
+}

@@ -1,0 +1,339 @@
+//! A draft into a registry or a directory.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use futures_util::stream::{self, TryStreamExt as _};
+
+use super::{Blob, Draft, Known};
+use crate::base::{Digest, ImageRef, Report};
+use crate::engine::blocking::blocking;
+use crate::engine::cache::CONFIG_TYPE;
+use crate::engine::cache::config::{BUILDKIT_MAX_BYTES, MAX_BYTES};
+use crate::engine::cache::spec::{CacheTo, Form, ToPlace};
+use crate::engine::cancel::Cancel;
+use crate::engine::event::{Event, EventSink, Unit};
+use crate::engine::export::image::layer_type;
+use crate::engine::export::layout::{self, Rest};
+use crate::engine::export::{ExportError, MediaTypes, json};
+use crate::engine::registry::document::{ANNOTATION_REF_NAME, Descriptor, Index, Manifest, media};
+use crate::engine::registry::{ImageError, LocalBlob, Registry, RegistryError};
+use crate::store::{ContentStore, Store, StoreError};
+
+/// Blobs that are pushed at once.
+const N_PARALLEL: usize = 4;
+
+/// What was exported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheReport {
+    /// The manifest or index; `None` when there was nothing to export.
+    pub manifest: Option<Descriptor>,
+    /// Records.
+    pub n_records: usize,
+    /// Layers, each once.
+    pub n_layers: usize,
+}
+
+/// Why a cache was not exported.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheExportError {
+    /// A layer or record cannot be read or made.
+    #[error("cannot read the cache from the store: {0}")]
+    Store(#[source] Box<StoreError>),
+    /// The registry did not take it.
+    #[error("cannot push the cache to `{to}`: {}", refusal(source))]
+    Push {
+        /// Repository and tag.
+        to: String,
+        /// Why.
+        source: RegistryError,
+    },
+    /// A layer that only another cache has did not come.
+    #[error("cannot copy a layer from the cache it is in: {0}")]
+    Fetch(#[source] ImageError),
+    /// The directory cannot be written.
+    #[error("cannot write the cache: {0}")]
+    Write(#[source] ExportError),
+    /// More records than anyone reads.
+    #[error("the cache has {found} bytes of records, more than the {limit} that can be imported")]
+    TooBig {
+        /// Bytes.
+        found: u64,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// The build was stopped.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// What a registry said to a push, in words that fit.
+fn refusal(error: &RegistryError) -> String {
+    match error {
+        RegistryError::Unreachable { host, reason, .. } => format!("`{host}` cannot be reached: {reason}"),
+        RegistryError::Status { host, status, detail, .. } => format!("`{host}` answered {status}{detail}"),
+        RegistryError::NotFound { host, .. } => format!("`{host}` has no such repository"),
+        RegistryError::Redirect { host, reason, .. } => format!("`{host}` redirects {reason}"),
+        RegistryError::Denied { host, with_credentials: true, .. } => {
+            format!("`{host}` does not allow it for the configured user")
+        }
+        RegistryError::Denied { host, .. } => format!("`{host}` does not allow it without credentials"),
+        error => error.to_string(),
+    }
+}
+
+impl CacheExportError {
+    /// The way out, when there is one to name.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            CacheExportError::Push { source: RegistryError::Unreachable { host, .. }, .. } => {
+                Some(format!("check that `{host}` can be reached from here; it was tried several times"))
+            }
+            CacheExportError::Push { source, .. } => source.help(),
+            CacheExportError::Fetch(error) => error.help(),
+            CacheExportError::Write(error) => error.help(),
+            CacheExportError::TooBig { .. } => Some("export with `mode=min`, or fewer targets at once".to_owned()),
+            CacheExportError::Store(_) | CacheExportError::Cancelled => None,
+        }
+    }
+
+    /// The diagnostic for people, without a place.
+    pub fn report(&self) -> Report {
+        Report::error("bkl::cache_export", self.to_string()).maybe_help(self.help())
+    }
+}
+
+impl From<StoreError> for CacheExportError {
+    fn from(error: StoreError) -> CacheExportError {
+        CacheExportError::Store(Box::new(error))
+    }
+}
+
+/// Says how an export goes, as of a step.
+struct Teller {
+    vertex: Digest,
+    events: EventSink,
+}
+
+impl Teller {
+    fn tell(&self, event: impl FnOnce(Digest, SystemTime) -> Event) {
+        (self.events)(event(self.vertex, SystemTime::now()));
+    }
+
+    fn warn(&self, message: String) {
+        self.tell(|vertex, _| Event::Warning { vertex, message });
+    }
+
+    fn wrote(&self, blob: &Descriptor) {
+        let (id, size) = (blob.digest.short(), blob.size);
+        self.tell(|vertex, _| Event::Progress { vertex, id, current: size, total: Some(size), unit: Unit::Bytes });
+    }
+}
+
+/// Exports what is known of a build. `registry` speaks for its session. Not for [`ToPlace::Inline`]: that is a part of an
+/// image.
+///
+/// # Errors
+/// See [`CacheExportError`]. A cache that was at the place is there as it was.
+pub(in crate::engine) async fn export(
+    known: &Known,
+    to: &CacheTo,
+    registry: &Registry,
+    store: &Store,
+    events: EventSink,
+    cancel: &Cancel,
+) -> Result<CacheReport, CacheExportError> {
+    let name = format!("exporting cache to {}", to.shown());
+    let teller = Teller { vertex: Digest::of(&name), events };
+    teller.tell(|vertex, at| Event::Started { vertex, name, inputs: Vec::new(), at });
+    let exporting = run(known, to, registry, store, &teller, cancel);
+    let exported = tokio::select! {
+        exported = exporting => exported,
+        () = cancel.cancelled() => Err(CacheExportError::Cancelled),
+    };
+    let error = exported.as_ref().err().map(ToString::to_string);
+    teller.tell(|vertex, at| Event::Completed { vertex, at, error, cached: false });
+    exported
+}
+
+async fn run(
+    known: &Known,
+    to: &CacheTo,
+    registry: &Registry,
+    store: &Store,
+    teller: &Teller,
+    cancel: &Cancel,
+) -> Result<CacheReport, CacheExportError> {
+    let (from, mode, options, on) = (known.clone(), to.mode, to.image.clone(), store.clone());
+    let draft = blocking(CacheExportError::Cancelled, move || Ok(from.draft(mode, &options, &on)?)).await?;
+    let form = match &to.place {
+        ToPlace::Registry { form, .. } | ToPlace::Local { form, .. } => *form,
+        ToPlace::Inline => unreachable!("the image's exporter does these"),
+    };
+    let documents = Documents::new(&draft, form);
+    let n_records = documents.n_records;
+    let mut report = CacheReport { manifest: None, n_records, n_layers: documents.layers.len() };
+    if documents.layers.is_empty() {
+        teller.warn("nothing is exported: no step that was built can be found by others and has layers".to_owned());
+        return Ok(report);
+    }
+    let size = documents.config.len() as u64;
+    if MAX_BYTES < size {
+        return Err(CacheExportError::TooBig { found: size, limit: MAX_BYTES });
+    }
+    if BUILDKIT_MAX_BYTES < size {
+        teller.warn(format!("the cache's config has {size} bytes: bkl imports it, BuildKit does not"));
+    }
+    match &to.place {
+        ToPlace::Registry { image, insecure, .. } => {
+            let registry = if *insecure { registry.insecure(image) } else { registry.clone() };
+            let push = Push { registry: &registry, image, content: &store.content(), teller };
+            push.all(&draft, &documents).await?;
+        }
+        ToPlace::Local { dir, tag, reset, .. } => {
+            for blob in &documents.layers {
+                cancelled(cancel)?;
+                fetch(&draft.blobs[&blob.digest], &store.content()).await?;
+            }
+            let rest = if *reset { Rest::Remove } else { Rest::Keep };
+            let (content, dir) = (store.content(), dir.clone());
+            let blobs: Vec<(Digest, u64)> = documents.layers.iter().map(|it| (it.digest, it.size)).collect();
+            let mut root = documents.root.clone();
+            root.annotations.insert(ANNOTATION_REF_NAME.to_owned(), tag.clone());
+            let texts = documents.texts();
+            let writing = move || {
+                let written = layout::write_one(&content, &dir, &blobs, &texts, root, rest);
+                written.map_err(CacheExportError::Write)
+            };
+            blocking(CacheExportError::Cancelled, writing).await?;
+            documents.layers.iter().for_each(|it| teller.wrote(it));
+        }
+        ToPlace::Inline => {}
+    }
+    report.manifest = Some(documents.root.clone());
+    Ok(report)
+}
+
+fn cancelled(cancel: &Cancel) -> Result<(), CacheExportError> {
+    if cancel.is_cancelled() { Err(CacheExportError::Cancelled) } else { Ok(()) }
+}
+
+/// The documents of a cache.
+struct Documents {
+    config: Vec<u8>,
+    manifest: Vec<u8>,
+    /// Of the manifest.
+    root: Descriptor,
+    layers: Vec<Descriptor>,
+    n_records: usize,
+}
+
+impl Documents {
+    fn new(draft: &Draft, form: Form) -> Documents {
+        let config = draft.chains.to_config();
+        let types = match form {
+            Form::Image => MediaTypes::Oci,
+            Form::Index(types) => types,
+        };
+        let mut layers: BTreeMap<Digest, Descriptor> = BTreeMap::new();
+        for layer in &config.layers {
+            let kept = &draft.blobs[&layer.blob].descriptor;
+            let media_type = layer_type(&kept.media_type, types);
+            layers.insert(layer.blob, Descriptor { media_type, ..kept.clone() });
+        }
+        // In the order of the config, which is that of digests.
+        let layers: Vec<Descriptor> = layers.into_values().collect();
+        let n_records = config.records.len();
+        let config = config.to_bytes();
+        let described = Descriptor::of(CONFIG_TYPE, &config);
+        let (media_type, manifest) = match form {
+            Form::Image => {
+                let manifest = Manifest {
+                    schema_version: 2,
+                    media_type: media::OCI_MANIFEST.to_owned(),
+                    config: described,
+                    layers: Some(layers.clone()),
+                    annotations: BTreeMap::new(),
+                };
+                (media::OCI_MANIFEST, json::compact(&manifest))
+            }
+            Form::Index(types) => {
+                let media_type = match types {
+                    MediaTypes::Oci => media::OCI_INDEX,
+                    MediaTypes::Docker => media::DOCKER_INDEX,
+                };
+                let index = Index {
+                    schema_version: 2,
+                    media_type: media_type.to_owned(),
+                    manifests: layers.iter().cloned().chain([described]).collect(),
+                    annotations: BTreeMap::new(),
+                };
+                (media_type, json::compact(&index))
+            }
+        };
+        let root = Descriptor::of(media_type, &manifest);
+        Documents { config, manifest, root, layers, n_records }
+    }
+
+    fn texts(&self) -> BTreeMap<Digest, Vec<u8>> {
+        let texts = [&self.config, &self.manifest];
+        texts.into_iter().map(|it| (Digest::of(it), it.clone())).collect()
+    }
+}
+
+/// Brings a blob that is in another cache into the store.
+async fn fetch(blob: &Blob, content: &ContentStore) -> Result<(), CacheExportError> {
+    let Some(provider) = &blob.elsewhere else { return Ok(()) };
+    let what = format!("layer `{}` of `{}`", blob.descriptor.digest, provider.reference());
+    let fetched = provider.blob(content, &blob.descriptor, &what, &|_| {}).await;
+    fetched.map_err(CacheExportError::Fetch)
+}
+
+struct Push<'a> {
+    registry: &'a Registry,
+    image: &'a ImageRef,
+    content: &'a ContentStore,
+    teller: &'a Teller,
+}
+
+impl Push<'_> {
+    /// Layers, config, and last what names them.
+    async fn all(&self, draft: &Draft, documents: &Documents) -> Result<(), CacheExportError> {
+        let blobs = documents.layers.iter().map(|it| Ok(&draft.blobs[&it.digest]));
+        stream::iter(blobs).try_for_each_concurrent(N_PARALLEL, |blob| self.layer(blob)).await?;
+        let config = Descriptor::of(CONFIG_TYPE, &documents.config);
+        if !self.has(&config.digest).await? {
+            // Through the store: a blob is pushed from a file.
+            let (content, bytes) = (self.content.clone(), documents.config.clone());
+            blocking(CacheExportError::Cancelled, move || Ok(content.put(&bytes)?)).await?;
+            self.push(&config).await?;
+        }
+        let pushed = self.registry.push_manifest(self.image, &documents.root.media_type, &documents.manifest);
+        pushed.await.map_err(|source| self.failed(source))
+    }
+
+    async fn layer(&self, blob: &Blob) -> Result<(), CacheExportError> {
+        if !self.has(&blob.descriptor.digest).await? {
+            fetch(blob, self.content).await?;
+            self.push(&blob.descriptor).await?;
+        }
+        self.teller.wrote(&blob.descriptor);
+        Ok(())
+    }
+
+    async fn has(&self, digest: &Digest) -> Result<bool, CacheExportError> {
+        self.registry.has_blob(self.image, digest).await.map_err(|source| self.failed(source))
+    }
+
+    async fn push(&self, blob: &Descriptor) -> Result<(), CacheExportError> {
+        let path: PathBuf = self.content.path(&blob.digest);
+        let path: &Path = &path;
+        let pushed = self.registry.push_blob(self.image, LocalBlob { digest: blob.digest, size: blob.size, path });
+        pushed.await.map_err(|source| self.failed(source))
+    }
+
+    fn failed(&self, source: RegistryError) -> CacheExportError {
+        CacheExportError::Push { to: self.image.familiar(), source }
+    }
+}
