@@ -364,8 +364,12 @@ fn built(outputs: Vec<Output>, trees: &[Snapshot]) -> Vec<Built> {
     outputs
         .into_iter()
         .map(|output| {
-            let mut image =
-                |image: ImageOutput| ExportImage { snapshot: next(), config: image.config, tags: image.tags, cache: None };
+            let mut image = |image: ImageOutput| ExportImage {
+                snapshot: next(),
+                config: image.config,
+                tags: image.tags,
+                cache: None,
+            };
             let kind = match output.kind {
                 OutputKind::Image(it) => Some(ExportKind::Image(Box::new(image(*it)))),
                 OutputKind::Index { images, tags } => {

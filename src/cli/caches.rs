@@ -35,7 +35,8 @@ impl Caches {
         let to = cache::parse_to(&args.cache_to).map_err(|error| error.report())?;
         let from = cache::parse_from(&args.cache_from).map_err(|error| error.report())?;
         let caches = Caches { to, from };
-        let has_images = |spec: &OutputSpec| matches!(spec.format, export::Format::Oci | export::Format::Docker);
+        let has_images =
+            |spec: &OutputSpec| matches!(spec.format, export::Format::Oci | export::Format::Docker);
         if caches.is_inline() && !spec.is_some_and(has_images) {
             let message = "`--cache-to type=inline` writes into an image, and no image is exported";
             return Err(Report::error("bkl::bad_cache", message)

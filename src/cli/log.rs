@@ -7,10 +7,10 @@ use serde_json::json;
 
 use crate::base::time::rfc3339;
 use crate::base::{Digest, Report};
-use crate::cli::caches::Caches;
 use crate::cli::Failure;
 use crate::cli::args::{self, Format};
 use crate::cli::build::{Build, runtime};
+use crate::cli::caches::Caches;
 use crate::cli::lower::write_stdout;
 use crate::cli::steps::{self, Named};
 use crate::cli::why::Subject;

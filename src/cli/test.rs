@@ -6,10 +6,10 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use crate::base::{Label, Platform, Report, SourceMap};
-use crate::cli::caches::Caches;
 use crate::cli::allow;
 use crate::cli::args;
 use crate::cli::build::{Build, Stopped, SyncLater, runtime, stopped};
+use crate::cli::caches::Caches;
 use crate::cli::emulation::Machine;
 use crate::cli::failure::{self, Context};
 use crate::cli::inside;
@@ -250,7 +250,17 @@ fn run_checks(
     let (program, inspector) = (program.history(), None);
     let grants = allow::grants(&args.commands)?;
     allow::say(&grants, &graph, &roots, args.progress);
-    let build = Build { engine, session, graph: &graph, roots: &roots, grants, rerun, program, inspector, caches: Caches::default() };
+    let build = Build {
+        engine,
+        session,
+        graph: &graph,
+        roots: &roots,
+        grants,
+        rerun,
+        program,
+        inspector,
+        caches: Caches::default(),
+    };
     let ui = Ui::start(args.progress);
     let solved = runtime.block_on(build.solve(CacheMode::Use, &ui));
     ui.finish();

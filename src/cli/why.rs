@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 
 use crate::base::time::rfc3339;
 use crate::base::{Digest, Report, SourceMap};
-use crate::cli::caches::Caches;
 use crate::cli::args::{self, Format};
 use crate::cli::build::{Build, runtime, stopped, trees};
+use crate::cli::caches::Caches;
 use crate::cli::definition::{self, Definition};
 use crate::cli::failure::{self, Context};
 use crate::cli::inside;

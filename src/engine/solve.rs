@@ -122,14 +122,8 @@ impl Engine {
         let cache = StoreCache::new(self.store.clone(), prepared.unstored().clone());
         let cache = Arc::new(cache.with_imports(imports));
         let (events, hold) = (request.events.clone(), prepared.hold());
-        let solving = self.scheduler.solve_and(
-            &prepared.plan,
-            cache,
-            events,
-            &request.cancel,
-            hold,
-            request.aftermath,
-        );
+        let solving =
+            self.scheduler.solve_and(&prepared.plan, cache, events, &request.cancel, hold, request.aftermath);
         let Outcome { result, ran, sources, trace } = solving.await;
         let failed = result.as_ref().err().map(Failure::vertices).unwrap_or_default();
         let runs: HashMap<usize, Digest> =

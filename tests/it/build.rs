@@ -27,12 +27,12 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// A program's folder with a busybox root, and a store of its own.
-struct Project {
+pub(crate) struct Project {
     temp: tempfile::TempDir,
 }
 
 impl Project {
-    fn new(program: &str) -> Project {
+    pub(crate) fn new(program: &str) -> Project {
         let temp = tempfile::tempdir().unwrap();
         busybox_root(&temp.path().join("busybox"));
         let base = "let base = scratch.copy(local(\"busybox\"), \".\", \"/\").image().with(env: { PATH: \"/bin\" })\n";
@@ -40,7 +40,7 @@ impl Project {
         Project { temp }
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.temp.path()
     }
 
@@ -48,14 +48,14 @@ impl Project {
         self.path().join("store")
     }
 
-    fn bkl(&self, args: &[&str]) -> Command {
+    pub(crate) fn bkl(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bkl"));
         command.args(args).current_dir(self.path()).env("BKL_STORE", self.store()).env("NO_COLOR", "1");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 
-    fn build(&self, args: &[&str]) -> String {
+    pub(crate) fn build(&self, args: &[&str]) -> String {
         let output = self.bkl(&[&["build"], args].concat()).output().unwrap();
         let text =
             String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);

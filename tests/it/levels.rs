@@ -147,7 +147,8 @@ impl Bench {
         let rest = graph.file(Some(files), vec![rm("/d/gone"), rm("/f"), mkdir("/f"), mkfile("/f/in", "4")]);
         let snapshot = self.solve(&graph, &[Some(rest)]).unwrap().remove(0);
         let config = ImageConfig::scratch(Platform::host());
-        let image = ExportImage { snapshot, config, tags: vec!["docker.io/library/x:v1".to_owned()], cache: None };
+        let image =
+            ExportImage { snapshot, config, tags: vec!["docker.io/library/x:v1".to_owned()], cache: None };
         let item = ExportItem { name: "x".to_owned(), kind: ExportKind::Image(Box::new(image)) };
         let spec = export::parse(&format!("type=oci,dest={}/layout/", self.dir.path().display())).unwrap();
         export::export(self.engine.store(), &[item], &spec, &mut std::io::sink()).unwrap();

@@ -3,6 +3,7 @@
 
 mod bad_definitions;
 mod build;
+mod caches;
 mod cli;
 mod commands;
 mod docs;
@@ -41,6 +42,7 @@ fn main() {
     let mut trials = Vec::new();
     trials.extend(bad_definitions::trials());
     trials.extend(build::trials());
+    trials.extend(caches::trials());
     trials.extend(cli::trials());
     trials.extend(commands::trials());
     trials.extend(docs::trials());

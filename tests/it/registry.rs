@@ -2,7 +2,7 @@
 
 mod authority;
 pub(crate) mod fake;
-mod served;
+pub(crate) mod served;
 
 use std::path::Path;
 use std::sync::Arc;

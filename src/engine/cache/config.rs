@@ -264,8 +264,7 @@ impl CacheConfig {
     /// The same in BuildKit's order, which does not depend on the one things were found in.
     pub fn sorted(&self) -> CacheConfig {
         let mut order: Vec<usize> = (0..self.layers.len()).collect();
-        // Go compares parents by their index before sorting.
-        order.sort_by_key(|&it| (self.layers[it].blob, self.layers[it].parent.map_or(-1, |it| it as i64)));
+        order.sort_by(|&a, &b| self.compare(a, b));
         let mut place = vec![0; order.len()];
         order.iter().enumerate().for_each(|(new, &old)| place[old] = new);
         let layer = |&old: &usize| CacheLayer {
@@ -273,6 +272,21 @@ impl CacheConfig {
             parent: self.layers[old].parent.map(|parent| place[parent]),
         };
         CacheConfig { layers: order.iter().map(layer).collect(), records: self.sorted_records(&place) }
+    }
+
+    /// By blob, then by what is below. Go compares the indexes that parents had before, which is the order they happened
+    /// to be found in.
+    fn compare(&self, a: usize, b: usize) -> std::cmp::Ordering {
+        let mut at = (Some(a), Some(b));
+        loop {
+            let (Some(a), Some(b)) = at else { return at.0.is_some().cmp(&at.1.is_some()) };
+            let (a, b) = (&self.layers[a], &self.layers[b]);
+            let by_blob = a.blob.cmp(&b.blob);
+            if by_blob.is_ne() || a.parent == b.parent {
+                return by_blob;
+            }
+            at = (a.parent, b.parent);
+        }
     }
 
     fn sorted_records(&self, layer_place: &[usize]) -> Vec<CacheRecord> {
@@ -414,8 +428,7 @@ fn wire_record(record: &CacheRecord) -> WireRecord {
                 .collect::<Vec<_>>(),
         )
     };
-    let result =
-        |it: &CacheResult| WireResult { layer: it.layer as i64, created_at: rfc3339(it.created_at) };
+    let result = |it: &CacheResult| WireResult { layer: it.layer as i64, created_at: rfc3339(it.created_at) };
     let chain = |it: &CacheChain| WireChain {
         layers: Some(it.layers.iter().map(|&it| it as i64).collect()),
         created_at: rfc3339(it.created_at),

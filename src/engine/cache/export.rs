@@ -24,8 +24,8 @@ use crate::engine::tree::Tree;
 use crate::graph::llb::json::base64;
 use crate::store::{LayerId, Snapshot, Store, StoreError};
 
-pub use write::{CacheExportError, CacheReport};
 pub(in crate::engine) use write::export;
+pub use write::{CacheExportError, CacheReport};
 
 /// What is known of a build when it is over: all that a cache of it is made of.
 #[derive(Clone)]
@@ -101,7 +101,12 @@ impl Known {
     }
 
     /// The records of everything, with results as `mode` says. Blobs of layers are made in the store. Blocks.
-    pub(super) fn draft(&self, mode: Mode, options: &ImageOptions, store: &Store) -> Result<Draft, StoreError> {
+    pub(super) fn draft(
+        &self,
+        mode: Mode,
+        options: &ImageOptions,
+        store: &Store,
+    ) -> Result<Draft, StoreError> {
         let roots: Vec<usize> = (0..self.0.roots.len()).collect();
         self.draft_of(&roots, mode, options, store)
     }
@@ -135,10 +140,12 @@ impl Known {
     ) -> Result<Draft, StoreError> {
         let mut chains = Chains::default();
         let candidates = self.records(roots, mode, &mut chains);
-        let trees = || candidates.iter().filter_map(|it| match &it.result {
-            Found::Here(tree) => Some((it.wish, tree)),
-            Found::Elsewhere(..) => None,
-        });
+        let trees = || {
+            candidates.iter().filter_map(|it| match &it.result {
+                Found::Here(tree) => Some((it.wish, tree)),
+                Found::Elsewhere(..) => None,
+            })
+        };
         let layers: BTreeSet<LayerId> = trees()
             .filter(|(wish, _)| *wish == Wish::Yes)
             .flat_map(|(_, tree)| tree.layers.iter().copied())
@@ -166,7 +173,8 @@ impl Known {
         for Candidate { record, result, .. } in candidates {
             let layers = match result {
                 Found::Here(tree) => {
-                    let Some(made) = tree.layers.iter().map(|it| made.get(it)).collect::<Option<Vec<_>>>() else {
+                    let Some(made) = tree.layers.iter().map(|it| made.get(it)).collect::<Option<Vec<_>>>()
+                    else {
                         continue;
                     };
                     let Some((_, top)) = made.last() else { continue };
@@ -237,7 +245,8 @@ impl Known {
                         let edges = records.get(&input.from).into_iter().flatten().filter(|_| is_known);
                         let mut links: BTreeSet<Link> = edges.map(|it| (input.selector, *it)).collect();
                         let own = input.content.map(|it| content_digest(&it));
-                        let of = |offer| imports.as_ref().map(|it| it.contents(offer, idx)).unwrap_or_default();
+                        let of =
+                            |offer| imports.as_ref().map(|it| it.contents(offer, idx)).unwrap_or_default();
                         let imported = edge.offers.iter().flat_map(|&offer| of(offer));
                         let contents = own.into_iter().chain(imported.filter(|_| input.by_content));
                         links.extend(contents.filter_map(|it| Some((None, chains.add(it, Vec::new())?))));
@@ -245,7 +254,8 @@ impl Known {
                     })
                     .collect();
                 // A step has one name. A source has each of its own.
-                let names = vertex.names.iter().filter_map(|it| chains.add(edge_digest(it, output), inputs.clone()));
+                let names =
+                    vertex.names.iter().filter_map(|it| chains.add(edge_digest(it, output), inputs.clone()));
                 let added: Vec<RecordId> = names.collect();
                 let wish = match (said, mode, wanted.contains_key(&place)) {
                     (Some(false), ..) => None,

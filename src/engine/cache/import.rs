@@ -19,7 +19,7 @@ use crate::engine::registry::document::{Descriptor, Document, MAX_CONFIG_BYTES, 
 use crate::engine::registry::provider::{Provider, read_if_there};
 use crate::engine::registry::pull::pull_layers;
 use crate::engine::registry::resolve::is_layer;
-use crate::engine::registry::{ImageError, ImageLayer, Layout, LayerProgress, Registry, RegistryError};
+use crate::engine::registry::{ImageError, ImageLayer, LayerProgress, Layout, Registry, RegistryError};
 use crate::engine::solver::{ExecCtx, Imports, InputOffers, Offer};
 use crate::engine::source::signature::armor::base64;
 use crate::engine::tree::Tree;
@@ -300,7 +300,8 @@ impl Reader<'_> {
                 found.map(|it| vec![it]).ok_or_else(|| self.no_cache())
             }
             Document::Index(index) => {
-                if let Some(config) = index.manifests.iter().find(|it| it.media_type == CONFIG_TYPE).cloned() {
+                if let Some(config) = index.manifests.iter().find(|it| it.media_type == CONFIG_TYPE).cloned()
+                {
                     return Ok(vec![self.cache(&config, index.manifests).await?]);
                 }
                 let mut found = Vec::new();
@@ -344,7 +345,11 @@ impl Reader<'_> {
     }
 
     /// A cache that is a document of its own.
-    async fn cache(&self, config: &Descriptor, layers: Vec<Descriptor>) -> Result<Imported, CacheImportError> {
+    async fn cache(
+        &self,
+        config: &Descriptor,
+        layers: Vec<Descriptor>,
+    ) -> Result<Imported, CacheImportError> {
         let bytes = self.bytes(config, MAX_BYTES).await?;
         let config = CacheConfig::parse(&bytes).map_err(self.refused())?;
         let blobs = layers.into_iter().filter(|it| is_layer(&it.media_type)).filter_map(|blob| {
@@ -380,7 +385,8 @@ impl Reader<'_> {
             .collect();
         let digests: Vec<Digest> = blobs.iter().map(|it| it.digest).collect();
         let read = CacheConfig::parse_inline(&records, &digests).map_err(self.refused())?;
-        let mut history = config["history"].as_array().into_iter().flatten().filter(|it| it["empty_layer"] != true);
+        let mut history =
+            config["history"].as_array().into_iter().flatten().filter(|it| it["empty_layer"] != true);
         let mut known = HashMap::new();
         for (blob, diff_id) in blobs.into_iter().zip(diff_ids) {
             let said = history.next();

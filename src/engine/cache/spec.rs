@@ -190,7 +190,9 @@ impl CacheSpecError {
         Some(match &self.reason {
             Reason::Type(_) if is_to => "the types are `registry`, `local` and `inline`".to_owned(),
             Reason::Type(_) => "the types are `registry` and `local`".to_owned(),
-            Reason::Unsupported(_) => "use `type=registry`, or `type=local` and copy the directory".to_owned(),
+            Reason::Unsupported(_) => {
+                "use `type=registry`, or `type=local` and copy the directory".to_owned()
+            }
             Reason::InlineFrom => "name the image: `type=registry,ref=REF`".to_owned(),
             Reason::Key { near: Some(near), .. } => format!("did you mean `{near}`?"),
             Reason::Missing { key: "ref", .. } => "add `ref=REPOSITORY:TAG`".to_owned(),
@@ -315,7 +317,9 @@ pub fn parse_to(texts: &[String]) -> Result<Vec<CacheTo>, CacheSpecError> {
         let to = read_to(text).map_err(failed)?;
         let is_known = all.iter().any(|it| match (&it.place, &to.place) {
             (ToPlace::Registry { image: a, .. }, ToPlace::Registry { image: b, .. }) => a == b,
-            (ToPlace::Local { dir: a, tag: c, .. }, ToPlace::Local { dir: b, tag: d, .. }) => a == b && c == d,
+            (ToPlace::Local { dir: a, tag: c, .. }, ToPlace::Local { dir: b, tag: d, .. }) => {
+                a == b && c == d
+            }
             (ToPlace::Inline, ToPlace::Inline) => true,
             _ => false,
         });

@@ -343,7 +343,11 @@ pub(in crate::engine) fn compression(name: &str) -> Option<Compression> {
 
 impl ImageOptions {
     /// Its compression at another level, which was written as `value`.
-    pub(in crate::engine) fn compression_at(&self, value: &str, level: i32) -> Result<Compression, SpecError> {
+    pub(in crate::engine) fn compression_at(
+        &self,
+        value: &str,
+        level: i32,
+    ) -> Result<Compression, SpecError> {
         let wrong = |expected| SpecError::Value {
             key: "compression-level".to_owned(),
             value: value.to_owned(),

@@ -29,7 +29,7 @@ pub use document::{Descriptor, Document, DocumentError, Index, Manifest, OciPlat
 pub use error::RegistryError;
 pub use image_error::ImageError;
 pub use layout::Layout;
-pub use push::LocalBlob;
 pub use pull::{LayerProgress, OnProgress, pull};
+pub use push::LocalBlob;
 pub use resolve::{ImageLayer, ResolveMode, ResolvedImage, chain_id, resolve_image, resolve_layout};
 pub use retry::RetryPolicy;

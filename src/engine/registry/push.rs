@@ -33,7 +33,11 @@ pub(super) enum Upload<'a> {
 
 impl Upload<'_> {
     /// `builder` with it.
-    pub(super) async fn attach(&self, builder: RequestBuilder, what: &str) -> Result<RequestBuilder, RegistryError> {
+    pub(super) async fn attach(
+        &self,
+        builder: RequestBuilder,
+        what: &str,
+    ) -> Result<RequestBuilder, RegistryError> {
         let (media_type, size, body) = match self {
             Upload::Nothing => return Ok(builder.header(header::CONTENT_LENGTH, 0)),
             Upload::Bytes { media_type, bytes } => {
@@ -92,7 +96,8 @@ impl Registry {
         loop {
             // An upload that broke off is begun again: few registries know how to go on.
             let pushing = async {
-                let begun = self.once(Method::POST, start.clone(), image, &what, Some(&Upload::Nothing)).await?;
+                let begun =
+                    self.once(Method::POST, start.clone(), image, &what, Some(&Upload::Nothing)).await?;
                 let mut place = place(&begun, &start, &what)?;
                 place.query_pairs_mut().append_pair("digest", &blob.digest.to_string());
                 let upload = Upload::File { path: blob.path, size: blob.size };
@@ -160,7 +165,8 @@ impl Registry {
 
 /// Where an upload goes on.
 fn place(begun: &Response, start: &Url, what: &str) -> Result<Url, RegistryError> {
-    let refused = |reason: String| RegistryError::Redirect { what: what.to_owned(), host: host_of(start), reason };
+    let refused =
+        |reason: String| RegistryError::Redirect { what: what.to_owned(), host: host_of(start), reason };
     let location = header_text(begun.headers(), &header::LOCATION);
     let place = start.join(&location).ok().filter(|_| !location.is_empty());
     let place = without_user(place.ok_or_else(|| refused("an upload to no readable address".to_owned()))?);

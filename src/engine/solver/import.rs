@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
 use super::flight::ExecCtx;
 use super::run::{Answer, Purpose, Run};
@@ -66,6 +67,34 @@ pub(super) enum OfferState {
 }
 
 impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
+    /// Finds out what is read of inputs where that is known before anything is built. So a step that reads what only this
+    /// build has is found with all that is behind it, and nothing in between has to be brought in to be looked at.
+    pub(super) async fn learn_contents(&mut self) {
+        let plan = self.plan;
+        let mut asked = FuturesUnordered::new();
+        for (vertex, node) in plan.nodes.iter().enumerate().filter(|(it, _)| self.vertices[*it].is_some()) {
+            for (input, rule) in self.at(vertex).map.inputs.iter().enumerate() {
+                let by_content = matches!(rule, InputRule::Content { .. });
+                if let Some(asking) = node.op.content_without(input).filter(|_| by_content) {
+                    asked.push(asking.map(move |content| (vertex, input, content)));
+                }
+            }
+        }
+        let stop = self.stop.clone();
+        let mut stopped = std::pin::pin!(stop.cancelled().fuse());
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut stopped => return,
+                answer = asked.next() => match answer {
+                    // What is wrong with it is said when it is needed.
+                    Some((vertex, input, content)) => self.at_mut(vertex).contents[input] = content.ok(),
+                    None => return,
+                },
+            }
+        }
+    }
+
     /// Finds the offers for all edges of a vertex, as far as can be told now.
     pub(super) fn find_offers(&mut self, vertex: usize) {
         let node = &self.plan.nodes[vertex];
@@ -129,7 +158,11 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
                 };
                 let imports = cache.imports().expect("what offered something is there");
                 let offers = imports.with_results(&offers);
-                let result = if ctx.cancel.is_cancelled() { None } else { imports.load(&ctx, offers).await };
+                if ctx.cancel.is_cancelled() {
+                    return Answer::Loaded { vertex, output, result: None };
+                }
+                ctx.started();
+                let result = imports.load(&ctx, offers).await;
                 Answer::Loaded { vertex, output, result }
             }
             .boxed(),

@@ -20,8 +20,8 @@ use super::key::{self, Part};
 use super::steps::Step;
 use super::vertex::{Stage, Vertex};
 use super::{
-    Account, Aftermath, CacheMap, CacheStore, Failure, InputRule, Limits, Op, OpError, Outcome, Output, Plan, Scheduler,
-    Slot, Solved,
+    Account, Aftermath, CacheMap, CacheStore, Failure, InputRule, Limits, Op, OpError, Outcome, Output, Plan,
+    Scheduler, Slot, Solved,
 };
 use crate::base::Digest;
 use crate::engine::cancel::{Cancel, Hold};
@@ -233,9 +233,12 @@ impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
         for (idx, map) in maps.into_iter().enumerate() {
             if let Some(map) = map {
                 self.vertices[idx] = Some(self.vertex(idx, map));
-                self.find_offers(idx);
                 n_reachable += 1;
             }
+        }
+        if self.cache.imports().is_some() && self.purpose == Purpose::Build {
+            self.learn_contents().await;
+            (0..n_nodes).filter(|&it| needed[it]).for_each(|it| self.find_offers(it));
         }
         Ok(n_reachable)
     }
@@ -479,7 +482,12 @@ impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
             inputs: self.inputs(vertex),
             events: self.events.clone(),
             // There are none yet while they are defined.
-            started: self.vertices.get(vertex).and_then(Option::as_ref).map(|it| it.started.clone()).unwrap_or_default(),
+            started: self
+                .vertices
+                .get(vertex)
+                .and_then(Option::as_ref)
+                .map(|it| it.started.clone())
+                .unwrap_or_default(),
         }
     }
 

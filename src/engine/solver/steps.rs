@@ -110,6 +110,10 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
         }
         for (idx, &(input, output)) in inputs.iter().enumerate() {
             let by_content = matches!(self.at(vertex).map.inputs[idx], InputRule::Content { .. });
+            if by_content && self.at(vertex).contents[idx].is_some() {
+                self.at_mut(vertex).n_missing -= 1;
+                continue;
+            }
             if by_content && self.purpose == Purpose::Survey && self.ask_content_early(vertex, idx) {
                 continue;
             }
@@ -125,7 +129,8 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
                 self.steps.push_back(Step::WantKey(input, output));
             }
         }
-        if inputs.is_empty() {
+        // Nobody has had the time to answer: what is left are inputs that are known.
+        if self.at(vertex).n_missing == 0 {
             self.keyed(vertex);
         }
     }

@@ -2,6 +2,7 @@
 
 mod fake;
 mod graphs;
+mod imports;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

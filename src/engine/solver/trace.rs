@@ -83,10 +83,14 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
             }
             self.find_offers(vertex);
             place[vertex] = vertices.len();
-            let edges = self.traced_edges(vertex, &inputs, |(from, output)| {
-                vertices[place[from]].edges[output].key
+            let edges =
+                self.traced_edges(vertex, &inputs, |(from, output)| vertices[place[from]].edges[output].key);
+            vertices.push(TracedVertex {
+                node: vertex,
+                names: self.at(vertex).map.names.clone(),
+                inputs,
+                edges,
             });
-            vertices.push(TracedVertex { node: vertex, names: self.at(vertex).map.names.clone(), inputs, edges });
         }
         Trace { vertices }
     }

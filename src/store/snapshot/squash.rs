@@ -55,7 +55,8 @@ impl Store {
             let root = tree::stat_fd(&dir).at("look at", &path)?;
             tree::copy_attributes(&dir, b".", &root, staged.fs(), b".").at("squash the layer", &path)?;
         }
-        let meta = LayerMeta { description: format!("{} layers squashed", block.len()), ..LayerMeta::default() };
+        let meta =
+            LayerMeta { description: format!("{} layers squashed", block.len()), ..LayerMeta::default() };
         let usage = Usage::default();
         let layer = staged.publish(&rows::NewLayer {
             parents: &Snapshot::scratch(),

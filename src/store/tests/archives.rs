@@ -453,7 +453,8 @@ fn a_pulled_layer_keeps_its_blob_as_root() {
     let bytes = archive(&[(file("f"), b"1")]);
     let digest = Digest::of(&bytes);
     let pulled = BlobDescriptor { media_type: "as/pulled".to_owned(), digest, size: 7, diff_id: digest };
-    let meta = LayerMeta { description: "pulled".to_owned(), blob: Some(pulled.clone()), ..LayerMeta::default() };
+    let meta =
+        LayerMeta { description: "pulled".to_owned(), blob: Some(pulled.clone()), ..LayerMeta::default() };
     let layer = store.apply(&Snapshot::scratch(), &mut bytes.as_slice(), &digest, &meta).unwrap();
     assert_eq!(store.blob(layer, Compression::Zstd(3), Existing::Keep).unwrap(), pulled);
     assert_ne!(store.blob(layer, Compression::Zstd(3), Existing::Recompress).unwrap(), pulled);

@@ -23,13 +23,13 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// A registry process; killed when dropped.
-struct Served {
+pub(crate) struct Served {
     process: Child,
-    address: String,
+    pub(crate) address: String,
 }
 
 impl Served {
-    fn start(dir: &Path, htpasswd: bool) -> Served {
+    pub(crate) fn start(dir: &Path, htpasswd: bool) -> Served {
         // Somebody else may take the port before the registry does; then it ends at once and we try another.
         for _ in 0..5 {
             let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();

@@ -93,7 +93,9 @@ impl CacheExportError {
             CacheExportError::Push { source, .. } => source.help(),
             CacheExportError::Fetch(error) => error.help(),
             CacheExportError::Write(error) => error.help(),
-            CacheExportError::TooBig { .. } => Some("export with `mode=min`, or fewer targets at once".to_owned()),
+            CacheExportError::TooBig { .. } => {
+                Some("export with `mode=min`, or fewer targets at once".to_owned())
+            }
             CacheExportError::Store(_) | CacheExportError::Cancelled => None,
         }
     }
@@ -127,7 +129,13 @@ impl Teller {
 
     fn wrote(&self, blob: &Descriptor) {
         let (id, size) = (blob.digest.short(), blob.size);
-        self.tell(|vertex, _| Event::Progress { vertex, id, current: size, total: Some(size), unit: Unit::Bytes });
+        self.tell(|vertex, _| Event::Progress {
+            vertex,
+            id,
+            current: size,
+            total: Some(size),
+            unit: Unit::Bytes,
+        });
     }
 }
 
@@ -175,7 +183,9 @@ async fn run(
     let n_records = documents.n_records;
     let mut report = CacheReport { manifest: None, n_records, n_layers: documents.layers.len() };
     if documents.layers.is_empty() {
-        teller.warn("nothing is exported: no step that was built can be found by others and has layers".to_owned());
+        teller.warn(
+            "nothing is exported: no step that was built can be found by others and has layers".to_owned(),
+        );
         return Ok(report);
     }
     let size = documents.config.len() as u64;
@@ -329,7 +339,8 @@ impl Push<'_> {
     async fn push(&self, blob: &Descriptor) -> Result<(), CacheExportError> {
         let path: PathBuf = self.content.path(&blob.digest);
         let path: &Path = &path;
-        let pushed = self.registry.push_blob(self.image, LocalBlob { digest: blob.digest, size: blob.size, path });
+        let pushed =
+            self.registry.push_blob(self.image, LocalBlob { digest: blob.digest, size: blob.size, path });
         pushed.await.map_err(|source| self.failed(source))
     }
 

@@ -67,6 +67,8 @@ pub(super) struct Fake {
     pub(super) rules: Vec<InputRule>,
     /// What a content-ruled input contributes: the part of its content before this character.
     pub(super) reads_until: char,
+    /// By input: what is read of it, where that is known early.
+    pub(super) early: Vec<Option<String>>,
     pub(super) n_outputs: usize,
     pub(super) ignore: bool,
     pub(super) does: Does,
@@ -170,6 +172,11 @@ impl Op for Fake {
         })
     }
 
+    fn content_without<'a>(&'a self, input: usize) -> Option<BoxFuture<'a, Result<Digest, FakeError>>> {
+        let content = Digest::of(self.early.get(input)?.as_ref()?);
+        Some(Box::pin(async move { Ok(content) }))
+    }
+
     fn exec<'a>(
         &'a self,
         ctx: &'a ExecCtx,
@@ -250,11 +257,13 @@ pub(super) struct Cache {
     pub(super) n_gets: AtomicUsize,
     /// Whether results of equal content are told to be equal.
     pub(super) compares: bool,
-    leases: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
+    pub(super) leases: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
     /// Leases that are held, now and at most.
     pub(super) n_held: Arc<(AtomicUsize, AtomicUsize)>,
     /// Turned on at that look-up.
     pub(super) cancel_at: Mutex<Option<(usize, Cancel)>>,
+    /// What other machines have.
+    pub(super) foreign: Option<Arc<super::imports::Foreign>>,
 }
 
 /// A lease that is counted.
@@ -297,6 +306,10 @@ impl CacheStore for Cache {
         for key in keys {
             self.records.lock().unwrap().insert(*key, record.clone());
         }
+    }
+
+    fn imports(&self) -> Option<&dyn Imports<Tree>> {
+        self.foreign.as_deref().map(|it| it as &dyn Imports<Tree>)
     }
 
     fn lease<'a>(&'a self, key: &'a Digest) -> BoxFuture<'a, Self::Lease> {
@@ -397,6 +410,7 @@ impl PlanOf {
             key: String::new(),
             rules: rules.to_vec(),
             reads_until: '#',
+            early: Vec::new(),
             n_outputs: 1,
             ignore: false,
             does: Does::Derive,

@@ -18,7 +18,7 @@ impl Numbers {
 
 /// A graph of two sources and `n_steps` steps on what comes before them; all that nothing uses is the result. What
 /// `failing` are fails.
-fn random(bench: &Bench, seed: u64, n_steps: usize, failing: &[usize]) -> Plan<Fake> {
+pub(super) fn random(bench: &Bench, seed: u64, n_steps: usize, failing: &[usize]) -> Plan<Fake> {
     let mut numbers = Numbers(seed);
     let mut plan = bench.plan();
     plan.source("base", "debian");
@@ -37,7 +37,12 @@ fn random(bench: &Bench, seed: u64, n_steps: usize, failing: &[usize]) -> Plan<F
             _ => Does::Give(format!("given {given}")),
         };
         let slot = [Slot::Command, Slot::Disk, Slot::Free][numbers.below(3)];
-        let fake = Fake { does, slot, ..plan.fake(&format!("step {step}"), &rules) };
+        // Of a directory one knows what is in it.
+        let known = |(input, rule): (&usize, &InputRule)| {
+            (*input == 1 && *rule == CONTENT).then(|| "code".to_owned())
+        };
+        let early = inputs.iter().zip(&rules).map(known).collect();
+        let fake = Fake { does, slot, early, ..plan.fake(&format!("step {step}"), &rules) };
         plan.add(fake, &inputs);
     }
     let used: Vec<usize> =
