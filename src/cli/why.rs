@@ -22,6 +22,7 @@ use crate::cli::resolver::Resolver;
 use crate::cli::session::{Given, LocalSession};
 use crate::cli::steps::{self, Named};
 use crate::cli::{Failure, print_reports};
+use crate::engine::cache::Origin;
 use crate::engine::cancel::Cancel;
 use crate::engine::entitlement::Grants;
 use crate::engine::history::{Reason, When, Why};
@@ -251,7 +252,7 @@ fn as_text(question: &Question, why: &Why) -> String {
     let about = steps::short(&question.about);
     let n_steps = |n: usize| if n == 1 { "1 step".to_owned() } else { format!("{n} steps") };
     let n_behind = why.behind.len() + why.behind_then.len();
-    let _ = match why.when {
+    let _ = match &why.when {
         When::Now if n_behind == 0 => {
             writeln!(text, "{about}: {} would run", n_steps(why.reasons.len()))
         }
@@ -264,9 +265,14 @@ fn as_text(question: &Question, why: &Why) -> String {
         When::Then(at) => writeln!(
             text,
             "{about}: nothing would run; in its last build that ran something, at {}, {} ran{}",
-            rfc3339(at),
+            rfc3339(*at),
             n_steps(why.reasons.len()),
             if n_behind == 0 { String::new() } else { format!(", and {} behind", n_steps(n_behind)) }
+        ),
+        When::Imported(Origin { from, at }) => writeln!(
+            text,
+            "{about}: nothing would run; its result was imported from the cache `{from}`, at {}",
+            rfc3339(*at)
         ),
         When::Unknown => writeln!(text, "{about}: nothing would run, and when it ran is not known"),
     };
@@ -297,20 +303,25 @@ fn say(reason: &Reason, depth: usize, text: &mut String) {
 }
 
 fn as_json(question: &Question, why: &Why) -> Value {
-    let (when, at) = match why.when {
+    let (when, at) = match &why.when {
         When::Now => ("now", None),
-        When::Then(at) => ("then", Some(rfc3339(at))),
+        When::Then(at) => ("then", Some(rfc3339(*at))),
+        When::Imported(origin) => ("imported", Some(rfc3339(origin.at))),
         When::Unknown => ("unknown", None),
     };
     let now = why.behind.iter().map(|&vertex| question.graph.vertex(vertex).name());
     let behind: Vec<String> = now.chain(why.behind_then.iter().cloned()).collect();
-    json!({
+    let mut answer = json!({
         "about": question.about,
         "when": when,
         "at": at,
         "steps": why.reasons.iter().map(reason_json).collect::<Vec<_>>(),
         "behind": behind,
-    })
+    });
+    if let When::Imported(Origin { from, .. }) = &why.when {
+        answer["from"] = json!(from);
+    }
+    answer
 }
 
 fn reason_json(reason: &Reason) -> Value {

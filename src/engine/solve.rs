@@ -205,7 +205,11 @@ impl Engine {
             let all = self.current(&all).await?;
             made = all.iter().filter(|it| !it.manifest.is_source()).filter_map(|it| it.run).collect();
         }
-        self.ask_history(move |store| history::why::why(store, &program, &current, &made)).await
+        self.ask_history(move |store| {
+            let why = history::why::why(store, &program, &current, &made)?;
+            history::why::imported(store, &current, why)
+        })
+        .await
     }
 
     /// For each of `wanted`, which the roots are built from: the run that made its result, else its nearest earlier one.

@@ -14,9 +14,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bkl::base::{Digest, Platform};
+use bkl::engine::cache::spec::LocalName;
+use bkl::engine::cache::{CacheFrom, CacheTo, parse_to};
+use bkl::engine::cancel::Cancel;
 use bkl::engine::exec::{HelperRunner, RunnerKind};
 use bkl::engine::export::{self, ExportImage, ExportItem, ExportKind};
-use bkl::engine::{Engine, EngineConfig, SolveError, SolveRequest};
+use bkl::engine::solver::Aftermath;
+use bkl::engine::{Engine, EngineConfig, SolveError, SolveRequest, SolveResult};
 use bkl::graph::ir::build::FileStep;
 use bkl::graph::ir::{
     Chown, Edge, ExecBuilder, ExecOp, FileCopy, FileMkdir, FileMkfile, FileRm, FileSymlink, Graph,
@@ -33,6 +37,7 @@ use crate::numbers::Numbers;
 pub fn trials() -> Vec<Trial> {
     vec![
         crate::trial("levels::needs_root::same_trees", same_trees),
+        crate::trial("levels::needs_root::same_from_a_cache", same_from_a_cache),
         crate::trial("levels::passes_settle", passes_settle),
     ]
 }
@@ -75,6 +80,40 @@ fn same_trees() {
     assert!(n_graphs / 2 < n_changed, "the passes only changed {n_changed} of {n_graphs} graphs");
 }
 
+/// What was built in one store is found from another, by way of a cache: nothing runs but what has no files to export,
+/// and the trees are the same.
+fn same_from_a_cache() {
+    let bench = Bench::new();
+    let (mut n_built, mut n_found) = (0, 0);
+    for at in 0..N_SOLVED / 2 {
+        let (graph, roots) = random_graph(&mut Numbers(7_000_000 + at as u64), Size::Small);
+        let cache = bench.dir.path().join(format!("cache-{at}"));
+        let to = export_to(&cache);
+        let Ok(first) = bench.solve_in(&bench.engine, &graph, &roots, None, Some(&to)) else { continue };
+        n_built += 1;
+        let other = engine(&bench.dir.path().join(format!("other-{at}")));
+        let from = CacheFrom::Local { dir: cache.clone(), name: LocalName::Tag("latest".to_owned()) };
+        let second = bench.solve_in(&other, &graph, &roots, Some(from), None).unwrap();
+        let case = || format!("graph {at}:\n{}", print::print(&graph, &roots));
+        for (before, after) in first.roots.iter().zip(&second.roots) {
+            let (was, is) = (bench.tree(before), tree_of(&other, after));
+            assert!(was == is, "{}{}", difference(&was, &is), case());
+        }
+        let has_files = first.roots.iter().all(|tree| !tree.is_scratch());
+        if cache.exists() && has_files {
+            n_found += 1;
+            assert_eq!(second.stats.n_executed, 0, "{}", case());
+        }
+        fs::remove_dir_all(bench.dir.path().join(format!("other-{at}"))).unwrap();
+    }
+    assert!(N_SOLVED / 6 < n_found && N_SOLVED / 4 < n_built, "{n_found} of {n_built}");
+}
+
+fn export_to(dir: &Path) -> CacheTo {
+    let text = format!("type=local,dest={},mode=max", dir.display());
+    parse_to(&[text]).unwrap().remove(0)
+}
+
 /// What the passes make is a graph, its text is read back, and they find nothing more in it.
 fn passes_settle() {
     let mut found: BTreeMap<&str, usize> = BTreeMap::new();
@@ -112,6 +151,13 @@ impl Session for Dirs {
     }
 }
 
+fn engine(store: &Path) -> Engine {
+    let runner =
+        HelperRunner::with_program(RunnerKind::Direct, Path::new(env!("CARGO_BIN_EXE_bkl"))).unwrap();
+    let config = EngineConfig { runner: Some(Arc::new(runner)), ..EngineConfig::default() };
+    Engine::open(store, config).unwrap()
+}
+
 impl Bench {
     fn new() -> Bench {
         let dir = TempDir::new_in("/var/tmp").unwrap();
@@ -130,10 +176,7 @@ impl Bench {
         for tool in ["sh", "cat", "echo", "rm", "ls", "cp", "mkdir", "true"] {
             symlink("busybox", bin.join(tool)).unwrap();
         }
-        let runner =
-            HelperRunner::with_program(RunnerKind::Direct, Path::new(env!("CARGO_BIN_EXE_bkl"))).unwrap();
-        let config = EngineConfig { runner: Some(Arc::new(runner)), ..EngineConfig::default() };
-        let engine = Engine::open(&dir.path().join("store"), config).unwrap();
+        let engine = engine(&dir.path().join("store"));
         let bench = Bench { dir, engine };
         bench.make_layout();
         bench
@@ -155,13 +198,36 @@ impl Bench {
     }
 
     fn solve(&self, graph: &Graph, roots: &[Tree]) -> Result<Vec<Snapshot>, SolveError> {
-        let dir = |name: &str| (name.to_owned(), self.dir.path().join(name));
-        let session = Arc::new(Dirs([dir("ctx"), dir("busybox"), dir("layout")].into()));
-        let wanted = roots.iter().copied().flatten().collect();
-        let request = SolveRequest::new(graph, wanted, session, crate::test_program());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let mut made = runtime.block_on(self.engine.solve(request))?.roots.into_iter();
+        let mut made = self.solve_in(&self.engine, graph, roots, None, None)?.roots.into_iter();
         Ok(roots.iter().map(|root| root.map_or_else(Snapshot::scratch, |_| made.next().unwrap())).collect())
+    }
+
+    /// Solves in a store, from a cache, to a cache.
+    fn solve_in(
+        &self,
+        engine: &Engine,
+        graph: &Graph,
+        roots: &[Tree],
+        from: Option<CacheFrom>,
+        to: Option<&CacheTo>,
+    ) -> Result<SolveResult, SolveError> {
+        let dir = |name: &str| (name.to_owned(), self.dir.path().join(name));
+        let session: Arc<dyn Session> = Arc::new(Dirs([dir("ctx"), dir("busybox"), dir("layout")].into()));
+        let wanted = roots.iter().copied().flatten().collect();
+        let request = SolveRequest {
+            cache_from: from.into_iter().collect(),
+            aftermath: to.map_or(Aftermath::Nothing, |_| Aftermath::Trace),
+            ..SolveRequest::new(graph, wanted, session.clone(), crate::test_program())
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let solved = engine.solve(request).await?;
+            if let (Some(known), Some(to)) = (&solved.known, to) {
+                let (events, cancel) = (bkl::engine::event::silent(), Cancel::new());
+                engine.export_cache(known, to, &session, events, &cancel).await.unwrap();
+            }
+            Ok(solved)
+        })
     }
 
     fn store(&self) -> &Store {
@@ -170,9 +236,7 @@ impl Bench {
 
     /// All of a tree, by path, but its times.
     fn tree(&self, snapshot: &Snapshot) -> BTreeMap<String, String> {
-        let mut archive = Vec::new();
-        self.store().write_tree_tar(snapshot, &mut archive).unwrap();
-        entries(&archive).into_iter().collect()
+        tree_of(&self.engine, snapshot)
     }
 
     /// Every path that some layer shows, and what it holds.
@@ -191,6 +255,12 @@ impl Bench {
         };
         shown.map(content).filter(|(path, _)| is_file(path.trim_end_matches('/'))).collect()
     }
+}
+
+fn tree_of(engine: &Engine, snapshot: &Snapshot) -> BTreeMap<String, String> {
+    let mut archive = Vec::new();
+    engine.store().write_tree_tar(snapshot, &mut archive).unwrap();
+    entries(&archive).into_iter().collect()
 }
 
 /// The entries of an archive: kind, mode, owner, where a link leads, what a file holds.

@@ -292,3 +292,6 @@ impl Known {
         Some(Found::Elsewhere(digests, layers.created_at))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use super::config::{CacheConfig, ConfigError, MAX_BYTES, MAX_CHAIN};
 use super::spec::{CacheFrom, LocalName};
 use super::{CONFIG_TYPE, INLINE_KEY, content_digest, edge_digest};
-use crate::base::time::parse_rfc3339;
+use crate::base::time::{parse_rfc3339, rfc3339};
 use crate::base::{Digest, ImageRef};
 use crate::engine::event::Unit;
 use crate::engine::registry::document::{Descriptor, Document, MAX_CONFIG_BYTES, Manifest, media};
@@ -23,7 +23,7 @@ use crate::engine::registry::{ImageError, ImageLayer, LayerProgress, Layout, Reg
 use crate::engine::solver::{ExecCtx, Imports, InputOffers, Offer};
 use crate::engine::source::signature::armor::base64;
 use crate::engine::tree::Tree;
-use crate::store::{ContentStore, Store};
+use crate::store::{ContentStore, Store, StoreError, Table};
 
 /// Annotation of a layer's descriptor: digest of the uncompressed archive.
 pub(super) const ANNOTATION_DIFF_ID: &str = "containerd.io/uncompressed";
@@ -60,6 +60,39 @@ pub enum CacheImportError {
 impl From<RegistryError> for CacheImportError {
     fn from(error: RegistryError) -> CacheImportError {
         CacheImportError::Fetch(error.into())
+    }
+}
+
+/// Where a result came from that no run here made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// Registry or directory, for people.
+    pub from: String,
+    /// When it came.
+    pub at: SystemTime,
+}
+
+impl Origin {
+    fn key(run: &Digest) -> Vec<u8> {
+        format!("import {run}").into_bytes()
+    }
+
+    /// Forgetting it costs only the answer to a question.
+    fn keep(store: &Store, run: &Digest, from: &str) {
+        let value = format!("{} {from}", rfc3339(SystemTime::now()));
+        let _ = store.put_value(Table::Sources, &Origin::key(run), value.as_bytes());
+    }
+
+    /// Where the result came from that is named as if `run` had made it here.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn of(store: &Store, run: &Digest) -> Result<Option<Origin>, StoreError> {
+        let value = store.get_value(Table::Sources, &Origin::key(run))?;
+        let text = value.and_then(|value| String::from_utf8(value).ok()).unwrap_or_default();
+        Ok(text
+            .split_once(' ')
+            .and_then(|(at, from)| Some(Origin { from: from.to_owned(), at: parse_rfc3339(at)? })))
     }
 }
 
@@ -228,7 +261,12 @@ impl Imports<Tree> for ImportedCaches {
                 let pulling =
                     pull_layers(&cache.provider, &cache.shown, &wanted, store, &ctx.cancel, on_progress);
                 match pulling.await {
-                    Ok(tree) => return Some(Tree::Stored(tree)),
+                    Ok(tree) => {
+                        if let Some(run) = &ctx.run {
+                            Origin::keep(store, run, &cache.shown);
+                        }
+                        return Some(Tree::Stored(tree));
+                    }
                     Err(ImageError::Cancelled) => return None,
                     Err(error) => ctx.warn(&format!("not taken from the cache `{}`: {error}", cache.shown)),
                 }

@@ -18,7 +18,7 @@ pub mod import;
 pub mod spec;
 
 pub use export::{CacheExportError, CacheReport, Known};
-pub use import::{CacheImportError, ImportedCaches};
+pub use import::{CacheImportError, ImportedCaches, Origin};
 pub use spec::{CacheFrom, CacheSpecError, CacheTo, parse_from, parse_to};
 
 use crate::base::Digest;

@@ -9,6 +9,7 @@ use super::files;
 use super::manifest::{Forced, Input, Manifest};
 use super::nearest::{is_same_step, nearest, nearest_elsewhere};
 use crate::base::{Digest, ImageRef};
+use crate::engine::cache::Origin;
 use crate::engine::content_hash::Selector;
 use crate::engine::solver::Standing;
 use crate::graph::ir::{Edge, Op, Vertex, VertexId};
@@ -35,14 +36,34 @@ pub struct Why {
 }
 
 /// Which build an answer is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum When {
     /// The next one.
     Now,
     /// The last one that ran something of what is asked about: nothing would run now.
     Then(SystemTime),
+    /// Nothing would run now: the result came from another cache.
+    Imported(Origin),
     /// Nothing would run now, and nothing is known of when it ran.
     Unknown,
+}
+
+/// The answer about steps whose results came from elsewhere, if one that is asked about did, and later than `why` knows
+/// of.
+pub(crate) fn imported(store: &Store, current: &[Current], why: Why) -> Result<Why, StoreError> {
+    let since = match why.when {
+        When::Unknown => None,
+        When::Then(at) => Some(at),
+        When::Now | When::Imported(_) => return Ok(why),
+    };
+    let mut newest: Option<Origin> = None;
+    for run in current.iter().filter(|it| it.is_root).filter_map(|it| it.run.as_ref()) {
+        let origin = Origin::of(store, run)?.filter(|it| since.is_none_or(|since| since < it.at));
+        newest = newest.into_iter().chain(origin).max_by_key(|it| it.at);
+    }
+    let Some(origin) = newest else { return Ok(why) };
+    let (reasons, behind, behind_then) = Default::default();
+    Ok(Why { when: When::Imported(origin), reasons, behind, behind_then })
 }
 
 /// Why a step runs.

@@ -39,7 +39,8 @@ pub trait Imports<R>: Send + Sync {
     /// Those of `offers` whose result can be had, the best first.
     fn with_results(&self, offers: &[Offer]) -> Vec<Offer>;
 
-    /// Brings in the result of the first of `offers` that is whole. `None` when there is none: that is told to `ctx`.
+    /// Brings in the result of the first of `offers` that is whole. `None` when there is none: that is told to `ctx`, whose
+    /// `run` is the name that the result's run has from now on.
     fn load<'a>(&'a self, ctx: &'a ExecCtx, offers: Vec<Offer>) -> BoxFuture<'a, Option<R>>;
 }
 
@@ -144,11 +145,8 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
     pub(super) fn load(&mut self, vertex: usize, output: usize) {
         let offers = self.at(vertex).offers[output].all.clone();
         self.at_mut(vertex).offers[output].state = OfferState::Loading;
-        // Of one output of several nothing is told: the op may still have to run for another.
-        let ctx = match self.at(vertex).offers.len() {
-            1 => ExecCtx::new(self.stop.clone(), self.listener(vertex)),
-            _ => ExecCtx::detached(self.stop.clone()),
-        };
+        let run = Some(self.run_offered(vertex));
+        let ctx = ExecCtx { run, ..ExecCtx::new(self.stop.clone(), self.listener(vertex)) };
         let (cache, permits) = (self.cache.clone(), self.scheduler.slot(Slot::Network));
         self.answers.push(
             async move {
@@ -167,6 +165,12 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
             }
             .boxed(),
         );
+    }
+
+    /// Names the run that made what is offered, as far as it has a name here.
+    fn run_offered(&self, vertex: usize) -> Digest {
+        let state = self.at(vertex);
+        state.content.map_or(state.def, |content| content.plain)
     }
 
     /// The result of an edge was brought in, or cannot be.
@@ -189,15 +193,18 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
         if state.results[output].is_some() {
             return;
         }
-        let run = state.content.map_or(state.def, |content| content.plain);
-        let record = Record { key: keys.plain, output: result, made_by: run };
+        let record = Record { key: keys.plain, output: result, made_by: self.run_offered(vertex) };
         let def = super::key::edge(&state.def, output);
         let mut all = distinct([def, keys.plain], keys.used);
         all.push(keys.used);
         self.cache.put(&all, &record);
-        let is_told = self.at(vertex).started.load(Ordering::Relaxed);
-        if is_told && !std::mem::replace(&mut self.at_mut(vertex).announced, true) {
-            self.tell_completed(vertex, None, true);
+        let state = self.at_mut(vertex);
+        if state.started.load(Ordering::Relaxed) && !std::mem::replace(&mut state.announced, true) {
+            // Of an op that runs for another output its end is told.
+            let runs = matches!(state.stage, Stage::Gathering | Stage::Running | Stage::Done);
+            if !runs {
+                self.tell_completed(vertex, None, true);
+            }
         }
         self.found(vertex, output, keys, record);
     }

@@ -51,6 +51,13 @@ pub struct TracedEdge<R> {
     key: Option<Digest>,
 }
 
+impl<R> TracedEdge<R> {
+    /// An edge of which nothing is known but what it is made of.
+    pub fn unknown() -> TracedEdge<R> {
+        TracedEdge { result: None, offers: Vec::new(), key: None }
+    }
+}
+
 impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
     /// Looks up and looks at what the solve had no need to. Nothing is run or brought in.
     pub(super) async fn trace(&mut self, cancel: &Cancel) -> Trace<O::Output> {
