@@ -584,9 +584,9 @@ fn summary(
 
 /// The digests of what was built, in the shape of buildx's metadata file.
 fn write_metadata(path: &Path, exported: &[Exported], caches: &[CacheExported]) -> Result<(), Report> {
-    let manifests = caches.iter().filter_map(|it| it.outcome.as_ref().ok()?.manifest.as_ref());
+    let mut manifests = caches.iter().filter_map(|it| it.outcome.as_ref().ok()?.manifest.as_ref());
     // One build made them all: each target says so, as each is an entry of its own in buildx' file.
-    let cache = manifests.last().map(|it| json!(it));
+    let cache = manifests.next_back().map(|it| json!(it));
     let targets: serde_json::Map<String, serde_json::Value> = exported
         .iter()
         .map(|it| {

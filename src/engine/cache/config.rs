@@ -293,16 +293,13 @@ impl CacheConfig {
         let named = |input: &CacheInput| (input.selector, self.records[input.link].digest);
         let shape = |&record: &usize| {
             let record = &self.records[record];
-            let inputs: Vec<(usize, Vec<(Option<Digest>, Digest)>)> = record
-                .inputs
-                .iter()
-                .map(|input| {
-                    // Go compares them as its maps give them; here that is an order too.
-                    let mut input: Vec<_> = input.iter().map(named).collect();
-                    input.sort_unstable();
-                    (input.len(), input)
-                })
-                .collect();
+            let sorted = |input: &Vec<CacheInput>| {
+                // Go compares them as its maps give them; here that is an order too.
+                let mut input: Vec<_> = input.iter().map(named).collect();
+                input.sort_unstable();
+                (input.len(), input)
+            };
+            let inputs: Vec<_> = record.inputs.iter().map(sorted).collect();
             (record.digest, record.inputs.len(), inputs)
         };
         let mut order: Vec<usize> = (0..self.records.len()).collect();

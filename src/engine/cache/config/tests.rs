@@ -163,6 +163,9 @@ fn any_config() {
         for _ in 0..8 {
             let mut damaged = bytes.clone();
             for _ in 0..=numbers.below(4) {
+                if damaged.is_empty() {
+                    break;
+                }
                 let at = numbers.below(damaged.len());
                 match numbers.below(3) {
                     0 => damaged[at] = b"0123456789-[]{},\"x"[numbers.below(18)],

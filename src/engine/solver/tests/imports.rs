@@ -114,7 +114,7 @@ fn an_empty_store_runs_nothing_and_brings_in_the_result() {
         let (there, foreign) = elsewhere(Foreign::of(&trace, |node| node == 1));
         let (ran, second) = there.ran(&program(&there, "code")).await;
         assert_eq!((steps(ran), &second), (names(&[]), &first));
-        assert_eq!(foreign.take_loaded(), [first.clone()], "nothing but what was asked for");
+        assert_eq!(foreign.take_loaded(), std::slice::from_ref(&first), "nothing but what was asked for");
         // It is kept: the next build asks nobody.
         let (ran, third) = there.other_process().ran_of(|bench| program(bench, "code")).await;
         assert_eq!((ran, third), (names(&[]), first));
