@@ -19,7 +19,7 @@ use crate::engine::export::ImageOptions;
 use crate::engine::export::image::layer_blob;
 use crate::engine::registry::document::Descriptor;
 use crate::engine::registry::provider::Provider;
-use crate::engine::solver::{Imports as _, Trace, TracedEdge};
+use crate::engine::solver::{Imports as _, Trace, TracedEdge, TracedInput};
 use crate::engine::tree::Tree;
 use crate::graph::llb::json::base64;
 use crate::store::{LayerId, Snapshot, Store, StoreError};
@@ -221,9 +221,11 @@ impl Known {
         let wanted: BTreeMap<(usize, usize), &Snapshot> =
             roots.iter().map(|&it| (all_roots[it].0, &all_roots[it].1)).collect();
         let mut needed: BTreeSet<(usize, usize)> = wanted.keys().copied().collect();
+        // What only this build calls so would never be found by who reads its content.
+        let is_linked = |it: &TracedInput| !(it.by_content && facts[it.from.0].is_session);
         for vertex in trace.vertices.iter().rev() {
             if (0..vertex.edges.len()).any(|output| needed.contains(&(vertex.node, output))) {
-                needed.extend(vertex.inputs.iter().map(|it| it.from));
+                needed.extend(vertex.inputs.iter().filter(|it| is_linked(it)).map(|it| it.from));
             }
         }
         let mut records: BTreeMap<(usize, usize), Vec<RecordId>> = BTreeMap::new();
@@ -240,9 +242,8 @@ impl Known {
                     .iter()
                     .enumerate()
                     .map(|(idx, input)| {
-                        // What only this build calls so would never be found.
-                        let is_known = !(input.by_content && facts[input.from.0].is_session);
-                        let edges = records.get(&input.from).into_iter().flatten().filter(|_| is_known);
+                        let edges =
+                            records.get(&input.from).into_iter().flatten().filter(|_| is_linked(input));
                         let mut links: BTreeSet<Link> = edges.map(|it| (input.selector, *it)).collect();
                         let own = input.content.map(|it| content_digest(&it));
                         let of =
