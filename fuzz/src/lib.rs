@@ -228,3 +228,14 @@ fn tests(program: &Program, sources: &SourceMap, inputs: &mut Inputs) {
         }
     }
 }
+
+/// A cache's config, from whoever wrote it: it is refused, or all its indexes lead somewhere and it is written as it was read.
+pub fn cache_config(data: &[u8]) {
+    let Ok(config) = bkl::engine::cache::config::CacheConfig::parse(data) else { return };
+    for layer in 0..config.layers.len() {
+        assert!(!config.chain(layer).is_empty());
+    }
+    let bytes = config.to_bytes();
+    let read = bkl::engine::cache::config::CacheConfig::parse(&bytes).expect("what is written can be read");
+    assert_eq!(read.to_bytes(), bytes);
+}

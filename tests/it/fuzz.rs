@@ -25,6 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         mutated("checker", |data| drop(targets::checker(data)), 10, programs),
         mutated("evaluator", targets::evaluator, 4, programs),
         mutated("llb_decode", targets::llb_decode, 20, definitions),
+        mutated("cache_config", targets::cache_config, 200, caches),
         mutated("graph_text", targets::graph_text, 20, graphs),
         crate::trial("fuzz::deep_programs", deep_programs),
         crate::trial("fuzz::long_programs", long_programs),
@@ -72,6 +73,22 @@ fn mutated(target: fn(&[u8]), rounds: usize, seeds: &[Vec<u8>]) {
 fn goldens(folders: &[&str], extension: &str) -> Vec<PathBuf> {
     let folders: Vec<String> = folders.iter().map(|it| format!("tests/golden/{it}")).collect();
     crate::files_below(&folders.iter().map(String::as_str).collect::<Vec<_>>(), extension)
+}
+
+/// Configs with something of everything.
+fn caches() -> Vec<Vec<u8>> {
+    let digest = |name: &str| bkl::base::Digest::of(name).to_string();
+    let (a, b, c) = (digest("a"), digest("b"), digest("c"));
+    let time = "2026-01-02T03:04:05.678Z";
+    let texts = [
+        format!(
+            r#"{{"layers":[{{"blob":"{a}","parent":-1}},{{"blob":"{b}"}}],"records":[{{"layers":[{{"layer":1,"createdAt":"{time}"}}],"digest":"{c}","inputs":[[{{"selector":"{a}","link":1}},{{"link":2}}]]}},{{"digest":"{a}"}},{{"digest":"{b}"}}]}}"#
+        ),
+        format!(
+            r#"{{"layers":[{{"blob":"{a}","parent":-1}}],"records":[{{"chains":[{{"layers":[0],"createdAt":"{time}"}}],"digest":"{a}","inputs":null}}]}}"#
+        ),
+    ];
+    texts.map(String::into_bytes).to_vec()
 }
 
 fn programs() -> Vec<Vec<u8>> {

@@ -31,13 +31,16 @@ pub struct ResultLayers {
 pub struct Chains {
     items: Vec<Item>,
     by_digest: BTreeMap<Digest, Vec<usize>>,
+    /// Of all results: what is below several is kept once, so that a long chain of steps takes a layer each.
+    layers: Vec<CacheLayer>,
+    by_layer: BTreeMap<(Digest, Option<usize>), usize>,
 }
 
 #[derive(Debug, Clone)]
 struct Item {
     digest: Digest,
     inputs: Vec<BTreeSet<Link>>,
-    result: Option<ResultLayers>,
+    result: Option<CacheResult>,
 }
 
 impl Chains {
@@ -65,11 +68,19 @@ impl Chains {
     }
 
     /// Gives a record a result; of several the newest counts.
-    pub fn set_result(&mut self, RecordId(id): RecordId, result: ResultLayers) {
-        let item = &mut self.items[id];
-        if item.result.as_ref().is_none_or(|it| it.created_at < result.created_at) {
-            item.result = Some(result);
+    pub fn set_result(&mut self, RecordId(id): RecordId, result: &ResultLayers) {
+        let created_at = result.created_at;
+        if self.items[id].result.is_some_and(|it| created_at <= it.created_at) {
+            return;
         }
+        let top = result.blobs.iter().fold(None, |parent, blob| {
+            let layer = *self.by_layer.entry((*blob, parent)).or_insert_with(|| {
+                self.layers.push(CacheLayer { blob: *blob, parent });
+                self.layers.len() - 1
+            });
+            Some(layer)
+        });
+        self.items[id].result = top.map(|layer| CacheResult { layer, created_at });
     }
 
     /// Whether there is no record.
@@ -80,19 +91,26 @@ impl Chains {
     /// Everything, for a cache with layers of its own.
     pub fn to_config(&self) -> CacheConfig {
         let mut config = CacheConfig::default();
-        let mut known: BTreeMap<(Digest, Option<usize>), usize> = BTreeMap::new();
+        // What was replaced by a newer result may have layers that nobody has any more.
+        let mut is_used = vec![false; self.layers.len()];
+        for item in &self.items {
+            let mut at = item.result.map(|it| it.layer);
+            while let Some(layer) = at.filter(|&it| !is_used[it]) {
+                is_used[layer] = true;
+                at = self.layers[layer].parent;
+            }
+        }
+        let mut place: Vec<Option<usize>> = vec![None; self.layers.len()];
+        for (idx, layer) in self.layers.iter().enumerate().filter(|(it, _)| is_used[*it]) {
+            place[idx] = Some(config.layers.len());
+            // Parents come before what is on them.
+            let parent = layer.parent.and_then(|it| place[it]);
+            config.layers.push(CacheLayer { blob: layer.blob, parent });
+        }
         for item in &self.items {
             let mut record = record(item);
-            if let Some(result) = &item.result {
-                let top = result.blobs.iter().fold(None, |parent, blob| {
-                    let layer = *known.entry((*blob, parent)).or_insert_with(|| {
-                        config.layers.push(CacheLayer { blob: *blob, parent });
-                        config.layers.len() - 1
-                    });
-                    Some(layer)
-                });
-                record.results.extend(top.map(|layer| CacheResult { layer, created_at: result.created_at }));
-            }
+            let result = item.result.and_then(|it| Some(CacheResult { layer: place[it.layer]?, ..it }));
+            record.results.extend(result);
             config.records.push(record);
         }
         config
@@ -105,11 +123,14 @@ impl Chains {
         config.layers = layers.iter().enumerate().map(own).collect();
         for item in &self.items {
             let mut record = record(item);
-            if let Some(ResultLayers { blobs, created_at }) = &item.result {
-                let created_at = *created_at;
-                let found: Option<Vec<usize>> = subsequence(blobs, layers);
+            if let Some(CacheResult { layer, created_at }) = item.result {
+                let mut blobs: Vec<Digest> = std::iter::successors(Some(layer), |&it| self.layers[it].parent)
+                    .map(|it| self.layers[it].blob)
+                    .collect();
+                blobs.reverse();
+                let found: Option<Vec<usize>> = subsequence(&blobs, layers);
                 match found {
-                    Some(_) if layers.starts_with(blobs) => {
+                    Some(_) if layers.starts_with(&blobs) => {
                         record.results.push(CacheResult { layer: blobs.len() - 1, created_at });
                     }
                     Some(layers) => record.chains.push(CacheChain { layers, created_at }),

@@ -71,14 +71,14 @@ pub(super) struct Blob {
 }
 
 /// A record that may have a result.
-struct Candidate {
+struct Candidate<'a> {
     record: RecordId,
-    result: Found,
+    result: Found<'a>,
     wish: Wish,
 }
 
-enum Found {
-    Here(Snapshot),
+enum Found<'a> {
+    Here(&'a Snapshot),
     Elsewhere(Vec<Digest>, SystemTime),
 }
 
@@ -188,7 +188,7 @@ impl Known {
                     ResultLayers { blobs: layers, created_at }
                 }
             };
-            chains.set_result(record, layers);
+            chains.set_result(record, &layers);
         }
         Ok(Draft { chains, blobs })
     }
@@ -216,7 +216,7 @@ impl Known {
     }
 
     /// Adds the records of all edges that `roots` are made of; gives those that may have a result.
-    fn records(&self, roots: &[usize], mode: Mode, chains: &mut Chains) -> Vec<Candidate> {
+    fn records(&self, roots: &[usize], mode: Mode, chains: &mut Chains) -> Vec<Candidate<'_>> {
         let Inner { trace, facts, roots: all_roots, imports } = &*self.0;
         let wanted: BTreeMap<(usize, usize), &Snapshot> =
             roots.iter().map(|&it| (all_roots[it].0, &all_roots[it].1)).collect();
@@ -266,7 +266,7 @@ impl Known {
                     (None, Mode::Max, _) | (None, Mode::Min, true) => Some(Wish::Yes),
                     (None, Mode::Min, false) => Some(Wish::IfThere),
                 };
-                let root = wanted.get(&place).map(|&it| it.clone());
+                let root = wanted.get(&place).copied();
                 if let (Some(wish), Some(result)) = (wish, self.result(edge, root)) {
                     let one = added.first().map(|&record| Candidate { record, result, wish });
                     candidates.extend(one);
@@ -278,9 +278,9 @@ impl Known {
     }
 
     /// The result of an edge: what is here, else what a cache has that it was found in.
-    fn result(&self, edge: &TracedEdge<Tree>, root: Option<Snapshot>) -> Option<Found> {
-        let here = root.or_else(|| match &edge.result {
-            Some(Tree::Stored(tree)) => Some(tree.clone()),
+    fn result<'a>(&'a self, edge: &'a TracedEdge<Tree>, root: Option<&'a Snapshot>) -> Option<Found<'a>> {
+        let here = root.or(match &edge.result {
+            Some(Tree::Stored(tree)) => Some(tree),
             Some(Tree::Local(_)) | None => None,
         });
         if let Some(tree) = here {

@@ -63,10 +63,10 @@ fn layers() {
     let mut chains = Chains::default();
     let a = chains.add(digest("a"), Vec::new()).unwrap();
     let b = chains.add(digest("b"), Vec::new()).unwrap();
-    chains.set_result(a, result(&["base", "a"], 1));
-    chains.set_result(b, result(&["base", "old"], 1));
-    chains.set_result(b, result(&["base", "b"], 3));
-    chains.set_result(b, result(&["base", "older"], 2));
+    chains.set_result(a, &result(&["base", "a"], 1));
+    chains.set_result(b, &result(&["base", "old"], 1));
+    chains.set_result(b, &result(&["base", "b"], 3));
+    chains.set_result(b, &result(&["base", "older"], 2));
     let config = chains.to_config();
     let blobs: Vec<Digest> = config.layers.iter().map(|it| it.blob).collect();
     assert_eq!(blobs, ["base", "a", "b"].map(digest));
@@ -79,10 +79,10 @@ fn of_an_image() {
     let mut chains = Chains::default();
     let names = ["whole", "base", "part", "foreign"];
     let [whole, base, part, foreign] = names.map(|it| chains.add(digest(it), Vec::new()).unwrap());
-    chains.set_result(whole, result(&["1", "2", "3"], 1));
-    chains.set_result(base, result(&["1"], 1));
-    chains.set_result(part, result(&["1", "3"], 1));
-    chains.set_result(foreign, result(&["1", "x"], 1));
+    chains.set_result(whole, &result(&["1", "2", "3"], 1));
+    chains.set_result(base, &result(&["1"], 1));
+    chains.set_result(part, &result(&["1", "3"], 1));
+    chains.set_result(foreign, &result(&["1", "x"], 1));
     let config = chains.to_inline(&["1", "2", "3"].map(digest));
     let found = |it: usize| {
         let record = &config.records[it];
