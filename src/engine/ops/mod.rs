@@ -342,6 +342,11 @@ impl solver::Op for GraphOp {
         Box::pin(self.run(ctx, inputs))
     }
 
+    /// An image is what its digest says, wherever a cache says that it lies.
+    fn takes_offers(&self) -> bool {
+        !self.is_source()
+    }
+
     fn slot(&self) -> Slot {
         match &self.vertex.op {
             Op::Source(op) if op.scheme() == "local" => Slot::Disk,

@@ -127,6 +127,9 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
     /// Whether the result of an edge that was not found here can be had from elsewhere; then its key stands.
     pub(super) fn offer(&mut self, vertex: usize, output: usize) -> bool {
         let cache = self.cache.clone();
+        if !self.plan.nodes[vertex].op.takes_offers() {
+            return false;
+        }
         let Some(imports) = cache.imports() else { return false };
         let offered = &self.at(vertex).offers[output];
         match offered.state {

@@ -95,6 +95,11 @@ pub trait Op: Send + Sync + 'static {
         None
     }
 
+    /// Whether what another machine made may stand for its result. Not of ops that check themselves what they bring in.
+    fn takes_offers(&self) -> bool {
+        true
+    }
+
     /// What its execution is limited by.
     fn slot(&self) -> Slot;
 }

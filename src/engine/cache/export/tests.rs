@@ -59,7 +59,8 @@ fn known(
         vertices.push(TracedVertex { node, names, inputs, edges });
         facts.push(Facts { export_cache: vertex.metadata.export_cache, is_session });
     }
-    let roots = roots.iter().map(|it| ((it.vertex.0 as usize, it.output as usize), Snapshot::scratch()));
+    let tree = Snapshot { layers: vec![crate::store::LayerId::from_bytes([1; 16])] };
+    let roots = roots.iter().map(|it| ((it.vertex.0 as usize, it.output as usize), tree.clone()));
     Known::new(Trace { vertices }, facts, roots.collect(), None)
 }
 
@@ -175,4 +176,26 @@ fn what_cannot_be_found_is_left_out() {
         found["records"].as_array().unwrap().iter().map(|it| it["digest"].as_str().unwrap()).collect();
     assert!(digests.contains(&"sha256:f4e73dee0c21669193a26132ecdbc78ae6a5ce738e82e8ae545966221d254d51"));
     assert_eq!(digests.len(), 1, "the image: {digests:?}");
+}
+
+/// What the program says of a step counts more than the mode.
+#[test]
+fn steps_that_say_so() {
+    let check = |said: Option<bool>, mode: Mode, n_expected: usize| {
+        let mut graph = Graph::new();
+        let base = image(&mut graph);
+        let op = command(&["/bin/true"], &[]);
+        let run = graph.exec(ExecBuilder { op, base: Some(base), ..ExecBuilder::default() });
+        graph.vertex_mut(run.vertex).metadata.export_cache = said;
+        let known = known(&graph, &[run.root.unwrap()], &[], &BTreeMap::new());
+        let mut chains = Chains::default();
+        let found = known.records(&[0], mode, &mut chains);
+        assert_eq!(found.len(), n_expected, "{said:?} {mode:?}");
+        assert_eq!(chains.to_config().records.len(), 2, "the chain is there in any case");
+    };
+    for mode in [Mode::Min, Mode::Max] {
+        check(None, mode, 1);
+        check(Some(true), mode, 1);
+        check(Some(false), mode, 0);
+    }
 }

@@ -245,6 +245,11 @@ impl Op for Fake {
         })
     }
 
+    /// What has no inputs is a source.
+    fn takes_offers(&self) -> bool {
+        !self.rules.is_empty()
+    }
+
     fn slot(&self) -> Slot {
         self.slot
     }

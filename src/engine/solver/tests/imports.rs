@@ -133,6 +133,23 @@ fn a_change_runs_what_it_would_have_run() {
     });
 }
 
+/// A cache has no say in what a source is.
+#[test]
+fn sources_are_brought_in_from_where_they_are() {
+    check(async {
+        let here = Bench::new();
+        let trace = traced(&here, &program(&here, "code")).await;
+        let mut foreign = Foreign::of(&trace, |node| node == 1);
+        foreign.records[0].result = Some(Tree { content: "another".to_owned(), run: 1 });
+        foreign.records[2].result = None;
+        let (there, foreign) = elsewhere(foreign);
+        let (ran, made) = there.ran(&program(&there, "new code")).await;
+        let (_, at_once) = Bench::new().ran_of(|bench| program(bench, "new code")).await;
+        assert_eq!((ran, made), (names(&["apt", "base", "copy", "make", "src"]), at_once));
+        assert!(foreign.take_loaded().is_empty());
+    });
+}
+
 #[test]
 fn what_does_not_come_is_made() {
     check(async {
