@@ -346,8 +346,7 @@ async fn snapshots(trees: Vec<Tree>, ctx: &ExecCtx) -> Result<Vec<Snapshot>, OpE
 
 /// Content digest of a tree in the store: the tree never changes, so it is computed once.
 fn remembered(store: &Store, tree: &Snapshot, selectors: &[Selector]) -> Result<Digest, OpError> {
-    let key = format!("{tree:?}{selectors:?}");
-    let key = Digest::of(key);
+    let key = Digest::of(format!("{}{selectors:?}", tree.digest()));
     if let Ok(Some(known)) = store.get_value(Table::ContentDigests, key.as_bytes())
         && let Ok(bytes) = known.try_into()
     {

@@ -1,11 +1,14 @@
 //! Layers and the trees they add up to: staging, committing, viewing, forgetting.
 
+mod chains;
+mod check;
 mod diff;
 mod mount;
 mod normalise;
 mod parts;
 pub(super) mod rows;
 mod squash;
+mod stack;
 mod twin;
 
 use std::fs::{self, File};
@@ -16,11 +19,14 @@ use std::time::SystemTime;
 
 use rustix::fs::{CWD, Mode, RenameFlags, renameat_with};
 
+pub(super) use chains::Chains;
+pub(super) use check::Checked;
 pub use mount::{MountPlan, Upper};
 pub(super) use normalise::OPAQUE;
 use normalise::Outline;
 pub(super) use normalise::REPLACED;
 pub(super) use rows::delete_rows;
+pub(super) use stack::Stacks;
 
 use super::error::Context as _;
 use super::{LayerId, Result, Snapshot, Store, StoreError, layer_dir, sweep, tree};
@@ -276,7 +282,7 @@ impl Store {
 
     /// The directory that shows as the root of a tree.
     fn open_root(&self, tree: &Snapshot) -> Result<Option<(OwnedFd, tree::Meta)>> {
-        let Some(&top) = tree.layers.last() else { return Ok(None) };
+        let Some(top) = tree.top() else { return Ok(None) };
         let path = self.layer_fs(top);
         let dir = match File::open(&path) {
             Ok(dir) => OwnedFd::from(dir),
@@ -297,8 +303,8 @@ impl Store {
     /// A descriptor of the tree for our own reading, as [`Store::view`] gives one. Where one directory holds all of the
     /// tree it is that directory: nothing is mounted.
     pub fn read(&self, tree: &Snapshot) -> Result<OwnedFd> {
-        if let [layer] = tree.layers.as_slice()
-            && let Some(only) = self.as_it_is(*layer)?
+        if let (1, Some(layer)) = (tree.n_layers(), tree.top())
+            && let Some(only) = self.as_it_is(layer)?
         {
             return Ok(only);
         }
@@ -337,34 +343,21 @@ impl Store {
         path
     }
 
-    /// Whether every layer of the tree is there and looks whole; cheap. `false` is a cache miss.
-    pub fn check(&self, tree: &Snapshot) -> bool {
-        let stackings = |layers: &[LayerId]| rows::stackings(&self.inner.database, layers);
-        let Ok(layers) = stackings(&tree.layers) else { return false };
-        let parts: Vec<LayerId> = layers.iter().flatten().flat_map(|it| it.parts.clone()).collect();
-        let Ok(below) = (if parts.is_empty() { Ok(Vec::new()) } else { stackings(&parts) }) else {
-            return false;
-        };
-        let mut all = tree.layers.iter().zip(&layers).chain(parts.iter().zip(&below));
-        all.all(|(layer, recorded)| {
-            let found = tree::stat(CWD, self.layer_fs(*layer).as_os_str().as_encoded_bytes());
-            matches!((found, recorded), (Ok(Some(found)), Some(recorded)) if found.is_dir() && stamp(&found) == recorded.stamp)
-        })
-    }
-
     /// What is recorded of a layer; `None` when it is not in the store.
     pub fn layer(&self, layer: LayerId) -> Result<Option<LayerInfo>> {
-        rows::read(&self.inner.database, layer)
+        rows::read(&self.inner.database, &self.inner.chains, layer)
     }
 
     /// The layer that unpacking the archive `diff_id` on `parents` gave before, if it is still whole.
     pub fn find_layer(&self, parents: &Snapshot, diff_id: &Digest) -> Result<Option<LayerId>> {
         let found = rows::by_diff(&self.inner.database, parents, diff_id)?;
-        Ok(found.into_iter().find(|it| self.check(&Snapshot { layers: vec![*it] })))
+        Ok(found.into_iter().find(|it| self.check(&Snapshot::scratch().with(*it))))
     }
 
     /// Drops a layer's row and directory (damaged or unwanted). Records that name it become misses.
     pub fn forget_layer(&self, layer: LayerId) -> Result<()> {
+        self.inner.checked.clear();
+        self.inner.stacks.clear();
         self.inner.database.with("drop a layer's row", |connection| {
             let transaction = connection.transaction()?;
             delete_rows(&transaction, layer.as_bytes())?;
@@ -375,7 +368,7 @@ impl Store {
 
     /// Bytes and inodes the tree's layers occupy, each layer once.
     pub fn usage(&self, tree: &Snapshot) -> Result<Usage> {
-        let distinct: std::collections::BTreeSet<LayerId> = tree.layers.iter().copied().collect();
+        let distinct: std::collections::BTreeSet<LayerId> = tree.downwards().collect();
         let mut sum = Usage::default();
         for layer in distinct {
             let info = self.layer(layer)?.ok_or(StoreError::NoLayer { layer })?;

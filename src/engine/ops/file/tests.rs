@@ -72,7 +72,7 @@ impl Bench {
             op,
         };
         let outputs = self.run(inputs, ops.into_iter().enumerate().map(action).collect())?;
-        assert_eq!(outputs[0].layers.len(), inputs[0].layers.len() + 1, "a chain is one layer");
+        assert_eq!(outputs[0].layers().len(), inputs[0].layers().len() + 1, "a chain is one layer");
         Ok(mounted(self.store.view(&outputs[0]).unwrap()))
     }
 
