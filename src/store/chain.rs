@@ -15,16 +15,8 @@ const BLOCK: usize = 64;
 /// Ids in them.
 const IDS: usize = BLOCK / ID;
 /// What SHA-256 begins with (FIPS 180-4, 5.3.3).
-const START: [u32; 8] = [
-    0x6a09_e667,
-    0xbb67_ae85,
-    0x3c6e_f372,
-    0xa54f_f53a,
-    0x510e_527f,
-    0x9b05_688c,
-    0x1f83_d9ab,
-    0x5be0_cd19,
-];
+const START: [u32; 8] =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
 /// A tree: committed layers, bottom first. The empty list is the empty tree, `scratch`. A cheap clone.
 ///

@@ -51,7 +51,9 @@ pub use layer::{ArchiveError, Compression, Limits, UnpackedLayer};
 pub use lease::Lease;
 pub use records::{Record, Table};
 pub use runs::{NewRun, Run};
-pub use snapshot::{ActiveLayer, BlobDescriptor, LayerInfo, LayerMeta, MountPlan, Upper, Usage};
+pub use snapshot::{
+    ActiveLayer, BlobDescriptor, Found, LayerInfo, LayerMeta, Layered, Merged, MountPlan, Upper, Usage,
+};
 pub use userns::{in_user_namespace, n_users};
 pub use work::{Mirror, WorkDir};
 

@@ -3,6 +3,7 @@
 mod chains;
 mod check;
 mod diff;
+mod layered;
 mod mount;
 mod normalise;
 mod parts;
@@ -21,6 +22,7 @@ use rustix::fs::{CWD, Mode, RenameFlags, renameat_with};
 
 pub(super) use chains::Chains;
 pub(super) use check::Checked;
+pub use layered::{Found, Layered, Merged};
 pub use mount::{MountPlan, Upper};
 pub(super) use normalise::OPAQUE;
 use normalise::Outline;

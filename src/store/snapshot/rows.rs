@@ -102,15 +102,20 @@ pub(super) struct Stacking {
 
 /// How each layer is mounted; `None` for one that has no row.
 pub(super) fn stackings(database: &Database, layers: &[LayerId]) -> Result<Vec<Option<Stacking>>> {
-    per_layer(database, "SELECT empty, parts, hides, stamp, inodes FROM layers WHERE id = ?1", layers, |row| {
-        Ok(Stacking {
-            empty: row.get(0)?,
-            parts: parts_of(row, 1)?,
-            hides: row.get(2)?,
-            stamp: row.get(3)?,
-            n_entries: row.get::<_, i64>(4)?.cast_unsigned(),
-        })
-    })
+    per_layer(
+        database,
+        "SELECT empty, parts, hides, stamp, inodes FROM layers WHERE id = ?1",
+        layers,
+        |row| {
+            Ok(Stacking {
+                empty: row.get(0)?,
+                parts: parts_of(row, 1)?,
+                hides: row.get(2)?,
+                stamp: row.get(3)?,
+                n_entries: row.get::<_, i64>(4)?.cast_unsigned(),
+            })
+        },
+    )
 }
 
 /// The ids in a column that may be empty. Bytes that do not decode are damage: the layer is not there.

@@ -87,7 +87,7 @@ impl LocalCopy<'_> {
             }
         }
         let layer = self.store.stage(self.base)?;
-        let to = Root::new(layer.mount()?);
+        let to = Root::new(layer.open()?);
         self.prepare(&to)?;
         let files = ScannedFiles::new(self.local)?;
         let mut copied = self.copy(&files, &to, None).run()?;
@@ -126,12 +126,12 @@ impl LocalCopy<'_> {
             None => (None, Root::new(self.store.view(self.base)?)),
             Some(_) => {
                 let layer = self.store.stage(self.base)?;
-                let root = Root::new(layer.mount()?);
+                let root = Root::new(layer.open()?);
                 self.prepare(&root)?;
                 (Some(layer), root)
             }
         };
-        let to = Root::new(layer.mount()?);
+        let to = Root::new(layer.open()?);
         let mut removed: Option<&[u8]> = None;
         for &gone in &since.gone {
             let is_below = |top: &[u8]| gone.strip_prefix(top).is_some_and(|it| it.starts_with(b"/"));

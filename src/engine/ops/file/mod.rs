@@ -9,6 +9,7 @@ pub(crate) mod files;
 mod local;
 mod mode;
 mod owner;
+mod quick;
 mod regular;
 pub(crate) mod root;
 mod unpack;
@@ -35,6 +36,7 @@ pub use error::FileError;
 use files::Files;
 pub(super) use local::Reuse;
 pub(crate) use local::local_tree;
+use quick::{Done, Draft};
 use root::{Last, Owner, Place, Root, kind, shown, timespec};
 
 /// A file op on its way.
@@ -76,8 +78,16 @@ enum State {
 
 /// A layer being made. The mount goes before the layer: field order is drop order.
 struct Open {
-    root: Root,
+    view: View,
     layer: ActiveLayer,
+}
+
+/// What actions work on.
+enum View {
+    /// The layers: as long as actions are simple.
+    Draft(Draft),
+    /// The mounted tree.
+    Mounted(Root),
 }
 
 impl Run<'_> {
@@ -175,13 +185,20 @@ impl Run<'_> {
         if self.cancel.is_cancelled() {
             return Err(FileError::Cancelled);
         }
-        let open = self.open(action.input, states)?;
-        self.perform(action, &open.root, states)?;
+        let mut open = self.open(action.input, states)?;
+        if let View::Draft(draft) = &open.view
+            && (quick::is_off() || self.perform_quickly(action, draft, &open.layer, states)? == Done::No)
+        {
+            open.view = View::Mounted(Root::new(open.layer.open()?));
+        }
+        if let View::Mounted(root) = &open.view {
+            self.perform(action, root, states)?;
+        }
         if stays_open {
             return Ok(State::Open(open));
         }
-        let Open { root, layer } = open;
-        drop(root);
+        let Open { view, layer } = open;
+        drop(view);
         let base = layer.parents().clone();
         let meta = LayerMeta { description: self.description.to_owned(), ..LayerMeta::default() };
         Ok(State::Tree(base.with(layer.commit(&meta)?)))
@@ -220,8 +237,8 @@ impl Run<'_> {
             }
         }
         let layer = self.store.stage(&self.tree(input, states)?)?;
-        let root = Root::new(layer.mount()?);
-        Ok(Open { root, layer })
+        let view = View::Draft(Draft::new(&layer)?);
+        Ok(Open { view, layer })
     }
 
     fn tree(&self, input: FileInput, states: &[State]) -> Result<Snapshot, FileError> {
@@ -244,6 +261,35 @@ impl Run<'_> {
 
     fn view(&self, input: FileInput, states: &[State]) -> Result<Root, FileError> {
         Ok(Root::new(self.store.read(&self.tree(input, states)?)?))
+    }
+
+    /// Does an action without a mount, if it is simple.
+    fn perform_quickly(
+        &self,
+        action: &FileAction,
+        draft: &Draft,
+        layer: &ActiveLayer,
+        states: &[State],
+    ) -> Result<Done, FileError> {
+        let owner = |chown: &Option<Chown>| -> Result<Option<Owner>, FileError> {
+            let lookup = |input| self.view(input, states);
+            chown.as_ref().map(|chown| owner::owner(chown, &lookup)).transpose()
+        };
+        match &action.op {
+            FileActionOp::Mkfile(op) => draft.mkfile(layer, op, owner(&op.owner)?),
+            FileActionOp::Mkdir(op) => draft.mkdir(layer, op, owner(&op.owner)?),
+            FileActionOp::Symlink(op) => draft.symlink(layer, op, owner(&op.owner)?),
+            FileActionOp::Copy(op) if !self.is_local(action.secondary) => {
+                let from = self.tree(action.secondary, states)?;
+                draft.copy(layer, op, (self.store, &from), owner(&op.owner)?, self.cancel)
+            }
+            FileActionOp::Copy(_) | FileActionOp::Rm(_) => Ok(Done::No),
+        }
+    }
+
+    fn is_local(&self, input: FileInput) -> bool {
+        let FileInput::Input(idx) = input else { return false };
+        matches!(self.inputs.get(idx as usize), Some(Tree::Local(_)))
     }
 
     fn perform(&self, action: &FileAction, root: &Root, states: &[State]) -> Result<(), FileError> {

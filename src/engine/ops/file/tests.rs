@@ -1,6 +1,7 @@
 //! File actions on trees in a store. Skipped where overlayfs cannot be mounted.
 
 mod hostile;
+mod quick;
 mod strange;
 
 use std::fs;
