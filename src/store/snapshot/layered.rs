@@ -67,10 +67,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoLayer`] when one is missing: a cache miss for the caller.
     pub fn layered(&self, tree: &Snapshot) -> Result<Layered> {
-        self.open_dirs(tree, self.lower_dirs(tree)?)
+        self.open_dirs(tree, &self.lower_dirs(tree)?)
     }
 
-    fn open_dirs(&self, tree: &Snapshot, paths: Vec<PathBuf>) -> Result<Layered> {
+    fn open_dirs(&self, tree: &Snapshot, paths: &[PathBuf]) -> Result<Layered> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let open = |path: &PathBuf| openat(CWD, path, flags, Mode::empty()).at("open", path);
         let dirs: Result<Vec<OwnedFd>> = paths.iter().map(open).collect();
@@ -88,7 +88,7 @@ impl ActiveLayer {
         let store = self.staged.store();
         let mut paths = store.dirs_below(&self.parents, &self.parts)?;
         paths.insert(0, self.staged.dir().join("fs"));
-        store.open_dirs(&self.parents, paths)
+        store.open_dirs(&self.parents, &paths)
     }
 
     /// The directory at `path`, which [`ActiveLayer::layered`] found, in this layer: it is copied up if it is not there, with

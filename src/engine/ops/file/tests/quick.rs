@@ -200,7 +200,7 @@ fn copies_as_root() {
                     follow_symlink: plain,
                     allow_wildcard: true,
                     mode: if plain { -1 } else { 0o711 },
-                    owner: (!plain).then(|| Chown { user: Some(User::Id(3)), group: Some(User::Id(4)) }),
+                    owner: (!plain).then_some(Chown { user: Some(User::Id(3)), group: Some(User::Id(4)) }),
                     timestamp: if plain { -1 } else { 5_000_000_007 },
                     always_replace_existing: !plain,
                     ..FileCopy::default()
