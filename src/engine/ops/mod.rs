@@ -247,10 +247,18 @@ impl GraphOp {
                 let digest = key::cache_digest(&self.vertex, &self.build.machine).expect("it is no source");
                 // Who asks for no cache doubts what is there.
                 let reuse = if self.ignore_cache { file::Reuse::Nothing } else { file::Reuse::Earlier };
-                blocking(move || {
+                let pace = std::cell::Cell::default();
+                if let Some(done) = {
                     let (description, cancel) = (&description, &ctx.cancel);
                     let (store, op, inputs) = (&*store, &op, &inputs);
-                    Ok(file::Run { store, op, inputs, digest, description, reuse, cancel }.run()?)
+                    file::Run { store, op, inputs, digest, description, reuse, cancel, pace }.at_once()
+                } {
+                    return Ok(done?.into_iter().map(Tree::Stored).collect());
+                }
+                blocking(move || {
+                    let (description, cancel) = (&description, &ctx.cancel);
+                    let (store, op, inputs, pace) = (&*store, &op, &inputs, std::cell::Cell::default());
+                    Ok(file::Run { store, op, inputs, digest, description, reuse, cancel, pace }.run()?)
                 })
                 .await
             }

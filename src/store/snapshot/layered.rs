@@ -5,19 +5,26 @@
 //! down to the first layer that has something else of that name, or a directory that hides what is below.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
 use rustix::io::Result as SysResult;
 
 use super::super::error::Context as _;
+use super::stack::Lower;
 use super::{ActiveLayer, OPAQUE};
-use crate::store::{Result, Snapshot, Store, StoreError, tree};
+use crate::store::{Result, Snapshot, Store, tree};
 
 /// The layers of a tree, open.
 pub struct Layered {
     /// Top first.
-    dirs: Vec<OwnedFd>,
+    dirs: Vec<Dir>,
+}
+
+struct Dir {
+    fd: OwnedFd,
+    /// Whether directories in it may hide what is below: only in blocks they do.
+    may_hide: bool,
 }
 
 /// The layers whose directories of one path make up the tree's, top first; by their index.
@@ -45,15 +52,15 @@ impl Layered {
         let mut merged = Vec::new();
         for &idx in &within.0 {
             // No component on the way is a link: the parent was found to be a directory of this layer.
-            let Some(meta) = tree::stat(&self.dirs[idx], path)? else { continue };
+            let Some(meta) = tree::stat(&self.dirs[idx].fd, path)? else { continue };
             if !meta.is_dir() {
                 if merged.is_empty() && !meta.is_whiteout() {
-                    return Ok(Found::Leaf(self.dirs[idx].as_fd()));
+                    return Ok(Found::Leaf(self.dirs[idx].fd.as_fd()));
                 }
                 break;
             }
             merged.push(idx);
-            if tree::xattr(&self.dirs[idx], path, OPAQUE)?.is_some() {
+            if self.dirs[idx].may_hide && tree::xattr(&self.dirs[idx].fd, path, OPAQUE)?.is_some() {
                 break;
             }
         }
@@ -67,13 +74,16 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoLayer`] when one is missing: a cache miss for the caller.
     pub fn layered(&self, tree: &Snapshot) -> Result<Layered> {
-        self.open_dirs(tree, &self.lower_dirs(tree)?)
+        self.open_dirs(tree, &self.lowers_below(tree, &[])?)
     }
 
-    fn open_dirs(&self, tree: &Snapshot, paths: &[PathBuf]) -> Result<Layered> {
+    fn open_dirs(&self, tree: &Snapshot, lowers: &[Lower]) -> Result<Layered> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let open = |path: &PathBuf| openat(CWD, path, flags, Mode::empty()).at("open", path);
-        let dirs: Result<Vec<OwnedFd>> = paths.iter().map(open).collect();
+        let open = |Lower { path, is_block }: &Lower| {
+            let fd = openat(CWD, path, flags, Mode::empty()).at("open", path)?;
+            Ok(Dir { fd, may_hide: *is_block })
+        };
+        let dirs: Result<Vec<Dir>> = lowers.iter().map(open).collect();
         Ok(Layered { dirs: dirs.map_err(|error| self.explain_mount(tree, error))? })
     }
 }
@@ -86,28 +96,30 @@ impl ActiveLayer {
     /// As [`Store::layered`].
     pub fn layered(&self) -> Result<Layered> {
         let store = self.staged.store();
-        let mut paths = store.dirs_below(&self.parents, &self.parts)?;
-        paths.insert(0, self.staged.dir().join("fs"));
-        store.open_dirs(&self.parents, &paths)
+        let mut lowers = store.lowers_below(&self.parents, &self.parts)?;
+        lowers.insert(0, Lower { path: self.staged.dir().join("fs"), is_block: false });
+        self.is_draft.store(true, Ordering::Relaxed);
+        store.open_dirs(&self.parents, &lowers)
     }
 
-    /// The directory at `path`, which [`ActiveLayer::layered`] found, in this layer: it is copied up if it is not there, with
-    /// those on the way.
-    pub fn own_directory(&self, tree: &Layered, path: &[u8]) -> Result<OwnedFd> {
+    /// The directory at `path` in this layer: it is copied up if it is not there, with those on the way. `way` is what
+    /// [`Layered::look`] found at each of them, from the top to `path`.
+    pub fn own_directory(&self, tree: &Layered, path: &[u8], way: &[Merged]) -> Result<OwnedFd> {
         let shown = self.staged.dir();
-        let mut own = rustix::io::dup(self.staged.fs()).at("open", shown)?;
-        let mut merged = tree.top();
-        let ends = (1..=path.len()).filter(|&end| end == path.len() || path[end] == b'/');
-        for part in ends.map(|end| &path[..end]) {
-            let Found::Directory(next) = tree.look(&merged, part).at("look into", shown)? else {
-                return Err(StoreError::io("open a directory of", shown, rustix::io::Errno::NOENT));
-            };
+        let n_own = way.iter().take_while(|it| it.0.first() == Some(&0)).count();
+        let mut ends = (1..=path.len()).filter(|&end| end == path.len() || path[end] == b'/');
+        let there = n_own.checked_sub(1).and_then(|idx| ends.by_ref().nth(idx)).unwrap_or(0);
+        let mut own = match there {
+            0 => rustix::io::dup(self.staged.fs()),
+            there => tree::open_dir(self.staged.fs(), &path[..there]),
+        }
+        .at("open a directory of", shown)?;
+        for (end, merged) in ends.zip(&way[n_own..]) {
+            let part = &path[..end];
             let name = part.rsplit(|byte| *byte == b'/').next().unwrap_or(part);
-            if let Some(&from) = next.0.first().filter(|idx| **idx != 0) {
-                copy_up(tree.dirs[from].as_fd(), part, own.as_fd(), name).at("copy a directory to", shown)?;
-            }
+            let Some(&from) = merged.0.first() else { continue };
+            copy_up(tree.dirs[from].fd.as_fd(), part, own.as_fd(), name).at("copy a directory to", shown)?;
             own = tree::open_dir(&own, name).at("open a directory of", shown)?;
-            merged = next;
         }
         Ok(own)
     }

@@ -15,6 +15,7 @@ mod twin;
 use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -25,6 +26,7 @@ pub(super) use check::Checked;
 pub use layered::{Found, Layered, Merged};
 pub use mount::{MountPlan, Upper};
 pub(super) use normalise::OPAQUE;
+pub(super) use normalise::Origin;
 use normalise::Outline;
 pub(super) use normalise::REPLACED;
 pub(super) use rows::delete_rows;
@@ -177,6 +179,10 @@ pub struct ActiveLayer {
     parts: Vec<LayerId>,
     /// Attributes the root began with: those of the tree below.
     root: tree::Meta,
+    /// It was written to as a draft ([`ActiveLayer::layered`]).
+    is_draft: AtomicBool,
+    /// It was mounted, or may have been.
+    is_mounted: AtomicBool,
 }
 
 impl ActiveLayer {
@@ -198,6 +204,7 @@ impl ActiveLayer {
     pub fn plan(&self) -> Result<MountPlan> {
         let lowers = self.staged.store.dirs_below(&self.parents, &self.parts)?;
         let dir = self.staged.dir().join("fs");
+        self.is_mounted.store(true, Ordering::Relaxed);
         // A volatile overlay refuses a work directory that was used before.
         let work = self.staged.store.inner.owner.new_dir()?;
         self.staged.works.lock().unwrap_or_else(PoisonError::into_inner).push(work.clone());
@@ -214,8 +221,10 @@ impl ActiveLayer {
         if !self.parts.is_empty() {
             return self.commit_part(meta);
         }
-        let ActiveLayer { staged, parents, parts, root } = self;
-        let Outline { usage, hash, hides } = staged.normalise(&parents)?;
+        let ActiveLayer { staged, parents, parts, root, is_draft, is_mounted } = self;
+        let is_plain = is_draft.into_inner() && !is_mounted.into_inner();
+        let origin = if is_plain { Origin::Draft } else { Origin::Overlay };
+        let Outline { usage, hash, hides } = staged.normalise(&parents, origin)?;
         let now = tree::stat_fd(staged.fs()).at("look at", staged.dir())?;
         let same_root = (now.mode, now.uid, now.gid) == (root.mode, root.uid, root.gid);
         let empty = usage.inodes == 0 && same_root;
@@ -234,10 +243,10 @@ impl ActiveLayer {
 
 impl Staged {
     /// Brings `fs` into the form of committed layers; see [`normalise`].
-    pub(super) fn normalise(&self, parents: &Snapshot) -> Result<Outline> {
+    pub(super) fn normalise(&self, parents: &Snapshot, origin: Origin) -> Result<Outline> {
         let store = &self.store;
         let base = || if parents.is_scratch() { Ok(None) } else { store.view(parents).map(Some) };
-        normalise::normalise(self.fs(), &base, self.dir())
+        normalise::normalise(self.fs(), origin, &base, self.dir())
     }
 
     /// [`Staged::publish`] for a layer that was unpacked.
@@ -268,7 +277,8 @@ impl Store {
         let staged = Staged::new(self)?;
         self.inherit_root(&staged, parents)?;
         let root = tree::stat_fd(staged.fs()).at("look at", staged.dir())?;
-        Ok(ActiveLayer { staged, parents: parents.clone(), parts: Vec::new(), root })
+        let (parents, parts) = (parents.clone(), Vec::new());
+        Ok(ActiveLayer { staged, parents, parts, root, is_draft: false.into(), is_mounted: false.into() })
     }
 
     /// Gives a new layer's root the attributes of the tree below: overlayfs shows the top one's.

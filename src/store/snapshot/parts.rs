@@ -16,7 +16,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::super::error::Context as _;
-use super::normalise::{Outline, normalise};
+use super::normalise::{Origin, Outline, normalise};
 use super::squash::stack_on;
 use super::{ActiveLayer, LayerMeta, MountPlan, Staged, Usage, rows};
 use crate::base::Digest;
@@ -131,7 +131,7 @@ impl Store {
 impl ActiveLayer {
     /// [`ActiveLayer::commit`] where there are parts.
     pub(super) fn commit_part(self, meta: &LayerMeta) -> Result<LayerId> {
-        let ActiveLayer { staged, parents, mut parts, root } = self;
+        let ActiveLayer { staged, parents, mut parts, root, .. } = self;
         let store = staged.store().clone();
         // What shows below the new part: opaque directories are spelled out against it.
         let outline = |staged: &Staged, parts: &[LayerId]| {
@@ -142,7 +142,7 @@ impl ActiveLayer {
                 }
                 MountPlan { lowers, upper: None }.mount().map(Some)
             };
-            normalise(staged.fs(), &base, staged.dir())
+            normalise(staged.fs(), Origin::Overlay, &base, staged.dir())
         };
         let mut last = outline(&staged, &parts)?;
         let mut staged = staged;

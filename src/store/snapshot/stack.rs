@@ -15,7 +15,7 @@ use super::rows;
 use crate::store::{LayerId, Result, Snapshot, Store, StoreError};
 
 /// Up to so many directories are mounted as they are.
-const MAX_PLAIN: usize = 100;
+const MAX_PLAIN: usize = 64;
 /// How many directories or blocks of one size make a block.
 const FANOUT: usize = 16;
 /// Layers of more files are not put into blocks: linking them takes longer than mounting one directory more.
@@ -31,6 +31,13 @@ const N_RECENT: usize = 32;
 #[derive(Default)]
 pub(in crate::store) struct Stacks {
     recent: Mutex<VecDeque<([u8; 16], Arc<Stack>)>>,
+}
+
+/// A directory that is stacked.
+pub(super) struct Lower {
+    pub(super) path: PathBuf,
+    /// It was put together of several: directories in it may hide what is below.
+    pub(super) is_block: bool,
 }
 
 /// What is stacked, bottom first.
@@ -162,8 +169,13 @@ impl Store {
     /// The directories to stack for a tree with `parts` on top, top first: each once, no empty ones, few enough for the
     /// kernel.
     pub(super) fn dirs_below(&self, tree: &Snapshot, parts: &[LayerId]) -> Result<Vec<PathBuf>> {
-        let dirs = match self.resolve(&*self.stack(tree, parts)?)? {
-            Some(dirs) => dirs,
+        Ok(self.lowers_below(tree, parts)?.into_iter().map(|it| it.path).collect())
+    }
+
+    /// As [`Store::dirs_below`], with what is known of each.
+    pub(super) fn lowers_below(&self, tree: &Snapshot, parts: &[LayerId]) -> Result<Vec<Lower>> {
+        let lowers = match self.resolve(&*self.stack(tree, parts)?)? {
+            Some(lowers) => lowers,
             // A block is gone: what else is remembered may be, too.
             None => {
                 self.inner.stacks.clear();
@@ -171,7 +183,8 @@ impl Store {
                 again.ok_or(StoreError::NoLayer { layer: tree.top().unwrap_or_else(LayerId::random) })?
             }
         };
-        Ok(dirs.into_iter().rev().map(|it| self.layer_fs(it)).collect())
+        let lower = |(layer, is_block)| Lower { path: self.layer_fs(layer), is_block };
+        Ok(lowers.into_iter().rev().map(lower).collect())
     }
 
     fn stack(&self, tree: &Snapshot, parts: &[LayerId]) -> Result<Arc<Stack>> {
@@ -220,9 +233,11 @@ impl Store {
         Ok(stack)
     }
 
-    /// The layers whose directories are mounted, bottom first; `None` when a block that was made is gone.
-    fn resolve(&self, stack: &Stack) -> Result<Option<Vec<LayerId>>> {
-        stack.slots.iter().map(|it| self.resolve_slot(it)).collect()
+    /// The layers whose directories are mounted, bottom first, and whether each is a block; `None` when a block that was made
+    /// is gone.
+    fn resolve(&self, stack: &Stack) -> Result<Option<Vec<(LayerId, bool)>>> {
+        let resolve = |slot| Ok(self.resolve_slot(slot)?.map(|it| (it, matches!(slot, Slot::Block(_)))));
+        stack.slots.iter().map(resolve).collect()
     }
 
     fn resolve_slot(&self, slot: &Slot) -> Result<Option<LayerId>> {

@@ -11,6 +11,12 @@ use super::rows;
 use crate::store::{Result, Snapshot, Store};
 
 impl Store {
+    /// Whether [`Store::twin`] has anything to compare `tree` with; it does not read files.
+    pub fn may_have_twin(&self, tree: &Snapshot) -> bool {
+        // What cannot be told is found out there.
+        tree.top().is_some_and(|top| rows::alike(&self.inner.database, top).map_or(true, |it| !it.is_empty()))
+    }
+
     /// The oldest tree that equals `tree` in all but times: its top layer was made on the same layers and holds the
     /// same names, kinds, modes, owners, links, attributes and bytes. It is whole as far as [`Store::check`] sees.
     ///

@@ -51,7 +51,23 @@ pub(super) struct Run<'a> {
     /// Whether parts of it are taken from earlier runs.
     pub(super) reuse: Reuse,
     pub(super) cancel: &'a Cancel,
+    pub(super) pace: Cell<Pace>,
 }
+
+/// Whether an op may take its time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// It is run where it may block.
+    #[default]
+    Any,
+    /// It is only run as long as that takes no longer than moving to another thread would.
+    AtOnce,
+}
+
+/// An op of more actions is not run at once.
+const MAX_ACTIONS: usize = 4;
+/// Nor one that writes larger files.
+const MAX_AT_ONCE: u64 = 64 << 10;
 
 /// A failed action.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +107,28 @@ enum View {
 }
 
 impl Run<'_> {
+    /// Does a small op; `None`, and nothing done, if it is not small.
+    pub(super) fn at_once(&self) -> Option<Result<Vec<Snapshot>, FailedAction>> {
+        let is_small = |it: &FileAction| match &it.op {
+            FileActionOp::Mkfile(op) => op.data.len() as u64 <= MAX_AT_ONCE,
+            FileActionOp::Mkdir(_) | FileActionOp::Symlink(_) | FileActionOp::Copy(_) => true,
+            FileActionOp::Rm(_) => false,
+        };
+        let are_small = self
+            .op
+            .actions
+            .iter()
+            .all(|it| is_small(it) && names(&it.op).next().is_none() && !self.is_local(it.secondary));
+        let are_stored = self.inputs.iter().all(|it| matches!(it, Tree::Stored(_)));
+        if !are_small || !are_stored || MAX_ACTIONS < self.op.actions.len() {
+            return None;
+        }
+        self.pace.set(Pace::AtOnce);
+        let done = self.run();
+        // An action that was not small has said so.
+        (self.pace.replace(Pace::Any) == Pace::AtOnce).then_some(done)
+    }
+
     /// Does all actions; gives the outputs in order. On failure nothing of them is left.
     pub(super) fn run(&self) -> Result<Vec<Snapshot>, FailedAction> {
         let actions = &self.op.actions;
@@ -189,6 +227,10 @@ impl Run<'_> {
         if let View::Draft(draft) = &open.view
             && (quick::is_off() || self.perform_quickly(action, draft, &open.layer, states)? == Done::No)
         {
+            if self.pace.get() == Pace::AtOnce {
+                self.pace.set(Pace::Any);
+                return Err(FileError::Cancelled);
+            }
             open.view = View::Mounted(Root::new(open.layer.open()?));
         }
         if let View::Mounted(root) = &open.view {
@@ -281,7 +323,8 @@ impl Run<'_> {
             FileActionOp::Symlink(op) => draft.symlink(layer, op, owner(&op.owner)?),
             FileActionOp::Copy(op) if !self.is_local(action.secondary) => {
                 let from = self.tree(action.secondary, states)?;
-                draft.copy(layer, op, (self.store, &from), owner(&op.owner)?, self.cancel)
+                let max_size = if self.pace.get() == Pace::AtOnce { MAX_AT_ONCE } else { u64::MAX };
+                draft.copy(layer, op, (self.store, &from), owner(&op.owner)?, (max_size, self.cancel))
             }
             FileActionOp::Copy(_) | FileActionOp::Rm(_) => Ok(Done::No),
         }

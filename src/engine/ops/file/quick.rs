@@ -6,7 +6,7 @@
 
 use std::ffi::OsStr;
 use std::io::Write as _;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 
 use rustix::fs::{Mode, OFlags, Timespec};
@@ -16,8 +16,7 @@ use super::error::FileError;
 use super::root::{Owner, Place, Root, chmod_at, chown_at, join, set_times_at, split, timespec};
 use crate::engine::cancel::Cancel;
 use crate::graph::ir::{FileCopy, FileMkdir, FileMkfile, FileSymlink};
-use crate::store::{ActiveLayer, Found, Layered, Store};
-use crate::store::{Snapshot, StoreError};
+use crate::store::{ActiveLayer, Found, Layered, Merged, Snapshot, Store, StoreError};
 
 /// Whether an action was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,10 +57,21 @@ pub(super) struct Draft {
 struct Way<'a> {
     /// The directory on it that is there.
     there: Place,
+    /// What that one and those above it are made of, topmost first.
+    merged: Vec<Merged>,
     /// Places below it that are not, each the parent of the next.
     missing: Vec<Place>,
     /// What stands at the end, if it is no directory: the layer that has it.
-    leaf: Option<std::os::fd::BorrowedFd<'a>>,
+    leaf: Option<BorrowedFd<'a>>,
+}
+
+/// What is where something is to go.
+enum Spot {
+    /// Nothing, or a regular file to be replaced.
+    Free,
+    Directory(Merged),
+    /// A link, or something that is not simple.
+    Other,
 }
 
 impl Draft {
@@ -75,8 +85,8 @@ impl Draft {
         op: &FileMkfile,
         owner: Option<Owner>,
     ) -> Result<Done, FileError> {
-        let Some((directory, place)) = self.free_place(&op.path) else { return Ok(Done::No) };
-        let parent = layer.own_directory(&self.tree, &directory)?;
+        let Some((way, place)) = self.free_place(&op.path) else { return Ok(Done::No) };
+        let parent = self.own_directory(layer, &way)?;
         let name = OsStr::from_bytes(split(&place).1);
         let failed = |source: std::io::Error| FileError::io("write", &place, source);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -97,8 +107,10 @@ impl Draft {
         if way.leaf.is_some() || 1 < way.missing.len() && !op.make_parents {
             return Ok(Done::No);
         }
-        let time = timespec(op.timestamp);
-        self.make_dirs(layer, &way, op.mode as u32 & 0o777, owner, time)?;
+        // What is there stays as it is, and where it is.
+        if !way.missing.is_empty() {
+            self.make_dirs(layer, &way, op.mode as u32 & 0o777, owner, timespec(op.timestamp))?;
+        }
         Ok(done())
     }
 
@@ -108,77 +120,97 @@ impl Draft {
         op: &FileSymlink,
         owner: Option<Owner>,
     ) -> Result<Done, FileError> {
-        let Some((directory, place)) = self.free_place(&op.newpath) else { return Ok(Done::No) };
-        let parent = layer.own_directory(&self.tree, &directory)?;
+        let Some((way, place)) = self.free_place(&op.newpath) else { return Ok(Done::No) };
+        let parent = self.own_directory(layer, &way)?;
         rustix::fs::symlinkat(op.oldpath.as_str(), &parent, split(&place).1)
             .map_err(|errno| FileError::io("make the link", &place, errno.into()))?;
         settle(&parent, &place, owner, None, timespec(op.timestamp))?;
         Ok(done())
     }
 
-    /// Copies one regular file out of a tree of the store.
+    /// Copies one regular file out of a tree of the store, if it is not larger than `max_size`.
     pub(super) fn copy(
         &self,
         layer: &ActiveLayer,
         op: &FileCopy,
         (store, from): (&Store, &Snapshot),
         owner: Option<Owner>,
-        cancel: &Cancel,
+        (max_size, cancel): (u64, &Cancel),
     ) -> Result<Done, FileError> {
         let Some(asked) = single(op) else { return Ok(Done::No) };
         let from = store.layered(from)?;
         let Some(Way { leaf: Some(holder), .. }) = walk(&from, asked.as_bytes()) else { return Ok(Done::No) };
         let from = Root::new(rustix::io::dup(holder).map_err(failed("open", asked.as_bytes()))?);
         let Some(stat) = from.stat(asked.as_bytes())?.filter(is_regular) else { return Ok(Done::No) };
+        if max_size < stat.st_size as u64 {
+            return Ok(Done::No);
+        }
         let to = Root::new(rustix::io::dup(layer.upper_dir()).map_err(failed("open", b""))?);
         let copy = Copy { op, from: &from, to: &to, before: None, owner, cancel };
-        let (directory, mut target) = copy.destination();
-        let Some(way) = walk(&self.tree, &directory).filter(|it| it.leaf.is_none()) else {
+        let (directory, dest) = copy.destination();
+        let Some(mut way) = walk(&self.tree, &directory).filter(|it| it.leaf.is_none()) else {
             return Ok(Done::No);
         };
         // Without `create_dest_path` somebody else finds out what is missing.
         if !op.create_dest_path && !way.missing.is_empty() {
             return Ok(Done::No);
         }
-        // Whether a directory is there, or will have been made; `None` for what is not simple.
-        let is_directory = |place: &[u8]| {
-            let it = walk(&self.tree, place)?;
-            match it.leaf {
-                Some(holder) => Root::new(rustix::io::dup(holder).ok()?)
-                    .stat(place)
-                    .is_ok_and(|stat| stat.as_ref().is_some_and(is_regular))
-                    .then_some(false),
-                None => Some(it.missing.is_empty() || place == directory.as_slice()),
+        let name = split(asked.as_bytes()).1;
+        let target = if dest == directory {
+            join(&dest, name)
+        } else {
+            match self.spot(&way, &dest) {
+                Spot::Free => dest,
+                Spot::Directory(merged) => {
+                    way.merged.push(merged);
+                    way.there = dest;
+                    join(&way.there, name)
+                }
+                Spot::Other => return Ok(Done::No),
             }
         };
-        match is_directory(&target) {
-            Some(false) => {}
-            Some(true) => {
-                target = join(&target, split(asked.as_bytes()).1);
-                if is_directory(&target) != Some(false) {
-                    return Ok(Done::No);
-                }
-            }
-            None => return Ok(Done::No),
+        if !matches!(self.spot(&way, &target), Spot::Free) {
+            return Ok(Done::No);
         }
         let time = timespec(op.timestamp);
-        self.make_dirs(layer, &way, copy.parents_mode(), owner, time)?;
-        let parent = layer.own_directory(&self.tree, plain(split(&target).0))?;
+        let parent = self.make_dirs(layer, &way, copy.parents_mode(), owner, time)?;
         copy.file(asked.as_bytes(), &stat, parent.as_fd(), &target)?;
         // What was put in changed the times.
-        self.set_times(layer, &way, time)?;
+        set_times(layer, &way, time)?;
         Ok(done())
     }
 
-    /// A place where nothing is, and the directory that it is in, which is there.
-    fn free_place(&self, path: &str) -> Option<(Place, Place)> {
+    /// What is at a place in the directory that a way leads to.
+    fn spot(&self, way: &Way<'_>, place: &[u8]) -> Spot {
+        if !way.missing.is_empty() {
+            return Spot::Free;
+        }
+        let top = self.tree.top();
+        match self.tree.look(way.merged.last().unwrap_or(&top), plain(place)) {
+            Ok(Found::Nothing) => Spot::Free,
+            Ok(Found::Directory(merged)) => Spot::Directory(merged),
+            Ok(Found::Leaf(layer)) => match rustix::io::dup(layer).map(|it| Root::new(it).stat(place)) {
+                Ok(Ok(Some(stat))) if is_regular(&stat) => Spot::Free,
+                _ => Spot::Other,
+            },
+            Err(_) => Spot::Other,
+        }
+    }
+
+    /// A place where nothing is, and the way to the directory that it is in, which is there.
+    fn free_place(&self, path: &str) -> Option<(Way<'_>, Place)> {
         let mut way = walk(&self.tree, super::rooted(path).as_bytes())?;
         let is_free = way.leaf.is_none() && way.missing.len() == 1;
         let place = way.missing.pop().filter(|_| is_free)?;
-        Some((plain(&way.there).to_vec(), place))
+        Some((way, place))
     }
 
-    /// Makes the directories that are missing on a way.
+    /// The last directory on the way that is there, in the layer.
+    fn own_directory(&self, layer: &ActiveLayer, way: &Way<'_>) -> Result<OwnedFd, StoreError> {
+        layer.own_directory(&self.tree, plain(&way.there), &way.merged)
+    }
+
+    /// Makes the directories that are missing on a way; gives the last one on it.
     fn make_dirs(
         &self,
         layer: &ActiveLayer,
@@ -186,39 +218,42 @@ impl Draft {
         mode: u32,
         owner: Option<Owner>,
         time: Option<Timespec>,
-    ) -> Result<(), FileError> {
-        if way.missing.is_empty() {
-            return Ok(());
-        }
-        let mut parent = layer.own_directory(&self.tree, plain(&way.there))?;
+    ) -> Result<OwnedFd, FileError> {
+        let mut parent = self.own_directory(layer, way)?;
         for place in &way.missing {
             let name = OsStr::from_bytes(split(place).1);
             rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(mode & 0o7777))
                 .map_err(failed("make the directory", place))?;
             settle(&parent, place, None, Some(mode), None)?;
             settle(&parent, place, owner, None, None)?;
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            parent = rustix::fs::openat(&parent, name, flags, Mode::empty())
-                .map_err(failed("open the directory", place))?;
+            parent =
+                open_below(parent.as_fd(), name.as_bytes()).map_err(failed("open the directory", place))?;
         }
-        self.set_times(layer, way, time)
+        set_times(layer, way, time)?;
+        Ok(parent)
     }
+}
 
-    /// Sets the times of the directories that were missing, children first.
-    fn set_times(&self, layer: &ActiveLayer, way: &Way<'_>, time: Option<Timespec>) -> Result<(), FileError> {
-        let Some(time) = time else { return Ok(()) };
-        for place in way.missing.iter().rev() {
-            let parent = layer.own_directory(&self.tree, plain(split(place).0))?;
-            settle(&parent, place, None, None, Some(time))?;
-        }
-        Ok(())
+/// Sets the times of the directories that were missing on a way, children first.
+fn set_times(layer: &ActiveLayer, way: &Way<'_>, time: Option<Timespec>) -> Result<(), FileError> {
+    let Some(time) = time else { return Ok(()) };
+    for place in way.missing.iter().rev() {
+        let above = plain(split(place).0);
+        let parent = open_below(layer.upper_dir(), if above.is_empty() { b"." } else { above });
+        settle(&parent.map_err(failed("open the directory", place))?, place, None, None, Some(time))?;
     }
+    Ok(())
+}
+
+/// Opens a directory of the layer, to look things up in it.
+fn open_below(dir: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, path, flags, Mode::empty())
 }
 
 /// Follows a path as far as it leads through directories; `None` where something else is on the way, or it cannot be told.
 fn walk<'a>(tree: &'a Layered, path: &[u8]) -> Option<Way<'a>> {
-    let mut way = Way { there: Place::new(), missing: Vec::new(), leaf: None };
-    let mut merged = tree.top();
+    let mut way = Way { there: Place::new(), merged: Vec::new(), missing: Vec::new(), leaf: None };
     for name in path.split(|byte| *byte == b'/').filter(|it| !it.is_empty()) {
         if way.leaf.is_some() {
             return None;
@@ -228,9 +263,16 @@ fn walk<'a>(tree: &'a Layered, path: &[u8]) -> Option<Way<'a>> {
             way.missing.push(here);
             continue;
         }
-        match tree.look(&merged, plain(&here)).ok()? {
+        let found = match way.merged.last() {
+            Some(merged) => tree.look(merged, plain(&here)),
+            None => tree.look(&tree.top(), plain(&here)),
+        };
+        match found.ok()? {
             Found::Nothing => way.missing.push(here),
-            Found::Directory(next) => (way.there, merged) = (here, next),
+            Found::Directory(merged) => {
+                way.there = here;
+                way.merged.push(merged);
+            }
             Found::Leaf(layer) => way.leaf = Some(layer),
         }
     }

@@ -55,6 +55,7 @@ impl Bench {
             description: "test",
             reuse: Reuse::Earlier,
             cancel: &cancel,
+            pace: Cell::default(),
         }
         .run()
     }
