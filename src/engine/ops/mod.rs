@@ -242,7 +242,7 @@ impl GraphOp {
                 Ok(run.run(snapshots(inputs, ctx).await?).await?)
             }
             Op::File(op) => {
-                let (store, op, ctx) = (self.build.store.clone(), op.clone(), ctx.clone());
+                let (store, vertex, ctx) = (self.build.store.clone(), self.vertex.clone(), ctx.clone());
                 let description = self.vertex.name();
                 let digest = key::cache_digest(&self.vertex, &self.build.machine).expect("it is no source");
                 // Who asks for no cache doubts what is there.
@@ -250,14 +250,15 @@ impl GraphOp {
                 let pace = std::cell::Cell::default();
                 if let Some(done) = {
                     let (description, cancel) = (&description, &ctx.cancel);
-                    let (store, op, inputs) = (&*store, &op, &inputs);
+                    let (store, inputs) = (&*store, &inputs);
                     file::Run { store, op, inputs, digest, description, reuse, cancel, pace }.at_once()
                 } {
                     return Ok(done?.into_iter().map(Tree::Stored).collect());
                 }
                 blocking(move || {
                     let (description, cancel) = (&description, &ctx.cancel);
-                    let (store, op, inputs, pace) = (&*store, &op, &inputs, std::cell::Cell::default());
+                    let Op::File(op) = &vertex.op else { unreachable!("just seen") };
+                    let (store, inputs, pace) = (&*store, &inputs, std::cell::Cell::default());
                     Ok(file::Run { store, op, inputs, digest, description, reuse, cancel, pace }.run()?)
                 })
                 .await

@@ -85,7 +85,7 @@ pub struct FailedAction {
 /// What an action left.
 enum State {
     /// A layer that the next action goes on with.
-    Open(Open),
+    Open(Box<Open>),
     /// A tree.
     Tree(Snapshot),
     /// Nobody needs it any more.
@@ -239,7 +239,7 @@ impl Run<'_> {
         if stays_open {
             return Ok(State::Open(open));
         }
-        let Open { view, layer } = open;
+        let Open { view, layer } = *open;
         drop(view);
         let base = layer.parents().clone();
         let meta = LayerMeta { description: self.description.to_owned(), ..LayerMeta::default() };
@@ -268,7 +268,7 @@ impl Run<'_> {
     }
 
     /// The layer that an action on `input` writes to.
-    fn open(&self, input: FileInput, states: &mut [State]) -> Result<Open, FileError> {
+    fn open(&self, input: FileInput, states: &mut [State]) -> Result<Box<Open>, FileError> {
         if let FileInput::Action(before) = input {
             let state = states.get_mut(before as usize).ok_or(LATER)?;
             if let State::Open(_) = state {
@@ -280,7 +280,7 @@ impl Run<'_> {
         }
         let layer = self.store.stage(&self.tree(input, states)?)?;
         let view = View::Draft(Draft::new(&layer)?);
-        Ok(Open { view, layer })
+        Ok(Box::new(Open { view, layer }))
     }
 
     fn tree(&self, input: FileInput, states: &[State]) -> Result<Snapshot, FileError> {
