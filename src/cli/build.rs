@@ -11,7 +11,7 @@ use crate::base::{Digest, Report, SourceMap};
 use crate::cli::allow;
 use crate::cli::args::{self, Format};
 use crate::cli::definition::{self, Definition};
-use crate::cli::emulation::Machine;
+use crate::cli::emulation;
 use crate::cli::failure::{self, Context};
 use crate::cli::inside;
 use crate::cli::program::{self, Program};
@@ -23,6 +23,7 @@ use crate::cli::tracked;
 use crate::cli::ui::Ui;
 use crate::cli::{Failure, print_reports};
 use crate::engine::cancel::Cancel;
+use crate::engine::emulation::Machine;
 use crate::engine::entitlement::Grants;
 use crate::engine::event::EventSink;
 use crate::engine::export::{
@@ -103,6 +104,10 @@ fn of_program(args: &args::Build, spec: Option<OutputSpec>) -> Result<Option<Wor
     if let Err(reports) = inside::refuse(&graph, &roots, &program.root, &sources) {
         return Err(Failure::new(sources, reports));
     }
+    // A definition's commands are tried, as BuildKit does.
+    if let Err(reports) = emulation::refuse(&Machine::this(), &graph, &roots, &sources) {
+        return Err(Failure::new(sources, reports));
+    }
     let program = program.history();
     Ok(Some(Work { sources, graph, outputs, roots, plan, session, resolver, runtime, program }))
 }
@@ -135,9 +140,6 @@ impl Work {
     fn build(self, args: &args::Build) -> Result<(), Failure> {
         let Work { sources, graph, outputs, roots, plan, session, resolver, runtime, program } = self;
         let engine = resolver.engine()?;
-        if let Err(reports) = Machine::this().refuse(&graph, &roots, &sources) {
-            return Err(Failure::new(sources, reports));
-        }
         let _sync = SyncLater(engine);
         let rerun = steps::named(&args.no_cache_filter, &outputs, &graph, &roots)?;
         let inspector = if args.shell_on_failure { Some(shell::inspector()?) } else { None };

@@ -9,7 +9,7 @@ use crate::base::{Label, Platform, Report, SourceMap};
 use crate::cli::allow;
 use crate::cli::args;
 use crate::cli::build::{Build, Stopped, SyncLater, runtime, stopped};
-use crate::cli::emulation::Machine;
+use crate::cli::emulation;
 use crate::cli::failure::{self, Context};
 use crate::cli::inside;
 use crate::cli::program::{Checked, Driver, Program, Round, io_reason, reports};
@@ -18,6 +18,7 @@ use crate::cli::session::{Given, LocalSession};
 use crate::cli::tracked;
 use crate::cli::ui::Ui;
 use crate::cli::{Failure, print_reports};
+use crate::engine::emulation::Machine;
 use crate::engine::{CacheMode, FailedVertex, SolveError};
 use crate::graph::ir::{Tree, Vertex};
 use crate::graph::passes;
@@ -242,7 +243,7 @@ fn run_checks(
     if let Err(reports) = inside::refuse(&graph, &roots, &program.root, sources) {
         return Ok(reports);
     }
-    if let Err(reports) = Machine::this().refuse(&graph, &roots, sources) {
+    if let Err(reports) = emulation::refuse(&Machine::this(), &graph, &roots, sources) {
         return Ok(reports);
     }
     let (session, rerun) = (session.clone(), BTreeSet::new());

@@ -11,6 +11,7 @@ use crate::graph::ir::{Edge, VertexId};
 use crate::store::{Store, StoreError};
 
 use super::cancel::{Cancel, Hold};
+use super::emulation::{Emulators, Machine};
 use super::exec::{
     ExecSpec, ExitStatus, HelperRunner, LogSink, RunError, Runner, RunnerKind, SandboxNetwork,
 };
@@ -43,6 +44,8 @@ pub struct EngineConfig {
     pub runner: Option<Arc<dyn Runner>>,
     /// What the commands of helper processes are connected to that ask for no other network.
     pub sandbox: SandboxNetwork,
+    /// How commands for other machines are run; `None` is by what is found on this one ([`Machine::this`]).
+    pub machine: Option<Machine>,
 }
 
 /// Solves build graphs, any number at once, all in one store.
@@ -53,6 +56,7 @@ pub struct Engine {
     sources: Vec<Arc<dyn Source>>,
     images: Arc<ImageSource>,
     http: Arc<HttpSource>,
+    emulators: Arc<Emulators>,
     machine: Platform,
 }
 
@@ -62,7 +66,7 @@ impl Engine {
     /// # Errors
     /// When the store cannot be opened.
     pub fn open(root: &Path, config: EngineConfig) -> Result<Engine, StoreError> {
-        let EngineConfig { store, limits, registry, runner, sandbox } = config;
+        let EngineConfig { store, limits, registry, runner, sandbox, machine } = config;
         let n_cpus = || std::thread::available_parallelism().map_or(1, usize::from);
         let limits = limits.unwrap_or_else(|| Limits::for_cpus(n_cpus()));
         let http = Arc::new(HttpSource::new(registry.clone()));
@@ -82,6 +86,7 @@ impl Engine {
             ],
             images,
             http,
+            emulators: Arc::new(Emulators::of(machine.unwrap_or_else(Machine::this))),
             machine: Platform::host(),
         })
     }
@@ -211,6 +216,7 @@ impl Engine {
             inspector: request.inspector.clone(),
             hold: Hold::default(),
             cancel: request.cancel.clone(),
+            emulators: self.emulators.clone(),
             unstored: Arc::new(Unstored::default()),
             grants: request.grants.clone(),
             said: Default::default(),

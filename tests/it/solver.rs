@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bkl::engine::cancel::Cancel;
+use bkl::engine::emulation::Machine;
 use bkl::engine::event::Event;
 use bkl::engine::exec::{HelperRunner, RunnerKind};
 use bkl::engine::{CacheMode, Engine, EngineConfig, SolveError, SolveRequest, SolveResult, SolveStats};
@@ -93,6 +94,11 @@ impl Bench {
         engine(&self.store())
     }
 
+    /// The same on a machine that emulates others as this one does.
+    pub(crate) fn engine_on(&self, machine: Machine) -> Engine {
+        engine_with(&self.store(), Some(machine))
+    }
+
     fn session(&self) -> Arc<dyn Session> {
         let dir = |name: &str| (name.to_owned(), self.dir.path().join(name));
         Arc::new(Dirs([dir("ctx"), dir("busybox"), dir("missing")].into()))
@@ -114,7 +120,7 @@ impl Bench {
         self.solve_with(engine, graph, root, CacheMode::Use, &Cancel::new(), |_| {})
     }
 
-    fn solve_with(
+    pub(crate) fn solve_with(
         &self,
         engine: &Engine,
         graph: &Graph,
@@ -134,9 +140,13 @@ impl Bench {
 }
 
 fn engine(store: &Path) -> Engine {
+    engine_with(store, None)
+}
+
+fn engine_with(store: &Path, machine: Option<Machine>) -> Engine {
     let runner =
         HelperRunner::with_program(RunnerKind::Direct, Path::new(env!("CARGO_BIN_EXE_bkl"))).unwrap();
-    let config = EngineConfig { runner: Some(Arc::new(runner)), ..EngineConfig::default() };
+    let config = EngineConfig { runner: Some(Arc::new(runner)), machine, ..EngineConfig::default() };
     Engine::open(store, config).unwrap()
 }
 

@@ -32,6 +32,8 @@ pub struct ExecSpec {
     pub security: Security,
     /// What the command may do.
     pub profile: Profile,
+    /// Whether it is for another machine than this.
+    pub emulation: Emulation,
     /// The root: a detached mount (fsmount, or open_tree with OPEN_TREE_CLONE), writable even if `root_access` is not:
     /// mount points are made in it. It is attached in the helper and cannot be attached again.
     pub root: OwnedFd,
@@ -50,6 +52,28 @@ pub struct ExecSpec {
     pub stub_parents: StubParents,
     /// The terminal that the command's streams are, instead of nothing and the log: it becomes the controlling one.
     pub terminal: Option<OwnedFd>,
+}
+
+/// How the machine runs a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Emulation {
+    /// The kernel does: it is the machine's own, or an interpreter for it is registered.
+    Kernel,
+    /// Through a static program of the host, which is given the whole command as its arguments and is seen, read-only, as
+    /// `/dev/.buildkit_qemu_emulator`.
+    Program {
+        /// Where it is: trusted, and executable for everybody.
+        path: PathBuf,
+        /// What it is called, for people.
+        name: String,
+    },
+    /// It is for another machine, and there is no emulator: the kernel is asked to run it all the same.
+    Missing {
+        /// What it is for.
+        platform: String,
+        /// What the emulator is called.
+        name: String,
+    },
 }
 
 /// What a command may do to the kernel it shares with the host.

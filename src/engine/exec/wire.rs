@@ -31,6 +31,7 @@ pub(crate) struct Request {
     pub(crate) network: Net,
     pub(crate) confinement: Confinement,
     pub(crate) profile: Profile,
+    pub(crate) emulation: WireEmulation,
     pub(crate) readonly_root: bool,
     pub(crate) mounts: Vec<WireMount>,
     pub(crate) ulimits: Vec<Ulimit>,
@@ -57,6 +58,21 @@ pub(crate) enum Confinement {
     Full,
     /// Its namespaces only. It gets nodes of the first `n_loops` loop devices.
     Namespaces { n_loops: u32 },
+}
+
+/// [`Emulation`](super::spec::Emulation).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum WireEmulation {
+    Kernel,
+    /// The program is the descriptor `trees[tree]`, and the command's first argument already.
+    Program {
+        tree: usize,
+        name: String,
+    },
+    Missing {
+        platform: String,
+        name: String,
+    },
 }
 
 /// One mount.

@@ -13,8 +13,8 @@ use crate::base::Digest;
 use crate::engine::entitlement::{Authorized, Denied, Grants, authorize};
 use crate::engine::event::Stream;
 use crate::engine::exec::{
-    Access, ExecMount, ExecSpec, ExitStatus, HostLine, Limits, MountSource, Network, Profile, RunError,
-    Runner, Security, StubParents, Ulimit,
+    Access, Emulation, ExecMount, ExecSpec, ExitStatus, HostLine, Limits, MountSource, Network, Profile,
+    RunError, Runner, Security, StubParents, Ulimit,
 };
 use crate::engine::solver::ExecCtx;
 use crate::graph::ir::config::DEFAULT_PATH;
@@ -101,6 +101,8 @@ pub(super) struct Run<'a> {
     pub(super) looking: Option<Looking<'a>>,
     pub(super) grants: &'a Grants,
     pub(super) said: &'a Said,
+    /// How the machine runs it.
+    pub(super) emulation: Emulation,
 }
 
 /// What a mount leaves behind.
@@ -294,6 +296,7 @@ impl Run<'_> {
             },
             security: insecure.map_or(Security::Sandbox, Security::Insecure),
             profile: if self.metadata.is_strict() { Profile::Strict } else { Profile::Compat },
+            emulation: self.emulation.clone(),
             root,
             root_access,
             mounts,

@@ -15,8 +15,9 @@ use futures_util::future::BoxFuture;
 
 use super::cancel::{Cancel, Hold};
 use super::content_hash::{HashError, HashTree};
+use super::emulation::Emulators;
 use super::entitlement::{self, Denied, Grants};
-use super::exec::Runner;
+use super::exec::{Emulation, Runner};
 use super::request::CacheMode;
 use super::solver::{self, CacheMap, ExecCtx, InputRule, Scheduler, Slot};
 use super::source::{Progress, Resolved, Source, SourceCtx, SourceError, StandsFor};
@@ -57,6 +58,8 @@ pub struct Build {
     pub hold: Hold,
     /// What who asked for the build stops it by; that is also what ends looking around.
     pub cancel: Cancel,
+    /// What commands for other machines are run through.
+    pub emulators: Arc<Emulators>,
     /// Trees that are not in the store.
     pub unstored: Arc<Unstored>,
     /// What commands may have beyond the usual.
@@ -212,6 +215,17 @@ impl GraphOp {
         })
     }
 
+    /// How the machine runs this command: no part of its key, as with BuildKit.
+    async fn emulation(&self) -> Result<Emulation, OpError> {
+        let platform = self.vertex.platform.as_ref().map(Platform::normalize);
+        let Some(platform) = platform.filter(|it| *it != self.build.machine) else {
+            return Ok(Emulation::Kernel);
+        };
+        let build = self.build.clone();
+        let find = move || build.emulators.emulation(&platform, &build.store).map_err(ExecError::from);
+        blocking(move || Ok(find()?)).await
+    }
+
     async fn run(&self, ctx: &ExecCtx, inputs: Vec<Tree>) -> Result<Vec<Tree>, OpError> {
         let stored = match &self.vertex.op {
             Op::Source(_) => {
@@ -222,6 +236,7 @@ impl GraphOp {
                 Ok(vec![answer.fetch(&self.source_ctx(ctx)).await?])
             }
             Op::Exec(op) => {
+                let emulation = self.emulation().await?;
                 let run = exec::Run {
                     store: &self.build.store,
                     session: &*self.build.session,
@@ -238,6 +253,7 @@ impl GraphOp {
                     }),
                     grants: &self.build.grants,
                     said: &self.build.said,
+                    emulation,
                 };
                 Ok(run.run(snapshots(inputs, ctx).await?).await?)
             }

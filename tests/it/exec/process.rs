@@ -7,6 +7,7 @@ pub(super) fn cases() -> Vec<Case> {
         ("output_and_exit_codes", output_and_exit_codes),
         ("environment_keeps_its_order", environment_keeps_its_order),
         ("programs_that_cannot_run_are_named", programs_that_cannot_run_are_named),
+        ("foreign_programs_run_through_an_emulator", foreign_programs_run_through_an_emulator),
         ("users_are_looked_up_in_the_tree", users_are_looked_up_in_the_tree),
         ("a_fifo_for_passwd_does_not_hang", a_fifo_for_passwd_does_not_hang),
         ("working_directory_is_made", working_directory_is_made),
@@ -69,6 +70,52 @@ fn programs_that_cannot_run_are_named() {
     );
     let none = try_run(spec(&tree, &[])).err().unwrap().to_string();
     assert_eq!(none, "cannot set up the command: there is no command");
+}
+
+fn foreign_programs_run_through_an_emulator() {
+    let tree = Tree::new();
+    let emulator = compiled("emulator");
+    fs::set_permissions(&emulator.path, fs::Permissions::from_mode(0o555)).unwrap();
+    let through = |path: &Path| Emulation::Program { path: path.into(), name: "buildkit-qemu-s390x".into() };
+    let expected =
+        "emulator 555 read-only: [/dev/.buildkit_qemu_emulator] [sh] [-c] [echo $0 $#; id -u] [a] [b]\na 1\n";
+    runtime().block_on(async {
+        let (runner, cancel) = (runner(), Cancel::new());
+        for (profile, user) in [(Profile::Compat, "0"), (Profile::Strict, "1000"), (Profile::Compat, "1000")]
+        {
+            let mut spec = spec(&tree, &["sh", "-c", "echo $0 $#; id -u", "a", "b"]);
+            (spec.profile, spec.user, spec.emulation) = (profile, user.into(), through(&emulator.path));
+            let ran = run_in(&runner, spec, &cancel).await.unwrap();
+            assert_eq!(ran.out, format!("{expected}{user}\n"), "{profile:?} {}", ran.err);
+        }
+        // The next one is none of its business.
+        let ran = run_in(&runner, spec(&tree, &["ls", "-A", "/dev"]), &cancel).await.unwrap();
+        assert!(!ran.out.contains("qemu"), "{}", ran.out);
+    });
+    // Made after the trial's own tree: nothing of it is in the result.
+    assert!(!tree.exists("dev/.buildkit_qemu_emulator"));
+    let broken = compiled("emulator");
+    fs::write(&broken.path, "#!/no/such/interpreter\n").unwrap();
+    let mut spec = spec(&tree, &["true"]);
+    spec.emulation = through(&broken.path);
+    let err = try_run(spec).err().unwrap();
+    let what = "the emulator `buildkit-qemu-s390x` does not run in a container: No such file or directory (os error 2)";
+    assert_eq!(err.to_string(), format!("this machine cannot run commands: {what}"));
+    assert_eq!(err.help(), Some("it has to be a static program, for this machine"));
+    // Without one the kernel is asked, which knows natives, too.
+    tree.write("bin/foreign", "\x7fELF as it were\n");
+    fs::set_permissions(tree.join("bin/foreign"), fs::Permissions::from_mode(0o755)).unwrap();
+    let missing = |program: &str| {
+        let mut spec = self::spec(&tree, &[program]);
+        spec.emulation =
+            Emulation::Missing { platform: "linux/s390x".into(), name: "buildkit-qemu-s390x".into() };
+        run(spec).status
+    };
+    assert_eq!(missing("true").code, 0);
+    let status = missing("foreign");
+    let reason = "`foreign` is no program for this machine: the step is for linux/s390x; install an emulator, \
+        qemu-user-static with binfmt or a static `buildkit-qemu-s390x` in PATH";
+    assert_eq!((status.code, status.reason.as_deref()), (126, Some(reason)));
 }
 
 fn users_are_looked_up_in_the_tree() {

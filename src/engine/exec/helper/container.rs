@@ -13,7 +13,7 @@ use super::defaults::{DEFAULT_PIDS, MASKED, Node, READONLY, environment, more_no
 use super::init::{self, Init, Payload};
 use super::setup::Prepared;
 use super::supervise;
-use super::{chain, devices, place, setup};
+use super::{EMULATOR, chain, devices, place, setup};
 use crate::engine::exec::cgroup::{self, Hierarchy};
 use crate::engine::exec::error::RunError;
 use crate::engine::exec::spec::{Limits, Profile};
@@ -25,6 +25,8 @@ struct Site {
     prepared: Prepared,
     /// A directory in memory for libcontainer's files.
     work: PathBuf,
+    /// Where what runs it is mounted, if it is not the kernel.
+    emulator: Option<PathBuf>,
     hierarchies: Vec<Hierarchy>,
     /// Name of the cgroup.
     cgroup: String,
@@ -46,8 +48,17 @@ pub(super) fn run(socket: &UnixStream, request: &Request, fds: Fds) -> Result<An
     let work = area.join("work");
     fs::create_dir(&work).map_err(io("make", &work))?;
     let prepared = setup::prepare(request, root.as_fd(), &trees, &area)?;
+    let emulator = match setup::emulator(request, trees)? {
+        Some(mount) => {
+            let place = area.join("emulator");
+            fs::write(&place, "").map_err(io("make", &place))?;
+            place::attach(mount.as_fd(), &place).map_err(|err| io("mount on", &place)(err.into()))?;
+            Some(place)
+        }
+        None => None,
+    };
     let filter = seccomp.as_ref().map(read_filter).transpose()?;
-    let site = Site { prepared, work, hierarchies, cgroup, confinement: request.confinement };
+    let site = Site { prepared, work, emulator, hierarchies, cgroup, confinement: request.confinement };
     let outcome = run_in(socket, request, &site, filter, (stdout, stderr));
     // Also after a failure: the caller may look at the tree.
     site.prepared.clean_up();
@@ -157,7 +168,7 @@ fn config(request: &Request, site: &Site, env: &[String]) -> Value {
             "cwd": prepared.cwd,
             "user": { "uid": identity.uid, "gid": identity.gid, "additionalGids": identity.groups },
         },
-        "mounts": mounts(unified && request.profile == Profile::Compat, is_confined),
+        "mounts": mounts(unified && request.profile == Profile::Compat, is_confined, site.emulator.as_deref()),
         "linux": {
             "cgroupsPath": format!("/{}", site.cgroup),
             "namespaces": namespaces,
@@ -169,7 +180,7 @@ fn config(request: &Request, site: &Site, env: &[String]) -> Value {
     })
 }
 
-fn mounts(shows_cgroups: bool, is_confined: bool) -> Value {
+fn mounts(shows_cgroups: bool, is_confined: bool, emulator: Option<&Path>) -> Value {
     let mount = |dest: &str, kind: &str, source: &str, options: &[&str]| json!({ "destination": dest, "type": kind, "source": source, "options": options });
     let quiet = ["nosuid", "noexec", "nodev"];
     let kernel = ["nosuid", "noexec", "nodev", if is_confined { "ro" } else { "rw" }];
@@ -188,6 +199,9 @@ fn mounts(shows_cgroups: bool, is_confined: bool) -> Value {
     ];
     if shows_cgroups {
         out.push(mount("/sys/fs/cgroup", "cgroup", "cgroup", &kernel));
+    }
+    if let Some(emulator) = emulator.and_then(Path::to_str) {
+        out.push(mount(EMULATOR, "bind", emulator, &["bind", "ro", "nosuid", "nodev"]));
     }
     Value::Array(out)
 }

@@ -29,7 +29,7 @@ use rustix::mount::{UnmountFlags, unmount};
 use super::defaults::{environment, more_nodes, read_filter};
 use super::init::{self, Init, Payload};
 use super::setup::{Prepared, errno, io};
-use super::{Served, place, serve_once, setup, supervise};
+use super::{EMULATOR, Served, place, serve_once, setup, supervise};
 use crate::engine::exec::cgroup;
 use crate::engine::exec::error::RunError;
 use crate::engine::exec::spec::{Limits, Profile};
@@ -103,10 +103,10 @@ impl Station {
     ) -> Result<Answer, RunError> {
         let Fds { stdout, stderr, root, seccomp, network, trees } = fds;
         let prepared = setup::prepare(request, root.as_fd(), &trees, &self.area)?;
-        drop(trees);
+        let emulator = setup::emulator(request, trees)?;
         let filter = seccomp.as_ref().map(read_filter).transpose()?;
         setup::make_system_dirs(root.as_fd())?;
-        let outcome = self.contain(socket, request, &prepared, filter, network, (stdout, stderr));
+        let outcome = self.contain(socket, request, &prepared, filter, (network, emulator), (stdout, stderr));
         // Also after a failure: the caller may look at the tree.
         prepared.clean_up();
         outcome
@@ -118,7 +118,7 @@ impl Station {
         request: &Request,
         prepared: &Prepared,
         filter: Option<Vec<libc::sock_filter>>,
-        network: Option<OwnedFd>,
+        (network, emulator): (Option<OwnedFd>, Option<OwnedFd>),
         (stdout, stderr): (OwnedFd, OwnedFd),
     ) -> Result<Answer, RunError> {
         let (complaint, complaint_in) = std::io::pipe().map_err(io("make a pipe for", "init"))?;
@@ -140,13 +140,18 @@ impl Station {
         };
         let kills_before = self.groups.n_memory_kills();
         let (gate, gate_in) = gate(group.as_ref())?;
+        let devices = match self.devices.take() {
+            Some(devices) if is_confined => devices,
+            _ => DevTree::make(self.has_kcore, &more_nodes(request.confinement))
+                .map_err(errno("make", "/dev"))?,
+        };
+        if emulator.is_some() {
+            devices.add_place(EMULATOR.trim_start_matches("/dev/")).map_err(errno("make", EMULATOR))?;
+        }
         let plan = Plan {
             payload,
-            devices: match self.devices.take() {
-                Some(devices) if is_confined => devices,
-                _ => DevTree::make(self.has_kcore, &more_nodes(request.confinement))
-                    .map_err(errno("make", "/dev"))?,
-            },
+            devices,
+            emulator,
             is_confined,
             net: request.network,
             network,

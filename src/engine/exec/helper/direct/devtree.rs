@@ -87,6 +87,12 @@ impl DevTree {
         )?;
         Ok(DevTree { dev, pts, shm })
     }
+
+    /// An empty file to mount something on.
+    pub(super) fn add_place(&self, name: &str) -> Result<(), Errno> {
+        let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+        openat(&self.dev, name, flags, Mode::from_raw_mode(0o444)).map(drop)
+    }
 }
 
 fn file_system(
