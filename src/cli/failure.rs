@@ -118,6 +118,11 @@ fn explain(failed: &FailedVertex, context: &Context<'_>) -> (Report, &'static st
             let help = format!("if you trust it with that, build with `{}`", denied.flags());
             (Report::error("bkl::not_allowed", message).help(help), "this step requests it")
         }
+        OpError::Exec(ExecError::Device(error)) => {
+            let message = format!("{}: {error}", one_line(&failed.name));
+            let report = Report::error("bkl::device", message).maybe_help(error.help().map(str::to_owned));
+            (report, "this step asks for it")
+        }
         OpError::Exec(ExecError::Session(error @ SessionError::Agent { .. })) => {
             (Report::error("bkl::ssh", with_causes(error)), "needed by this step")
         }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bkl::engine::cancel::Cancel;
-use bkl::engine::emulation::Machine;
+use bkl::engine::entitlement::Grants;
 use bkl::engine::event::Event;
 use bkl::engine::exec::{HelperRunner, RunnerKind};
 use bkl::engine::{CacheMode, Engine, EngineConfig, SolveError, SolveRequest, SolveResult, SolveStats};
@@ -94,9 +94,9 @@ impl Bench {
         engine(&self.store())
     }
 
-    /// The same on a machine that emulates others as this one does.
-    pub(crate) fn engine_on(&self, machine: Machine) -> Engine {
-        engine_with(&self.store(), Some(machine))
+    /// The same, set up otherwise.
+    pub(crate) fn engine_with(&self, set: impl FnOnce(&mut EngineConfig)) -> Engine {
+        engine_with(&self.store(), set)
     }
 
     fn session(&self) -> Arc<dyn Session> {
@@ -137,16 +137,34 @@ impl Bench {
         };
         runtime().block_on(engine.solve(request))
     }
+
+    /// Solves with what commands may have beyond the usual.
+    pub(crate) fn solve_granted(
+        &self,
+        engine: &Engine,
+        graph: &Graph,
+        root: Edge,
+        grants: &[&str],
+        events: impl Fn(Event) + Send + Sync + 'static,
+    ) -> Result<SolveResult, SolveError> {
+        let request = SolveRequest {
+            grants: Grants::of(grants).unwrap(),
+            events: Arc::new(events),
+            ..SolveRequest::new(graph, vec![root], self.session(), crate::test_program())
+        };
+        runtime().block_on(engine.solve(request))
+    }
 }
 
 fn engine(store: &Path) -> Engine {
-    engine_with(store, None)
+    engine_with(store, |_| {})
 }
 
-fn engine_with(store: &Path, machine: Option<Machine>) -> Engine {
+fn engine_with(store: &Path, set: impl FnOnce(&mut EngineConfig)) -> Engine {
     let runner =
         HelperRunner::with_program(RunnerKind::Direct, Path::new(env!("CARGO_BIN_EXE_bkl"))).unwrap();
-    let config = EngineConfig { runner: Some(Arc::new(runner)), machine, ..EngineConfig::default() };
+    let mut config = EngineConfig { runner: Some(Arc::new(runner)), ..EngineConfig::default() };
+    set(&mut config);
     Engine::open(store, config).unwrap()
 }
 

@@ -418,7 +418,16 @@ fn request(
         }
         Security::Insecure(_) => (Confinement::Namespaces { n_loops: n_loops() }, None),
     };
+    let (nodes, groups) = spec.devices.map(|it| (it.nodes, it.groups)).unwrap_or_default();
+    if !nodes.is_empty() && in_user_namespace() {
+        return Err(RunError::Environment {
+            what: "commands with devices of their own need root".into(),
+            help: "build as root, outside a user namespace, or without the device".into(),
+        });
+    }
     let request = Request {
+        nodes,
+        groups,
         hosts: netfiles::hosts(&hostname, &spec.extra_hosts),
         resolv_conf: netfiles::resolv_conf(reach),
         args,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::entitlement::{Granted, HostNetwork, Insecure};
+use crate::engine::entitlement::{Granted, HostNetwork, Insecure, NamedDevices};
 
 /// One command with everything it can see.
 ///
@@ -41,6 +41,8 @@ pub struct ExecSpec {
     pub root_access: Access,
     /// What else is mounted, in any order; of equal destinations the last counts.
     pub mounts: Vec<ExecMount>,
+    /// What it gets besides the usual devices.
+    pub devices: Option<MoreDevices>,
     /// Resource limits of the process.
     pub ulimits: Vec<Ulimit>,
     /// Limits of the cgroup.
@@ -180,6 +182,48 @@ pub enum MountSource {
         /// Permission bits.
         mode: u32,
     },
+}
+
+/// Devices that a command may open besides the usual ones.
+#[derive(Debug, Clone)]
+pub struct MoreDevices {
+    /// That it may.
+    pub granted: Granted<NamedDevices>,
+    /// Their nodes.
+    pub nodes: Vec<NewNode>,
+    /// Further groups of the process.
+    pub groups: Vec<u32>,
+}
+
+/// A device node in a command's /dev.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewNode {
+    /// Path below /dev.
+    pub path: String,
+    /// What it is.
+    pub kind: NodeKind,
+    /// Number of its driver.
+    pub major: u32,
+    /// Number of the device.
+    pub minor: u32,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner; `None` is the command's user.
+    pub uid: Option<u32>,
+    /// Group; `None` is that of the command's user.
+    pub gid: Option<u32>,
+    /// Whether it may be opened for reading.
+    pub reads: bool,
+    /// Whether it may be opened for writing.
+    pub writes: bool,
+}
+
+/// Which table of drivers its numbers belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "see the type")]
+pub enum NodeKind {
+    Character,
+    Block,
 }
 
 /// A resource limit of the process: `nofile` with its soft and hard value.

@@ -15,7 +15,7 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::spec::{Limits, Profile, StubParents, Ulimit};
+use super::spec::{Limits, NewNode, Profile, StubParents, Ulimit};
 
 /// A command as the helper needs it. Descriptors travel beside it in the order of [`Fds`].
 #[derive(Debug, Serialize, Deserialize)]
@@ -34,6 +34,9 @@ pub(crate) struct Request {
     pub(crate) emulation: WireEmulation,
     pub(crate) readonly_root: bool,
     pub(crate) mounts: Vec<WireMount>,
+    /// Devices besides the usual ones, and the groups that go with them.
+    pub(crate) nodes: Vec<NewNode>,
+    pub(crate) groups: Vec<u32>,
     pub(crate) ulimits: Vec<Ulimit>,
     pub(crate) limits: Limits,
     pub(crate) cgroup_parent: String,

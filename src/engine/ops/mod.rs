@@ -9,6 +9,7 @@ mod file;
 mod inspect;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures_util::future::BoxFuture;
@@ -58,6 +59,8 @@ pub struct Build {
     pub hold: Hold,
     /// What who asked for the build stops it by; that is also what ends looking around.
     pub cancel: Cancel,
+    /// Where devices are specified.
+    pub cdi: Arc<[PathBuf]>,
     /// What commands for other machines are run through.
     pub emulators: Arc<Emulators>,
     /// Trees that are not in the store.
@@ -253,6 +256,7 @@ impl GraphOp {
                     }),
                     grants: &self.build.grants,
                     said: &self.build.said,
+                    cdi: &self.build.cdi,
                     emulation,
                 };
                 Ok(run.run(snapshots(inputs, ctx).await?).await?)

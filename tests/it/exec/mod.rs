@@ -19,10 +19,11 @@ use std::time::{Duration, Instant};
 use bkl::engine::cancel::Cancel;
 use bkl::engine::entitlement::{Authorized, Grants, authorize};
 use bkl::engine::exec::{
-    Access, Emulation, ExecMount, ExecSpec, ExitStatus, HelperRunner, HostLine, Limits, MountSource, Network,
-    Profile, RunError, Runner, RunnerKind, SandboxNetwork, Security, Stream, StubParents, Ulimit,
+    Access, Emulation, ExecMount, ExecSpec, ExitStatus, HelperRunner, HostLine, Limits, MoreDevices,
+    MountSource, Network, NewNode, NodeKind, Profile, RunError, Runner, RunnerKind, SandboxNetwork, Security,
+    Stream, StubParents, Ulimit,
 };
-use bkl::graph::ir::{ExecOp, NetMode, SecurityMode};
+use bkl::graph::ir::{CdiDevice, ExecOp, NetMode, SecurityMode};
 use libtest_mimic::Trial;
 use rustix::mount::{OpenTreeFlags, open_tree};
 use tempfile::TempDir;
@@ -154,6 +155,7 @@ fn spec(tree: &Tree, args: &[&str]) -> ExecSpec {
         network: host_network(),
         security: Security::Sandbox,
         profile: Profile::Compat,
+        devices: None,
         emulation: Emulation::Kernel,
         root: tree.mount(),
         root_access: Access::ReadWrite,

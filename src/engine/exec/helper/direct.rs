@@ -33,6 +33,7 @@ use super::{EMULATOR, Served, place, serve_once, setup, supervise};
 use crate::engine::exec::cgroup;
 use crate::engine::exec::error::RunError;
 use crate::engine::exec::spec::{Limits, Profile};
+use crate::engine::exec::tree::Owner;
 use crate::engine::exec::wire::{Answer, Confinement, Fds, Net, Request};
 use crate::store::in_user_namespace;
 
@@ -132,8 +133,11 @@ impl Station {
             complaint: complaint_in.into(),
         })?;
         let is_confined = request.confinement == Confinement::Full;
-        let is_usual = is_confined && request.limits == Limits::default() && request.cgroup_parent.is_empty();
-        let allowed = if is_confined { Allowed::Usual } else { Allowed::All };
+        let owner = Owner { uid: prepared.identity.uid, gid: prepared.identity.gid };
+        let has_usual_devices = is_confined && request.nodes.is_empty();
+        let is_usual =
+            has_usual_devices && request.limits == Limits::default() && request.cgroup_parent.is_empty();
+        let allowed = if is_confined { Allowed::Usual(&request.nodes) } else { Allowed::All };
         let group = match is_usual {
             true => None,
             false => Some(self.groups.make(&request.limits, &request.cgroup_parent, allowed)?),
@@ -141,9 +145,8 @@ impl Station {
         let kills_before = self.groups.n_memory_kills();
         let (gate, gate_in) = gate(group.as_ref())?;
         let devices = match self.devices.take() {
-            Some(devices) if is_confined => devices,
-            _ => DevTree::make(self.has_kcore, &more_nodes(request.confinement))
-                .map_err(errno("make", "/dev"))?,
+            Some(devices) if has_usual_devices => devices,
+            _ => DevTree::make(self.has_kcore, &more_nodes(request), owner).map_err(errno("make", "/dev"))?,
         };
         if emulator.is_some() {
             devices.add_place(EMULATOR.trim_start_matches("/dev/")).map_err(errno("make", EMULATOR))?;
@@ -174,7 +177,7 @@ impl Station {
             help: "run it as root, outside a container or in a privileged one".into(),
         })?;
         let admitted = admit(group.as_ref(), gate_in, pid);
-        self.devices = DevTree::make(self.has_kcore, &[]).ok();
+        self.devices = DevTree::make(self.has_kcore, &[], owner).ok();
         // A gate that was dropped has ended the process by now or soon.
         let ending = supervise::wait(socket, pid, Some(pidfd))?;
         let out_of_memory = ending.code() != 0

@@ -54,7 +54,12 @@ pub(super) fn prepare(
         let what = format!("cannot attach the root: {err}; kernels before 5.15 cannot run commands");
         RunError::Environment { what, help: "use Linux 5.15 or newer".into() }
     })?;
-    let identity = identity(root, &request.user)?;
+    let mut identity = identity(root, &request.user)?;
+    for group in &request.groups {
+        if !identity.groups.contains(group) {
+            identity.groups.push(*group);
+        }
+    }
 
     let mut mounter = Mounter {
         root,
