@@ -310,6 +310,3 @@ pub(super) fn with_variables(mut env: Vec<String>, more: &[String]) -> Vec<Strin
 
 #[cfg(test)]
 mod tests;
-
-#[cfg(test)]
-mod tests;
