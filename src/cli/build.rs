@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::base::{Digest, Report, SourceMap};
+use crate::cli::again;
 use crate::cli::allow;
 use crate::cli::args::{self, Format};
 use crate::cli::definition::{self, Definition};
@@ -20,7 +21,6 @@ use crate::cli::session::{Given, LocalSession};
 use crate::cli::shell;
 use crate::cli::steps;
 use crate::cli::tracked;
-use crate::cli::ui::Ui;
 use crate::cli::{Failure, print_reports};
 use crate::engine::cancel::Cancel;
 use crate::engine::emulation::Machine;
@@ -152,11 +152,8 @@ impl Work {
         allow::say(&grants, &graph, &roots, progress);
         let build =
             Build { engine, session, graph: &graph, roots: &roots, grants, rerun, program, inspector };
-        let ui = Ui::start(progress);
         let cache = if args.no_cache { CacheMode::Ignore } else { CacheMode::Use };
-        let solved = runtime.block_on(build.solve(cache, &ui));
-        ui.finish();
-        let solved = match solved {
+        let solved = match again::solve(build, cache, progress, &runtime) {
             Ok(solved) => solved,
             Err(Stopped::Signal(code)) => {
                 return Err(Failure { sources: SourceMap::default(), reports: vec![stopped()], code });
@@ -263,10 +260,10 @@ impl Build<'_> {
     }
 
     /// Solves, until a signal says stop: then everything that runs is stopped and waited for.
-    pub(super) async fn solve(&self, cache: CacheMode, ui: &Ui) -> Result<SolvedTrees, Stopped> {
+    pub(super) async fn solve(&self, cache: CacheMode, events: EventSink) -> Result<SolvedTrees, Stopped> {
         use tokio::signal::unix::{SignalKind, signal};
         let cancel = Cancel::new();
-        let request = self.request(cache, ui.sink(), &cancel);
+        let request = self.request(cache, events, &cancel);
         let solving = self.engine.solve(request);
         tokio::pin!(solving);
         let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));

@@ -225,6 +225,18 @@ fn source(error: &(dyn std::error::Error + Send + Sync + 'static), store_root: &
 }
 
 fn local(error: &LocalError, store_root: &Path) -> Report {
+    if let LocalError::Vanished { path } | LocalError::Changed { path } = error
+        && let Ok(root) = store_root.canonicalize()
+        && path.starts_with(&root)
+    {
+        let message = format!(
+            "the store `{}` lies in a directory that is copied, and changes while it is: {error}",
+            store_root.display()
+        );
+        return Report::error("bkl::context_changed", message).help(
+            "keep it elsewhere (`--store DIR` or BKL_STORE), or leave it out with an exclude pattern or in .bklignore",
+        );
+    }
     let code = match error {
         LocalError::Store(error) => return store(error, store_root),
         LocalError::Missing { .. } | LocalError::NotADirectory { .. } | LocalError::NotGiven { .. } => {

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use crate::base::{Label, Platform, Report, SourceMap};
+use crate::cli::again;
 use crate::cli::allow;
 use crate::cli::args;
 use crate::cli::build::{Build, Stopped, SyncLater, runtime, stopped};
@@ -16,7 +17,6 @@ use crate::cli::program::{Checked, Driver, Program, Round, io_reason, reports};
 use crate::cli::resolver::Resolver;
 use crate::cli::session::{Given, LocalSession};
 use crate::cli::tracked;
-use crate::cli::ui::Ui;
 use crate::cli::{Failure, print_reports};
 use crate::engine::emulation::Machine;
 use crate::engine::{CacheMode, FailedVertex, SolveError};
@@ -251,10 +251,7 @@ fn run_checks(
     let grants = allow::grants(&args.commands)?;
     allow::say(&grants, &graph, &roots, args.progress);
     let build = Build { engine, session, graph: &graph, roots: &roots, grants, rerun, program, inspector };
-    let ui = Ui::start(args.progress);
-    let solved = runtime.block_on(build.solve(CacheMode::Use, &ui));
-    ui.finish();
-    match solved {
+    match again::solve(build, CacheMode::Use, args.progress, runtime) {
         Ok(_) => Ok(Vec::new()),
         Err(Stopped::Signal(code)) => {
             Err(Failure { sources: SourceMap::default(), reports: vec![stopped()], code })

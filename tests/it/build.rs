@@ -19,6 +19,9 @@ pub fn trials() -> Vec<Trial> {
         }),
         crate::trial("build::root::kill_9_leaves_nothing_behind", || stopped_leaves_nothing(Stop::Kill)),
         crate::trial("build::root::two_processes_run_a_step_once", two_processes_run_a_step_once),
+        crate::trial("build::root::a_file_saved_meanwhile_is_built", a_file_saved_meanwhile_is_built),
+        crate::trial("build::root::what_always_changes_is_an_error", what_always_changes_is_an_error),
+        crate::trial("build::root::a_store_in_its_own_context_is_named", a_store_in_its_own_context_is_named),
         crate::trial("build::root::caches_between_processes", caches_between_processes),
         crate::trial("build::root::independent_steps_run_at_once", independent_steps_run_at_once),
         crate::trial("build::root::a_failure_stops_the_others", a_failure_stops_the_others),
@@ -62,6 +65,64 @@ impl Project {
         assert!(output.status.success(), "bkl build {args:?} failed:\n{text}");
         text
     }
+}
+
+/// A file that changed between being looked at and being copied: the build goes on with what is there now, and what ran is
+/// kept, also where no results were to be used.
+fn a_file_saved_meanwhile_is_built() {
+    let seconds = format!("2.{}1", std::process::id());
+    let project = Project::new(&format!(
+        "let ready = base.run(\"echo a$((1+1))b; sleep {seconds}\")\n\
+         target app -> \"out\" = ready.copy(local(\"ctx\"), \"f\", \"/f\").run(\"echo c$((1+2))d\").only([\"f\"])\n"
+    ));
+    let file = project.path().join("ctx/f");
+    fs::create_dir(file.parent().unwrap()).unwrap();
+    fs::write(&file, "before").unwrap();
+    for args in [&["build", "--progress", "plain"][..], &["build", "--progress", "plain", "--no-cache"]] {
+        let child = project.bkl(args).spawn().unwrap();
+        assert!(wait_until(Duration::from_secs(60), || 0 < processes_with(&seconds)), "{}", finish(child));
+        let saved = format!("saved for {args:?}");
+        fs::write(&file, &saved).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{text}");
+        assert!(text.contains("ctx/f` changed during the build: building again\n"), "{text}");
+        assert_eq!((text.matches("a2b").count(), text.matches("c3d").count()), (1, 1), "{text}");
+        assert_eq!(fs::read_to_string(project.path().join("out/f")).unwrap(), saved);
+    }
+}
+
+fn what_always_changes_is_an_error() {
+    let project = Project::new(
+        "target app = base.copy(local(\"ctx\"), \"f\", \"/f\").run(\"sleep 0.5\").copy(local(\"ctx\"), \"f\", \"/g\")\n",
+    );
+    let file = project.path().join("ctx/f");
+    fs::create_dir(file.parent().unwrap()).unwrap();
+    let mut child = project.bkl(&["build", "--progress", "plain"]).spawn().unwrap();
+    for n in 0.. {
+        fs::write(&file, format!("the {n}th")).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        if child.try_wait().unwrap().is_some() {
+            break;
+        }
+        assert!(n < 3000, "it builds again and again: {}", finish(child));
+    }
+    let text = finish(child);
+    assert_eq!(text.matches("building again").count(), 2, "{text}");
+    assert!(text.contains("bkl::context_changed"), "{text}");
+}
+
+fn a_store_in_its_own_context_is_named() {
+    let project = Project::new("target app = base.run(\"true\").copy(local(\".\"), \".\", \"/all\")\n");
+    let output = project.bkl(&["build", "--progress", "plain"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).replace("\n  │ ", "").replace("\n        ", " ");
+    assert!(!output.status.success() && !text.contains("building again"), "{text}");
+    for part in ["bkl::context_changed", "the store `", "lies in a directory that is copied", ".bklignore"] {
+        assert!(text.contains(part), "`{part}` is not in {text}");
+    }
+    // As it says.
+    fs::write(project.path().join(".bklignore"), "store\n").unwrap();
+    project.build(&[]);
 }
 
 /// Two processes with steps on one cache: locked ones take turns, private ones have a directory each, shared ones the same.
