@@ -14,7 +14,7 @@ use super::file::FileError;
 use super::root::{Last, Root, kind};
 use super::{Build, OpError, StoreCache, blocking};
 use crate::base::Digest;
-use crate::engine::entitlement::Grants;
+use crate::engine::entitlement::{self, Grants};
 use crate::engine::plan::Prepared;
 use crate::engine::request::{FailedVertex, SolveError};
 use crate::engine::solver::{ExecCtx, Failure, Outcome};
@@ -134,6 +134,9 @@ pub(super) async fn run(
     if let Err(denied) = prepared.check_entitlements(&graph, &[root]) {
         return Err(nested_error(&graph, denied));
     }
+    for line in entitlement::granted(&graph, &[Some(root)], &build.grants, &one_line) {
+        ctx.warn(&line);
+    }
     prepared.prune_caches(&graph).await;
     let cache = Arc::new(StoreCache::new(build.store.clone(), build.unstored.clone()));
     let Outcome { result, ran, sources } =
@@ -148,6 +151,16 @@ pub(super) async fn run(
             Ok(tree.stored(&ctx.cancel).await?)
         }
         Err(failure) => Err(nested_error(&graph, prepared.error(&graph, failure, &runs))),
+    }
+}
+
+/// A name of a step on one line, cut where it gets long.
+fn one_line(name: &str) -> String {
+    const MAX_CHARS: usize = 60;
+    let line = name.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
     }
 }
 
