@@ -8,6 +8,8 @@ mod network;
 mod process;
 mod seen;
 
+pub(crate) use seen::probe;
+
 use std::cell::Cell;
 use std::fs;
 use std::os::fd::OwnedFd;

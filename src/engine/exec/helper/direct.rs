@@ -42,6 +42,10 @@ const EMPTY: &str = "/empty";
 
 /// Serves requests until the runner closes the socket.
 pub(super) fn serve(socket: &UnixStream) {
+    // Without cgroups nobody finds a command that has outlived its helper.
+    if in_user_namespace() && become_first_process() == Place::Outside {
+        return;
+    }
     let mut station = match Station::open() {
         Ok(station) => station,
         Err(err) => {
@@ -208,6 +212,37 @@ fn admit(group: Option<&Group>, gate: Option<PipeWriter>, pid: i32) -> Result<()
     let (Some(group), Some(mut gate)) = (group, gate) else { return Ok(()) };
     group.add(pid)?;
     gate.write_all(&[1]).map_err(io("let go", "init"))
+}
+
+/// Where a process goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Where it was, its work done.
+    Outside,
+    /// In a pid namespace of its own, if there can be one.
+    Inside,
+}
+
+/// Makes this process the first one of a pid namespace: whatever it starts, and however that holds on, the kernel ends with
+/// it. The process that was called stays outside until then, and takes it along when it is killed.
+fn become_first_process() -> Place {
+    // SAFETY: no descriptor table is unshared, and this process has one thread.
+    let entered = unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWPID) };
+    if entered.is_err() {
+        return Place::Inside;
+    }
+    // SAFETY: this process has one thread; the child goes on like any other.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        // SAFETY: takes numbers only.
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+        return Place::Inside;
+    }
+    if let Some(child) = (0 < child).then(|| rustix::process::Pid::from_raw(child)).flatten() {
+        let none = rustix::process::WaitOptions::empty();
+        while let Err(rustix::io::Errno::INTR) = rustix::process::waitpid(Some(child), none) {}
+    }
+    Place::Outside
 }
 
 /// What a helper that serves many commands keeps to itself, and what those are not to have of its parent's.
