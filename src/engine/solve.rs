@@ -229,6 +229,7 @@ impl Engine {
             scheduler: self.scheduler.clone(),
             cache: request.cache,
             program: request.program,
+            files: request.graph.files(),
             within: Vec::new(),
         });
         Prepared::new(&build, request.graph, &request.roots, &request.rerun)

@@ -19,6 +19,7 @@ pub fn trials() -> Vec<Trial> {
         }),
         crate::trial("build::root::kill_9_leaves_nothing_behind", || stopped_leaves_nothing(Stop::Kill)),
         crate::trial("build::root::two_processes_run_a_step_once", two_processes_run_a_step_once),
+        crate::trial("build::root::a_killed_build_is_in_the_history", a_killed_build_is_in_the_history),
         crate::trial("build::root::a_file_saved_meanwhile_is_built", a_file_saved_meanwhile_is_built),
         crate::trial("build::root::what_always_changes_is_an_error", what_always_changes_is_an_error),
         crate::trial("build::root::a_store_in_its_own_context_is_named", a_store_in_its_own_context_is_named),
@@ -90,6 +91,45 @@ fn a_file_saved_meanwhile_is_built() {
         assert_eq!((text.matches("a2b").count(), text.matches("c3d").count()), (1, 1), "{text}");
         assert_eq!(fs::read_to_string(project.path().join("out/f")).unwrap(), saved);
     }
+}
+
+/// What ended before, with its result, and what was killed with it; asking sweeps.
+fn a_killed_build_is_in_the_history() {
+    let seconds = format!("77{}", std::process::id());
+    let project = Project::new(&format!(
+        "let first = base.copy(local(\"ctx\"), \"f\", \"/f\").run(\"echo one > /one; echo first\")\n\
+         target app = first.run(\"echo second; sleep {seconds}\")\n"
+    ));
+    fs::create_dir(project.path().join("ctx")).unwrap();
+    fs::write(project.path().join("ctx/f"), "f").unwrap();
+    let mut child = project.bkl(&["build", "--progress", "plain"]).spawn().unwrap();
+    assert!(wait_until(Duration::from_secs(60), || 0 < processes_with(&seconds)), "{}", finish(child));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let said = |args: &[&str]| {
+        let output = project.bkl(args).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    };
+    let log = said(&["log"]);
+    let lines: Vec<Vec<&str>> = log.lines().map(|it| it.split_whitespace().collect()).collect();
+    let [second, first] = &lines[..] else { panic!("{log}") };
+    assert_eq!((first[2], second[2]), ("ok", "killed"), "{log}");
+    assert_eq!((said(&["log", first[0]]), said(&["log", second[0]])), ("first\n".into(), "second\n".into()));
+    let why = said(&["why", "app"]);
+    assert!(why.contains("its build was killed when it last ran"), "{why}");
+    // Once it has run, that counts; and what was noted once is not noted again.
+    fs::write(
+        project.path().join("build.bkl"),
+        fs::read_to_string(project.path().join("build.bkl"))
+            .unwrap()
+            .replace(&format!("sleep {seconds}"), "true"),
+    )
+    .unwrap();
+    project.build(&[]);
+    let log = said(&["log"]);
+    assert_eq!(log.lines().count(), 3, "{log}");
+    assert!(log.lines().next().unwrap().contains("  ok  "), "{log}");
+    assert!(said(&["why", "app"]).contains("echo second; "), "{}", said(&["why", "app"]));
 }
 
 fn what_always_changes_is_an_error() {

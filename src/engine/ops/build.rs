@@ -129,7 +129,7 @@ pub(super) async fn run(
     .await?;
     let Some(root) = root else { return Ok(Snapshot::scratch()) };
     let within = build.within.iter().copied().chain([digest]).collect();
-    let nested = Arc::new(Build { within, ..Build::clone(build) });
+    let nested = Arc::new(Build { within, files: graph.files(), ..Build::clone(build) });
     let prepared = Prepared::new(&nested, &graph, &[root], &BTreeSet::new());
     if let Err(denied) = prepared.check_entitlements(&graph, &[root]) {
         return Err(nested_error(&graph, denied));
