@@ -31,8 +31,11 @@ pub(super) fn trials() -> Vec<Trial> {
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const SUM: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-/// Identifiers with attributes that mean something, so that each can be changed alone; the first letters tell them apart.
-fn sources() -> Vec<(&'static str, String, Vec<(&'static str, &'static str)>)> {
+/// A name for it here, an identifier, and attributes.
+type Described = (&'static str, String, Vec<(&'static str, &'static str)>);
+
+/// Identifiers with attributes that mean something, so that each can be changed alone.
+fn sources() -> Vec<Described> {
     vec![
         (
             "local",
@@ -83,7 +86,7 @@ fn sources() -> Vec<(&'static str, String, Vec<(&'static str, &'static str)>)> {
                 (attr::GIT_AUTH_HEADER_SECRET, "token"),
                 (attr::GIT_KNOWN_SSH_HOSTS, "host key"),
                 (attr::GIT_MOUNT_SSH_SOCK, "default"),
-                (attr::GIT_CHECKSUM, &COMMIT),
+                (attr::GIT_CHECKSUM, COMMIT),
                 (attr::GIT_MTIME, "commit"),
             ],
         ),
