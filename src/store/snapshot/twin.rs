@@ -27,8 +27,8 @@ impl Store {
         let parents: Snapshot = below.iter().copied().collect();
         for layer in alike {
             let twin = parents.with(layer);
-            // What cannot be read is no twin.
-            if self.check(&twin)
+            // The layers below are those that the new one was made on just now. What cannot be read is no twin.
+            if self.check(&Snapshot { layers: vec![layer] })
                 && let Ok(that) = dir(layer)
                 && Comparison::default().layers(this.as_fd(), that.as_fd()).unwrap_or(false)
             {
