@@ -8,11 +8,12 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::base::{Digest, Report, Severity, SourceMap};
+use crate::cli::again;
 use crate::cli::allow;
 use crate::cli::args::{self, Format};
 use crate::cli::caches::{CacheExported, Caches};
 use crate::cli::definition::{self, Definition};
-use crate::cli::emulation::Machine;
+use crate::cli::emulation;
 use crate::cli::failure::{self, Context};
 use crate::cli::inside;
 use crate::cli::program::{self, Program};
@@ -21,10 +22,10 @@ use crate::cli::session::{Given, LocalSession};
 use crate::cli::shell;
 use crate::cli::steps;
 use crate::cli::tracked;
-use crate::cli::ui::Ui;
 use crate::cli::{Failure, print_reports};
 use crate::engine::cache::Known;
 use crate::engine::cancel::Cancel;
+use crate::engine::emulation::Machine;
 use crate::engine::entitlement::Grants;
 use crate::engine::event::EventSink;
 use crate::engine::export::{
@@ -106,6 +107,10 @@ fn of_program(args: &args::Build, spec: Option<OutputSpec>) -> Result<Option<Wor
     if let Err(reports) = inside::refuse(&graph, &roots, &program.root, &sources) {
         return Err(Failure::new(sources, reports));
     }
+    // A definition's commands are tried, as BuildKit does.
+    if let Err(reports) = emulation::refuse(&Machine::this(), &graph, &roots, &sources) {
+        return Err(Failure::new(sources, reports));
+    }
     let program = program.history();
     Ok(Some(Work { sources, graph, outputs, roots, plan, session, resolver, runtime, program }))
 }
@@ -138,9 +143,6 @@ impl Work {
     fn build(self, args: &args::Build) -> Result<(), Failure> {
         let Work { sources, graph, outputs, roots, plan, session, resolver, runtime, program } = self;
         let engine = resolver.engine()?;
-        if let Err(reports) = Machine::this().refuse(&graph, &roots, &sources) {
-            return Err(Failure::new(sources, reports));
-        }
         let _sync = SyncLater(engine);
         let rerun = steps::named(&args.no_cache_filter, &outputs, &graph, &roots)?;
         let inspector = if args.shell_on_failure { Some(shell::inspector()?) } else { None };
@@ -163,11 +165,8 @@ impl Work {
             inspector,
             caches: caches.clone(),
         };
-        let ui = Ui::start(progress);
         let cache = if args.no_cache { CacheMode::Ignore } else { CacheMode::Use };
-        let solved = runtime.block_on(build.solve(cache, &ui));
-        ui.finish();
-        let solved = match solved {
+        let solved = match again::solve(build, cache, progress, &runtime) {
             Ok(solved) => solved,
             Err(Stopped::Signal(code)) => {
                 return Err(Failure { sources: SourceMap::default(), reports: vec![stopped()], code });
@@ -287,16 +286,14 @@ impl Build<'_> {
     }
 
     /// Solves, until a signal says stop: then everything that runs is stopped and waited for.
-    pub(super) async fn solve(&self, cache: CacheMode, ui: &Ui) -> Result<SolvedTrees, Stopped> {
+    pub(super) async fn solve(&self, cache: CacheMode, events: EventSink) -> Result<SolvedTrees, Stopped> {
         use tokio::signal::unix::{SignalKind, signal};
         let cancel = Cancel::new();
-        let request = self.request(cache, ui.sink(), &cancel);
+        let request = self.request(cache, events.clone(), &cancel);
         let solving = async {
             let solved = self.engine.solve(request).await?;
             let exported = match &solved.known {
-                Some(known) => {
-                    self.caches.export(self.engine, known, &self.session, &ui.sink(), &cancel).await
-                }
+                Some(known) => self.caches.export(self.engine, known, &self.session, &events, &cancel).await,
                 None => Vec::new(),
             };
             Ok((solved, exported))

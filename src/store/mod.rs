@@ -16,6 +16,7 @@
 //! moves to its place by rename, its row comes last; what was not synced before a power cut is dropped (`flush`).
 
 mod cache_mount;
+mod chain;
 mod content;
 mod db;
 mod error;
@@ -41,15 +42,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use cache_mount::{CacheDir, Seed, Sharing};
+pub use chain::Snapshot;
 pub use content::{ContentStore, Ingest};
 pub use error::StoreError;
 pub use export::Existing;
-pub use id::{LayerId, LayerIdError, Snapshot};
+pub use id::{LayerId, LayerIdError};
 pub use layer::{ArchiveError, Compression, Limits, UnpackedLayer};
 pub use lease::Lease;
 pub use records::{Record, Table};
 pub use runs::{NewRun, Run};
-pub use snapshot::{ActiveLayer, BlobDescriptor, LayerInfo, LayerMeta, MountPlan, Upper, Usage};
+pub use snapshot::{
+    ActiveLayer, BlobDescriptor, Found, LayerInfo, LayerMeta, Layered, Merged, MountPlan, Upper, Usage,
+};
 pub use userns::{in_user_namespace, n_users};
 pub use work::{Mirror, WorkDir};
 
@@ -93,6 +97,9 @@ struct Inner {
     database: db::Database,
     owner: sweep::Owner,
     watermark: flush::Watermark,
+    chains: snapshot::Chains,
+    stacks: snapshot::Stacks,
+    checked: snapshot::Checked,
     notices: Vec<String>,
     /// Held shared for life, never read: whoever wants the store alone asks for it.
     _lock: File,
@@ -127,6 +134,9 @@ impl Store {
             database,
             owner,
             watermark,
+            chains: snapshot::Chains::default(),
+            stacks: snapshot::Stacks::default(),
+            checked: snapshot::Checked::default(),
             notices,
             _lock: lock,
         });

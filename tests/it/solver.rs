@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bkl::engine::cancel::Cancel;
+use bkl::engine::entitlement::Grants;
 use bkl::engine::event::Event;
 use bkl::engine::exec::{HelperRunner, RunnerKind};
 use bkl::engine::{CacheMode, Engine, EngineConfig, SolveError, SolveRequest, SolveResult, SolveStats};
@@ -93,6 +94,11 @@ impl Bench {
         engine(&self.store())
     }
 
+    /// The same, set up otherwise.
+    pub(crate) fn engine_with(&self, set: impl FnOnce(&mut EngineConfig)) -> Engine {
+        engine_with(&self.store(), set)
+    }
+
     fn session(&self) -> Arc<dyn Session> {
         let dir = |name: &str| (name.to_owned(), self.dir.path().join(name));
         Arc::new(Dirs([dir("ctx"), dir("busybox"), dir("missing")].into()))
@@ -114,7 +120,7 @@ impl Bench {
         self.solve_with(engine, graph, root, CacheMode::Use, &Cancel::new(), |_| {})
     }
 
-    fn solve_with(
+    pub(crate) fn solve_with(
         &self,
         engine: &Engine,
         graph: &Graph,
@@ -131,12 +137,34 @@ impl Bench {
         };
         runtime().block_on(engine.solve(request))
     }
+
+    /// Solves with what commands may have beyond the usual.
+    pub(crate) fn solve_granted(
+        &self,
+        engine: &Engine,
+        graph: &Graph,
+        root: Edge,
+        grants: &[&str],
+        events: impl Fn(Event) + Send + Sync + 'static,
+    ) -> Result<SolveResult, SolveError> {
+        let request = SolveRequest {
+            grants: Grants::of(grants).unwrap(),
+            events: Arc::new(events),
+            ..SolveRequest::new(graph, vec![root], self.session(), crate::test_program())
+        };
+        runtime().block_on(engine.solve(request))
+    }
 }
 
 fn engine(store: &Path) -> Engine {
+    engine_with(store, |_| {})
+}
+
+fn engine_with(store: &Path, set: impl FnOnce(&mut EngineConfig)) -> Engine {
     let runner =
         HelperRunner::with_program(RunnerKind::Direct, Path::new(env!("CARGO_BIN_EXE_bkl"))).unwrap();
-    let config = EngineConfig { runner: Some(Arc::new(runner)), ..EngineConfig::default() };
+    let mut config = EngineConfig { runner: Some(Arc::new(runner)), ..EngineConfig::default() };
+    set(&mut config);
     Engine::open(store, config).unwrap()
 }
 
@@ -280,7 +308,7 @@ fn a_change_comes_as_a_small_layer() {
     let mut graph = Graph::new();
     let root = graph.local("ctx", &[], &[], &[]);
     let first = bench.solve(&graph, root);
-    assert_eq!(first.result.roots[0].layers.len(), 1);
+    assert_eq!(first.result.roots[0].layers().len(), 1);
     assert_eq!(
         first.path("hard").metadata().unwrap().ino(),
         first.path("dir0/file0").metadata().unwrap().ino()
@@ -299,14 +327,14 @@ fn a_change_comes_as_a_small_layer() {
     fs::remove_dir_all(bench.dir.path().join("ctx/dir2")).unwrap();
     let second = bench.solve(&graph, root);
     let info = |built: &Built| {
-        let [layer] = built.result.roots[0].layers[..] else { panic!("a directory is one layer") };
+        let [layer] = built.result.roots[0].layers()[..] else { panic!("a directory is one layer") };
         built.engine.store().layer(layer).unwrap().unwrap()
     };
-    assert_eq!(info(&second).parts, first.result.roots[0].layers);
+    assert_eq!(info(&second).parts, first.result.roots[0].layers());
     assert_eq!(listing(&second.path("")), listing(&bench.dir.path().join("ctx")));
     assert!(!second.has("dir2") && !second.has("dir1/file5"));
     // It is the layer that a store makes which saw nothing of what was before.
-    let diff_id = |engine: &Engine, tree: &Snapshot| engine.store().diff_id(tree.layers[0]).unwrap();
+    let diff_id = |engine: &Engine, tree: &Snapshot| engine.store().diff_id(tree.layers()[0]).unwrap();
     let other = engine(&bench.dir.path().join("other-store"));
     let anew = bench.try_solve(&other, &graph, root).unwrap().roots;
     assert_eq!(diff_id(&second.engine, &second.result.roots[0]), diff_id(&other, &anew[0]));
@@ -482,7 +510,7 @@ fn a_missing_layer_is_built_again() {
     let mut graph = Graph::new();
     let root = program(&mut graph);
     let first = bench.solve(&graph, root);
-    let layers = first.result.roots[0].layers.clone();
+    let layers = first.result.roots[0].layers();
     // The layer of the second step vanishes: it and what stands on it are made again, what is below is used.
     let lost = layers[layers.len() - 3];
     fs::remove_dir_all(bench.store().join("layers").join(lost.to_string())).unwrap();

@@ -124,7 +124,8 @@ impl Known {
     ) -> Result<Option<String>, StoreError> {
         let Some((_, tree)) = self.0.roots.get(root) else { return Ok(None) };
         let Draft { chains, .. } = self.draft_of(&[root], Mode::Min, options, store)?;
-        let blobs = tree.layers.par_iter().map(|layer| Ok(layer_blob(store, *layer, options)?.0.digest));
+        let layers = tree.layers();
+        let blobs = layers.par_iter().map(|layer| Ok(layer_blob(store, *layer, options)?.0.digest));
         let blobs = blobs.collect::<Result<Vec<Digest>, StoreError>>()?;
         let config = chains.to_inline(&blobs);
         let has_result = config.records.iter().any(|it| !it.results.is_empty() || !it.chains.is_empty());
@@ -146,10 +147,8 @@ impl Known {
                 Found::Elsewhere(..) => None,
             })
         };
-        let layers: BTreeSet<LayerId> = trees()
-            .filter(|(wish, _)| *wish == Wish::Yes)
-            .flat_map(|(_, tree)| tree.layers.iter().copied())
-            .collect();
+        let layers: BTreeSet<LayerId> =
+            trees().filter(|(wish, _)| *wish == Wish::Yes).flat_map(|(_, tree)| tree.downwards()).collect();
         let layers: Vec<LayerId> = layers.into_iter().collect();
         let made = layers.par_iter().map(|&layer| Ok((layer, layer_blob(store, layer, options)?)));
         let made = made.collect::<Result<BTreeMap<_, _>, StoreError>>()?;
@@ -173,7 +172,7 @@ impl Known {
         for Candidate { record, result, .. } in candidates {
             let layers = match result {
                 Found::Here(tree) => {
-                    let Some(made) = tree.layers.iter().map(|it| made.get(it)).collect::<Option<Vec<_>>>()
+                    let Some(made) = tree.layers().iter().map(|it| made.get(it)).collect::<Option<Vec<_>>>()
                     else {
                         continue;
                     };

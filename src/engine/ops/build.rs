@@ -14,7 +14,7 @@ use super::file::FileError;
 use super::root::{Last, Root, kind};
 use super::{Build, OpError, StoreCache, blocking};
 use crate::base::Digest;
-use crate::engine::entitlement::Grants;
+use crate::engine::entitlement::{self, Grants};
 use crate::engine::plan::Prepared;
 use crate::engine::request::{FailedVertex, SolveError};
 use crate::engine::solver::{ExecCtx, Failure, Outcome};
@@ -129,10 +129,13 @@ pub(super) async fn run(
     .await?;
     let Some(root) = root else { return Ok(Snapshot::scratch()) };
     let within = build.within.iter().copied().chain([digest]).collect();
-    let nested = Arc::new(Build { within, ..Build::clone(build) });
+    let nested = Arc::new(Build { within, files: graph.files(), ..Build::clone(build) });
     let prepared = Prepared::new(&nested, &graph, &[root], &BTreeSet::new());
     if let Err(denied) = prepared.check_entitlements(&graph, &[root]) {
         return Err(nested_error(&graph, denied));
+    }
+    for line in entitlement::granted(&graph, &[Some(root)], &build.grants, &one_line) {
+        ctx.warn(&line);
     }
     prepared.prune_caches(&graph).await;
     let cache = StoreCache::new(build.store.clone(), build.unstored.clone());
@@ -152,6 +155,16 @@ pub(super) async fn run(
     }
 }
 
+/// A name of a step on one line, cut where it gets long.
+fn one_line(name: &str) -> String {
+    const MAX_CHARS: usize = 60;
+    let line = name.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
 /// A failure of the definition `graph`, as one of the step that made it.
 fn nested_error(graph: &Graph, error: SolveError) -> OpError {
     match error {
@@ -168,7 +181,7 @@ fn nested_error(graph: &Graph, error: SolveError) -> OpError {
 /// The bytes of the regular file that `path` leads to in `tree`.
 fn read(store: &Store, tree: &Snapshot, path: &str) -> Result<Vec<u8>, OpError> {
     let unfit = |why| BuildError::Unfit { path: path.to_owned(), why };
-    let root = Root::new(store.view(tree)?);
+    let root = Root::new(store.read(tree)?);
     let place = root.resolve(path.as_bytes(), Last::Follow).map_err(BuildError::File)?;
     let stat = root.stat(&place).map_err(BuildError::File)?;
     let stat = stat.ok_or_else(|| BuildError::NoFile { path: path.to_owned() })?;

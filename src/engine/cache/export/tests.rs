@@ -59,7 +59,7 @@ fn known(
         vertices.push(TracedVertex { node, names, inputs, edges });
         facts.push(Facts { export_cache: vertex.metadata.export_cache, is_session });
     }
-    let tree = Snapshot { layers: vec![crate::store::LayerId::from_bytes([1; 16])] };
+    let tree = Snapshot::scratch().with(crate::store::LayerId::from_bytes([1; 16]));
     let roots = roots.iter().map(|it| ((it.vertex.0 as usize, it.output as usize), tree.clone()));
     Known::new(Trace { vertices }, facts, roots.collect(), None)
 }
