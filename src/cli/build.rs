@@ -8,10 +8,11 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::base::{Digest, Report, SourceMap};
+use crate::cli::again;
 use crate::cli::allow;
 use crate::cli::args::{self, Format};
 use crate::cli::definition::{self, Definition};
-use crate::cli::emulation::Machine;
+use crate::cli::emulation;
 use crate::cli::failure::{self, Context};
 use crate::cli::inside;
 use crate::cli::program::{self, Program};
@@ -20,9 +21,9 @@ use crate::cli::session::{Given, LocalSession};
 use crate::cli::shell;
 use crate::cli::steps;
 use crate::cli::tracked;
-use crate::cli::ui::Ui;
 use crate::cli::{Failure, print_reports};
 use crate::engine::cancel::Cancel;
+use crate::engine::emulation::Machine;
 use crate::engine::entitlement::Grants;
 use crate::engine::event::EventSink;
 use crate::engine::export::{
@@ -103,6 +104,10 @@ fn of_program(args: &args::Build, spec: Option<OutputSpec>) -> Result<Option<Wor
     if let Err(reports) = inside::refuse(&graph, &roots, &program.root, &sources) {
         return Err(Failure::new(sources, reports));
     }
+    // A definition's commands are tried, as BuildKit does.
+    if let Err(reports) = emulation::refuse(&Machine::this(), &graph, &roots, &sources) {
+        return Err(Failure::new(sources, reports));
+    }
     let program = program.history();
     Ok(Some(Work { sources, graph, outputs, roots, plan, session, resolver, runtime, program }))
 }
@@ -135,9 +140,6 @@ impl Work {
     fn build(self, args: &args::Build) -> Result<(), Failure> {
         let Work { sources, graph, outputs, roots, plan, session, resolver, runtime, program } = self;
         let engine = resolver.engine()?;
-        if let Err(reports) = Machine::this().refuse(&graph, &roots, &sources) {
-            return Err(Failure::new(sources, reports));
-        }
         let _sync = SyncLater(engine);
         let rerun = steps::named(&args.no_cache_filter, &outputs, &graph, &roots)?;
         let inspector = if args.shell_on_failure { Some(shell::inspector()?) } else { None };
@@ -150,11 +152,8 @@ impl Work {
         allow::say(&grants, &graph, &roots, progress);
         let build =
             Build { engine, session, graph: &graph, roots: &roots, grants, rerun, program, inspector };
-        let ui = Ui::start(progress);
         let cache = if args.no_cache { CacheMode::Ignore } else { CacheMode::Use };
-        let solved = runtime.block_on(build.solve(cache, &ui));
-        ui.finish();
-        let solved = match solved {
+        let solved = match again::solve(build, cache, progress, &runtime) {
             Ok(solved) => solved,
             Err(Stopped::Signal(code)) => {
                 return Err(Failure { sources: SourceMap::default(), reports: vec![stopped()], code });
@@ -261,10 +260,10 @@ impl Build<'_> {
     }
 
     /// Solves, until a signal says stop: then everything that runs is stopped and waited for.
-    pub(super) async fn solve(&self, cache: CacheMode, ui: &Ui) -> Result<SolvedTrees, Stopped> {
+    pub(super) async fn solve(&self, cache: CacheMode, events: EventSink) -> Result<SolvedTrees, Stopped> {
         use tokio::signal::unix::{SignalKind, signal};
         let cancel = Cancel::new();
-        let request = self.request(cache, ui.sink(), &cancel);
+        let request = self.request(cache, events, &cancel);
         let solving = self.engine.solve(request);
         tokio::pin!(solving);
         let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));

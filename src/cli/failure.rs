@@ -118,6 +118,11 @@ fn explain(failed: &FailedVertex, context: &Context<'_>) -> (Report, &'static st
             let help = format!("if you trust it with that, build with `{}`", denied.flags());
             (Report::error("bkl::not_allowed", message).help(help), "this step requests it")
         }
+        OpError::Exec(ExecError::Device(error)) => {
+            let message = format!("{}: {error}", one_line(&failed.name));
+            let report = Report::error("bkl::device", message).maybe_help(error.help().map(str::to_owned));
+            (report, "this step asks for it")
+        }
         OpError::Exec(ExecError::Session(error @ SessionError::Agent { .. })) => {
             (Report::error("bkl::ssh", with_causes(error)), "needed by this step")
         }
@@ -220,6 +225,18 @@ fn source(error: &(dyn std::error::Error + Send + Sync + 'static), store_root: &
 }
 
 fn local(error: &LocalError, store_root: &Path) -> Report {
+    if let LocalError::Vanished { path } | LocalError::Changed { path } = error
+        && let Ok(root) = store_root.canonicalize()
+        && path.starts_with(&root)
+    {
+        let message = format!(
+            "the store `{}` lies in a directory that is copied, and changes while it is: {error}",
+            store_root.display()
+        );
+        return Report::error("bkl::context_changed", message).help(
+            "keep it elsewhere (`--store DIR` or BKL_STORE), or leave it out with an exclude pattern or in .bklignore",
+        );
+    }
     let code = match error {
         LocalError::Store(error) => return store(error, store_root),
         LocalError::Missing { .. } | LocalError::NotADirectory { .. } | LocalError::NotGiven { .. } => {

@@ -147,6 +147,7 @@ fn list(store: &Store, runs: &[Known], format: Format) -> Result<(), Failure> {
                     "name": run.manifest.name,
                     "places": run.manifest.places,
                     "failed": run.manifest.failed,
+                    "killed": run.manifest.stopped,
                     "bytes": size(store, run).unwrap_or(0),
                 })
             })
@@ -156,7 +157,11 @@ fn list(store: &Store, runs: &[Known], format: Format) -> Result<(), Failure> {
     let mut text = String::new();
     for run in commands {
         let size = size(store, run).map_or_else(|| "-".to_owned(), |bytes| format!("{bytes} B"));
-        let state = if run.manifest.failed { "failed" } else { "ok" };
+        let state = match (run.manifest.stopped, run.manifest.failed) {
+            (true, _) => "killed",
+            (false, true) => "failed",
+            (false, false) => "ok",
+        };
         let (hex, at) = (run.key.hex(), rfc3339(run.at));
         let name = steps::short(&run.manifest.name);
         let _ = writeln!(text, "{}  {at}  {state:6}  {size:>9}  {name}", &hex[..SHOWN_DIGITS]);

@@ -1,5 +1,6 @@
 //! The command line: the only place that reads arguments and prints.
 
+mod again;
 mod allow;
 mod args;
 mod build;

@@ -6,18 +6,19 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use crate::base::{Label, Platform, Report, SourceMap};
+use crate::cli::again;
 use crate::cli::allow;
 use crate::cli::args;
 use crate::cli::build::{Build, Stopped, SyncLater, runtime, stopped};
-use crate::cli::emulation::Machine;
+use crate::cli::emulation;
 use crate::cli::failure::{self, Context};
 use crate::cli::inside;
 use crate::cli::program::{Checked, Driver, Program, Round, io_reason, reports};
 use crate::cli::resolver::Resolver;
 use crate::cli::session::{Given, LocalSession};
 use crate::cli::tracked;
-use crate::cli::ui::Ui;
 use crate::cli::{Failure, print_reports};
+use crate::engine::emulation::Machine;
 use crate::engine::{CacheMode, FailedVertex, SolveError};
 use crate::graph::ir::{Tree, Vertex};
 use crate::graph::passes;
@@ -242,7 +243,7 @@ fn run_checks(
     if let Err(reports) = inside::refuse(&graph, &roots, &program.root, sources) {
         return Ok(reports);
     }
-    if let Err(reports) = Machine::this().refuse(&graph, &roots, sources) {
+    if let Err(reports) = emulation::refuse(&Machine::this(), &graph, &roots, sources) {
         return Ok(reports);
     }
     let (session, rerun) = (session.clone(), BTreeSet::new());
@@ -250,10 +251,7 @@ fn run_checks(
     let grants = allow::grants(&args.commands)?;
     allow::say(&grants, &graph, &roots, args.progress);
     let build = Build { engine, session, graph: &graph, roots: &roots, grants, rerun, program, inspector };
-    let ui = Ui::start(args.progress);
-    let solved = runtime.block_on(build.solve(CacheMode::Use, &ui));
-    ui.finish();
-    match solved {
+    match again::solve(build, CacheMode::Use, args.progress, runtime) {
         Ok(_) => Ok(Vec::new()),
         Err(Stopped::Signal(code)) => {
             Err(Failure { sources: SourceMap::default(), reports: vec![stopped()], code })

@@ -4,11 +4,11 @@
 //! gives are [`Granted`] tokens, which nobody else can make: whoever runs commands takes them, not flags, so that no way to a
 //! command leads around this file.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::marker::PhantomData;
 
-use crate::graph::ir::{ExecOp, NetMode, SecurityMode};
+use crate::graph::ir::{ExecOp, Graph, NetMode, Op, SecurityMode, Tree};
 
 /// Something that has to be granted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -199,6 +199,37 @@ pub fn authorize(op: &ExecOp, grants: &Grants) -> Result<Authorized, Denied> {
         insecure: has(|it| matches!(it, Entitlement::SecurityInsecure)).then(Granted::new),
         devices: has(|it| matches!(it, Entitlement::Device(_))).then(Granted::new),
     })
+}
+
+/// Names of steps that a line shows.
+const MAX_NAMES: usize = 3;
+
+/// What commands that `roots` are made of request and are granted, a line for each: `granted: network.host to …`. `short`
+/// makes names of steps fit into one.
+pub fn granted(
+    graph: &Graph,
+    roots: &[Tree],
+    grants: &Grants,
+    short: &dyn Fn(&str) -> String,
+) -> Vec<String> {
+    let needed = graph.needed(roots);
+    let mut wanted: BTreeMap<Entitlement, Vec<String>> = BTreeMap::new();
+    for (id, vertex) in graph.vertices() {
+        if let (true, Op::Exec(op)) = (needed[id.0 as usize], &vertex.op) {
+            for entitlement in requested(op).into_iter().filter(|it| grants.has(it)) {
+                wanted.entry(entitlement).or_default().push(short(&vertex.name()));
+            }
+        }
+    }
+    let line = |(entitlement, mut names): (Entitlement, Vec<String>)| {
+        names.dedup();
+        let n_more = names.len().saturating_sub(MAX_NAMES);
+        names.truncate(MAX_NAMES);
+        let names: Vec<String> = names.iter().map(|it| format!("`{it}`")).collect();
+        let more = if 0 < n_more { format!(" and {n_more} more") } else { String::new() };
+        format!("granted: {entitlement} to {}{more}", names.join(", "))
+    };
+    wanted.into_iter().map(line).collect()
 }
 
 #[cfg(test)]

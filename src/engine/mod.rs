@@ -5,7 +5,8 @@
 //! - [`ops`]: what each kind of op does.
 //! - [`source`]: where trees come from; [`tree`]: how ops hand them on.
 //! - [`content_hash`]: digests of what an op reads of a tree.
-//! - [`exec`]: running one command; [`entitlement`]: what a command has to be granted.
+//! - [`exec`]: running one command; [`emulation`]: for another machine; [`cdi`]: with devices;
+//!   [`entitlement`]: what a command has to be granted.
 //! - [`registry`]: talking to registries.
 //! - [`export`]: results to files and images.
 //! - [`history`]: what ran before, and why something has to run again.
@@ -13,7 +14,9 @@
 
 mod blocking;
 pub mod cancel;
+pub mod cdi;
 pub mod content_hash;
+pub mod emulation;
 pub mod entitlement;
 pub mod event;
 pub mod exec;

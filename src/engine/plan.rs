@@ -55,7 +55,7 @@ impl Prepared {
             };
             forced.push(why);
             let digest = digests[id.0 as usize];
-            let op = GraphOp::new(digest, graph.shared(id), why.is_some(), &below, build.clone());
+            let op = GraphOp::new(digest, graph.shared(id), why, &below, build.clone());
             nodes.push(Node { op: Arc::new(op), inputs });
         }
         let roots =

@@ -1,7 +1,7 @@
 //! The engine: a store, a scheduler and everything ops need, and the way from a graph to results.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use futures_util::future::BoxFuture;
@@ -11,6 +11,8 @@ use crate::graph::ir::{Edge, VertexId};
 use crate::store::{Store, StoreError};
 
 use super::cancel::{Cancel, Hold};
+use super::cdi;
+use super::emulation::{Emulators, Machine};
 use super::exec::{
     ExecSpec, ExitStatus, HelperRunner, LogSink, RunError, Runner, RunnerKind, SandboxNetwork,
 };
@@ -43,6 +45,10 @@ pub struct EngineConfig {
     pub runner: Option<Arc<dyn Runner>>,
     /// What the commands of helper processes are connected to that ask for no other network.
     pub sandbox: SandboxNetwork,
+    /// How commands for other machines are run; `None` is by what is found on this one ([`Machine::this`]).
+    pub machine: Option<Machine>,
+    /// Where devices are specified; `None` is [`cdi::DIRECTORIES`].
+    pub cdi: Option<Vec<PathBuf>>,
 }
 
 /// Solves build graphs, any number at once, all in one store.
@@ -53,6 +59,8 @@ pub struct Engine {
     sources: Vec<Arc<dyn Source>>,
     images: Arc<ImageSource>,
     http: Arc<HttpSource>,
+    emulators: Arc<Emulators>,
+    cdi: Arc<[PathBuf]>,
     machine: Platform,
 }
 
@@ -62,7 +70,7 @@ impl Engine {
     /// # Errors
     /// When the store cannot be opened.
     pub fn open(root: &Path, config: EngineConfig) -> Result<Engine, StoreError> {
-        let EngineConfig { store, limits, registry, runner, sandbox } = config;
+        let EngineConfig { store, limits, registry, runner, sandbox, machine, cdi } = config;
         let n_cpus = || std::thread::available_parallelism().map_or(1, usize::from);
         let limits = limits.unwrap_or_else(|| Limits::for_cpus(n_cpus()));
         let http = Arc::new(HttpSource::new(registry.clone()));
@@ -82,6 +90,8 @@ impl Engine {
             ],
             images,
             http,
+            cdi: cdi.unwrap_or_else(|| cdi::DIRECTORIES.map(PathBuf::from).to_vec()).into(),
+            emulators: Arc::new(Emulators::of(machine.unwrap_or_else(Machine::this))),
             machine: Platform::host(),
         })
     }
@@ -211,12 +221,15 @@ impl Engine {
             inspector: request.inspector.clone(),
             hold: Hold::default(),
             cancel: request.cancel.clone(),
+            cdi: self.cdi.clone(),
+            emulators: self.emulators.clone(),
             unstored: Arc::new(Unstored::default()),
             grants: request.grants.clone(),
             said: Default::default(),
             scheduler: self.scheduler.clone(),
             cache: request.cache,
             program: request.program,
+            files: request.graph.files(),
             within: Vec::new(),
         });
         Prepared::new(&build, request.graph, &request.roots, &request.rerun)

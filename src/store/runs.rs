@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
+use super::db::Database;
 use super::records::{from_millis, to_millis};
 use super::{Result, Store};
 use crate::base::Digest;
@@ -91,6 +92,17 @@ impl Store {
         Ok(batch)
     }
 
+    /// Notes a run that begins, by one small write. It is kept if this process does not get to removing its notes: as it stands
+    /// when there is something under the key `result` by then, else with `mark` before its body.
+    pub fn note_run(&self, run: &NewRun, result: &Digest, mark: u8) -> Result<()> {
+        let NewRun { group, line, key, body, .. } = run;
+        let at = to_millis(SystemTime::now());
+        let mut note = format!("{} {} {} {} {at} {mark} ", group.hex(), line.hex(), key.hex(), result.hex());
+        let digit = |value: u8| char::from_digit(value.into(), 16).expect("four bits");
+        note.extend(body.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+        self.inner.owner.announce("run", &note)
+    }
+
     /// The newest run that `key` names.
     pub fn run(&self, key: &Digest) -> Result<Option<Run>> {
         self.inner.database.with("read the history", |connection| newest(connection, key))
@@ -106,6 +118,40 @@ impl Store {
             all.query_map((group, limit as i64), read)?.collect()
         })
     }
+}
+
+/// Keeps what a process that was killed had noted, if nobody else has by now.
+pub(super) fn put_noted<'a>(database: &Database, notes: impl Iterator<Item = &'a str>) -> Result<()> {
+    // What was not written to its end is none.
+    let runs: Vec<(NewRun, Digest, i64, u8)> = notes.filter_map(noted).collect();
+    if runs.is_empty() {
+        return Ok(());
+    }
+    database.with("keep the history", |connection| {
+        let transaction = connection.transaction()?;
+        let batch: i64 =
+            transaction.query_row("SELECT coalesce(max(id), 0) + 1 FROM runs", [], |row| row.get(0))?;
+        for (run, result, at, mark) in &runs {
+            let mut look = transaction.prepare_cached("SELECT 1 FROM records WHERE key = ?1")?;
+            if look.exists([result.as_bytes()])? {
+                put(&transaction, run, batch, *at)?;
+            } else {
+                let body = std::iter::once(mark).chain(&run.body).copied().collect();
+                put(&transaction, &NewRun { body, ..run.clone() }, batch, *at)?;
+            }
+        }
+        transaction.commit()
+    })
+}
+
+fn noted(note: &str) -> Option<(NewRun, Digest, i64, u8)> {
+    let mut words = note.split(' ');
+    let mut digest = || format!("sha256:{}", words.next()?).parse::<Digest>().ok();
+    let (group, line, key, result) = (digest()?, digest()?, digest()?, digest()?);
+    let (at, mark, body) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?, words.next()?);
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    let body = body.as_bytes().chunks(2).map(byte).collect::<Option<Vec<u8>>>()?;
+    Some((NewRun { group, line, key, once: true, body }, result, at, mark))
 }
 
 fn put(connection: &Connection, run: &NewRun, batch: i64, at: i64) -> rusqlite::Result<()> {

@@ -2,7 +2,7 @@
 //!
 //! Each process owns `staging/<owner>/` and the files `ingest/<owner>-*`, and holds a flock on
 //! `staging/<owner>/owner` for as long as it lives: the kernel frees it, however the process ends. In that file it notes
-//! what it moves to its place, a line each (`layer <id>`, `blob <hex>`).
+//! what it moves to its place, a line each (`layer <id>`, `blob <hex>`), and the commands that it begins to run (`run …`, `runs`).
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
@@ -127,7 +127,7 @@ pub(super) fn claim(root: &Path, database: &Database) -> Result<Owner> {
     Ok(owner)
 }
 
-/// Removes what a dead process moved to its place without adding its row.
+/// Removes what a dead process moved to its place without adding its row, and keeps the runs that it began.
 fn drop_unpublished(root: &Path, dead: &Path, database: &Database) -> Result<()> {
     // A corner without the file was claimed and no more.
     let notes = fs::read_to_string(dead.join("owner")).unwrap_or_default();
@@ -154,7 +154,7 @@ fn drop_unpublished(root: &Path, dead: &Path, database: &Database) -> Result<()>
             _ => {}
         }
     }
-    Ok(())
+    super::runs::put_noted(database, notes.lines().filter_map(|note| note.strip_prefix("run ")))
 }
 
 /// Moves the corners of dead processes into our own, so that removing them needs no turn.

@@ -19,6 +19,10 @@ pub fn trials() -> Vec<Trial> {
         }),
         crate::trial("build::root::kill_9_leaves_nothing_behind", || stopped_leaves_nothing(Stop::Kill)),
         crate::trial("build::root::two_processes_run_a_step_once", two_processes_run_a_step_once),
+        crate::trial("build::root::a_killed_build_is_in_the_history", a_killed_build_is_in_the_history),
+        crate::trial("build::root::a_file_saved_meanwhile_is_built", a_file_saved_meanwhile_is_built),
+        crate::trial("build::root::what_always_changes_is_an_error", what_always_changes_is_an_error),
+        crate::trial("build::root::a_store_in_its_own_context_is_named", a_store_in_its_own_context_is_named),
         crate::trial("build::root::caches_between_processes", caches_between_processes),
         crate::trial("build::root::independent_steps_run_at_once", independent_steps_run_at_once),
         crate::trial("build::root::a_failure_stops_the_others", a_failure_stops_the_others),
@@ -62,6 +66,108 @@ impl Project {
         assert!(output.status.success(), "bkl build {args:?} failed:\n{text}");
         text
     }
+}
+
+/// A file that changed between being looked at and being copied: the build goes on with what is there now, and what ran is
+/// kept, also where no results were to be used.
+fn a_file_saved_meanwhile_is_built() {
+    let seconds = format!("2.{}1", std::process::id());
+    let project = Project::new(&format!(
+        "let ready = base.run(\"echo a$((1+1))b; sleep {seconds}\")\n\
+         target app -> \"out\" = ready.copy(local(\"ctx\"), \"f\", \"/f\").run(\"echo c$((1+2))d\").only([\"f\"])\n"
+    ));
+    let file = project.path().join("ctx/f");
+    fs::create_dir(file.parent().unwrap()).unwrap();
+    fs::write(&file, "before").unwrap();
+    for args in [&["build", "--progress", "plain"][..], &["build", "--progress", "plain", "--no-cache"]] {
+        let child = project.bkl(args).spawn().unwrap();
+        assert!(wait_until(Duration::from_secs(60), || 0 < processes_with(&seconds)), "{}", finish(child));
+        let saved = format!("saved for {args:?}");
+        fs::write(&file, &saved).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{text}");
+        assert!(text.contains("ctx/f` changed during the build: building again\n"), "{text}");
+        assert_eq!((text.matches("a2b").count(), text.matches("c3d").count()), (1, 1), "{text}");
+        assert_eq!(fs::read_to_string(project.path().join("out/f")).unwrap(), saved);
+    }
+}
+
+/// What ended before, with its result, and what was killed with it; asking sweeps.
+fn a_killed_build_is_in_the_history() {
+    let seconds = format!("77{}", std::process::id());
+    let project = Project::new(&format!(
+        "let first = base.copy(local(\"ctx\"), \"f\", \"/f\").run(\"echo one > /one; echo first\")\n\
+         target app = first.run(\"echo second; sleep {seconds}\")\n"
+    ));
+    fs::create_dir(project.path().join("ctx")).unwrap();
+    fs::write(project.path().join("ctx/f"), "f").unwrap();
+    let mut child = project.bkl(&["build", "--progress", "plain"]).spawn().unwrap();
+    assert!(wait_until(Duration::from_secs(60), || 0 < processes_with(&seconds)), "{}", finish(child));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let said = |args: &[&str]| {
+        let output = project.bkl(args).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    };
+    let log = said(&["log"]);
+    let lines: Vec<Vec<&str>> = log.lines().map(|it| it.split_whitespace().collect()).collect();
+    let [second, first] = &lines[..] else { panic!("{log}") };
+    assert_eq!((first[2], second[2]), ("ok", "killed"), "{log}");
+    assert_eq!((said(&["log", first[0]]), said(&["log", second[0]])), ("first\n".into(), "second\n".into()));
+    let why = said(&["why", "app"]);
+    assert!(why.contains("its build was killed when it last ran"), "{why}");
+    // Once it has run, that counts; and what was noted once is not noted again.
+    fs::write(
+        project.path().join("build.bkl"),
+        fs::read_to_string(project.path().join("build.bkl"))
+            .unwrap()
+            .replace(&format!("sleep {seconds}"), "true"),
+    )
+    .unwrap();
+    project.build(&[]);
+    let log = said(&["log"]);
+    assert_eq!(log.lines().count(), 3, "{log}");
+    assert!(log.lines().next().unwrap().contains("  ok  "), "{log}");
+    assert!(said(&["why", "app"]).contains("echo second; "), "{}", said(&["why", "app"]));
+}
+
+/// Of two files the first has the step between run again, and when the second's turn comes it is another one.
+fn what_always_changes_is_an_error() {
+    let project = Project::new(
+        "target app = base.copy(local(\"ctx\"), \"f\", \"/f\").run(\"sleep 1\").copy(local(\"ctx\"), \"g\", \"/g\")\n",
+    );
+    let dir = project.path().join("ctx");
+    fs::create_dir(&dir).unwrap();
+    let write =
+        |n: u64| ["f", "g"].iter().for_each(|it| fs::write(dir.join(it), format!("the {n}th")).unwrap());
+    write(0);
+    let mut child = project.bkl(&["build", "--progress", "plain"]).spawn().unwrap();
+    let start = Instant::now();
+    for n in 1.. {
+        write(n);
+        std::thread::sleep(Duration::from_millis(20));
+        if child.try_wait().unwrap().is_some() {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(120), "it builds again and again: {}", finish(child));
+    }
+    let text = finish(child);
+    assert_eq!(text.matches("building again").count(), 2, "{text}");
+    assert!(text.contains("bkl::context_changed"), "{text}");
+}
+
+fn a_store_in_its_own_context_is_named() {
+    let project = Project::new("target app = base.run(\"true\").copy(local(\".\"), \".\", \"/all\")\n");
+    let output = project.bkl(&["build", "--progress", "plain"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).replace("\n  │ ", "").replace("\n        ", " ");
+    assert!(!output.status.success() && !text.contains("building again"), "{text}");
+    for part in ["bkl::context_changed", "the store `", "lies in a directory that is copied", ".bklignore"] {
+        assert!(text.contains(part), "`{part}` is not in {text}");
+    }
+    // As it says.
+    fs::write(project.path().join(".bklignore"), "store\n").unwrap();
+    project.build(&[]);
 }
 
 /// Two processes with steps on one cache: locked ones take turns, private ones have a directory each, shared ones the same.

@@ -1,11 +1,20 @@
 //! Commands of definitions, from op to tree: what the runner's own trials (`exec`) cannot show. All of these need root,
 //! overlayfs and /bin/busybox (static).
 
-use bkl::engine::SolveError;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use bkl::base::Platform;
+use bkl::engine::cancel::Cancel;
+use bkl::engine::emulation::Machine;
+use bkl::engine::event::Event;
+use bkl::engine::{CacheMode, SolveError};
 use bkl::graph::ir::build::SecretSpec;
 use bkl::graph::ir::{
-    ExecBuilder, FileSecret, Graph, HostIp, LinuxResources, MountKind, MountSpec, ProxyEnv, SecretEnv,
-    Sharing, Tree, Ulimit,
+    CdiDevice, ExecBuilder, FileSecret, Graph, HostIp, LinuxResources, MountKind, MountSpec, ProxyEnv,
+    SecretEnv, Sharing, Tree, Ulimit,
 };
 use libtest_mimic::Trial;
 
@@ -15,6 +24,8 @@ pub fn trials() -> Vec<Trial> {
     let trial = |name: &str, run: fn()| crate::trial(format!("commands::needs_root::{name}"), run);
     vec![
         trial("variables_come_in_buildkits_order", variables_come_in_buildkits_order),
+        trial("commands_for_other_machines_are_emulated", commands_for_other_machines_are_emulated),
+        trial("devices_come_from_specifications", devices_come_from_specifications),
         trial("secrets_that_are_not_given", secrets_that_are_not_given),
         trial("exit_codes_that_are_success", exit_codes_that_are_success),
         trial("settings_reach_the_command", settings_reach_the_command),
@@ -84,6 +95,102 @@ fn variables_come_in_buildkits_order() {
         "HOME=/",
     ];
     assert_eq!(found.trim_end_matches('\0').split('\0').collect::<Vec<_>>(), expected);
+}
+
+/// Through what a machine has in its PATH; how is no part of the key.
+fn commands_for_other_machines_are_emulated() {
+    let bench = Bench::new();
+    let emulator = crate::exec::compiled("emulator");
+    let path = emulator.path.parent().unwrap();
+    let name = path.join("buildkit-qemu-s390x");
+    fs::rename(&emulator.path, &name).unwrap();
+    // Commands may be anybody.
+    fs::set_permissions(&name, fs::Permissions::from_mode(0o700)).unwrap();
+    let step = |script: &str| {
+        let (mut graph, base) = graph();
+        let mut builder = sh(base, script);
+        builder.op.user = "1000".into();
+        builder.platform = Some("linux/s390x".parse().unwrap());
+        let root = graph.exec(builder).root.unwrap();
+        (graph, root)
+    };
+    let machine = |path: &Path| {
+        Machine::with(&Platform::host(), Path::new("/no/such/directory"), path.as_os_str().to_owned())
+    };
+    let solve = |script: &str, path: &Path| {
+        let log: Arc<Mutex<String>> = Arc::default();
+        let to = log.clone();
+        let events = move |event: Event| {
+            if let Event::Log { bytes, .. } = event {
+                to.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes));
+            }
+        };
+        let (graph, root) = step(script);
+        let engine = bench.engine_with(|config| config.machine = Some(machine(path)));
+        let solved = bench.solve_with(&engine, &graph, root, CacheMode::Use, &Cancel::new(), events);
+        let solved = match solved {
+            Ok(result) => format!("{} run", result.stats.n_executed),
+            Err(SolveError::Vertex { failed, .. }) => failed.cause.to_string(),
+            Err(error) => panic!("{error}"),
+        };
+        format!("{solved}: {}", log.lock().unwrap())
+    };
+    let nowhere = Path::new("/no/such/directory");
+    let emulated =
+        "1 run: emulator 555 read-only: [/dev/.buildkit_qemu_emulator] [sh] [-c] [echo here]\nhere\n";
+    assert_eq!(solve("echo here", path), emulated);
+    assert_eq!(solve("echo here", nowhere), "0 run: ", "the same key, with an emulator and without");
+    // Here the kernel runs it, whatever it is said to be for.
+    assert_eq!(solve("echo there", nowhere), "1 run: there\n");
+    assert_eq!(solve("echo there", path), "0 run: ");
+}
+
+/// Of those a command was granted; what the machine has is no part of the key.
+fn devices_come_from_specifications() {
+    let bench = Bench::new();
+    let place = tempfile::TempDir::new_in("/var/tmp").unwrap();
+    let (specs, nowhere) = (place.path().join("cdi"), place.path().join("nothing"));
+    fs::create_dir(&specs).unwrap();
+    fs::write(place.path().join("library"), "driver\n").unwrap();
+    let spec = r#"{ "cdiVersion": "0.6.0", "kind": "vendor.com/gpu", "devices": [{ "name": "one", "containerEdits": {
+        "env": ["GPU=one", "MINE=theirs"], "additionalGids": [44],
+        "deviceNodes": [{ "path": "/dev/gpu0", "hostPath": "/dev/zero" }],
+        "mounts": [{ "hostPath": "LIBRARY", "containerPath": "/lib/driver", "options": ["ro", "bind"] }] } }] }"#;
+    let library = place.path().join("library");
+    fs::write(specs.join("gpu.json"), spec.replace("LIBRARY", library.to_str().unwrap())).unwrap();
+    let solve = |script: &str, optional, directory: &Path, grants: &[&str]| {
+        let (mut graph, base) = graph();
+        let mut builder = sh(base, script);
+        builder.op.env = vec!["MINE=1".into()];
+        builder.op.cdi_devices = vec![CdiDevice { name: "vendor.com/gpu=one".into(), optional }];
+        let root = graph.exec(builder).root.unwrap();
+        let engine = bench.engine_with(|config| config.cdi = Some(vec![directory.into()]));
+        let log: Arc<Mutex<String>> = Arc::default();
+        let to = log.clone();
+        let events = move |event: Event| {
+            if let Event::Log { bytes, .. } = event {
+                to.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes));
+            }
+        };
+        match bench.solve_granted(&engine, &graph, root, grants, events) {
+            Ok(result) => format!("{} run: {}", result.stats.n_executed, log.lock().unwrap()),
+            Err(SolveError::Vertex { failed, .. }) => failed.cause.to_string(),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let look = "echo $GPU $MINE; stat -c '%t:%T %a' /dev/gpu0; cat /lib/driver; (echo x > /lib/driver) 2>/dev/null; echo $?; \
+        stat -c %s:%a /lib/driver";
+    let found = "1 run: one theirs\n1:5 666\ndriver\n1\n7:644\n";
+    assert_eq!(solve(look, false, &specs, &["device=vendor.com/gpu=one"]), found);
+    assert_eq!(solve(look, false, &nowhere, &["device"]), "0 run: ", "the same key");
+    let denied = "it requests `device=vendor.com/gpu=one`, which is not allowed";
+    assert_eq!(solve(look, false, &specs, &["device=vendor.com/gpu"]), denied);
+    let missing = "there is no device `vendor.com/gpu=one` on this machine";
+    assert_eq!(solve("true", false, &nowhere, &["device"]), missing);
+    assert_eq!(
+        solve("ls /dev/gpu0 2>&1; true", true, &nowhere, &["device"]),
+        "1 run: ls: /dev/gpu0: No such file or directory\n"
+    );
 }
 
 fn secrets_that_are_not_given() {

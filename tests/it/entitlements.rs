@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use bkl::engine::entitlement::Grants;
+use bkl::engine::event::Event;
 use bkl::engine::exec::{ExitStatus, HelperRunner, RunError, RunnerKind, SandboxNetwork};
 use bkl::engine::ops::{BuildError, ExecError, FailedCommand, Inspector, OpError, Terminal};
 use bkl::engine::{Engine, EngineConfig, SolveError, SolveRequest, SolveStats};
@@ -55,6 +56,7 @@ impl Session for Dirs {
 struct Bench {
     dir: TempDir,
     engine: Engine,
+    warnings: Arc<Mutex<Vec<String>>>,
 }
 
 /// Counts the shells that were offered a place; takes none.
@@ -88,7 +90,7 @@ impl Bench {
         let runner = Arc::new(runner.with_sandbox(SandboxNetwork::None));
         let config = EngineConfig { runner: Some(runner), ..EngineConfig::default() };
         let engine = Engine::open(&dir.path().join("store"), config).unwrap();
-        Bench { dir, engine }
+        Bench { dir, engine, warnings: Arc::default() }
     }
 
     fn solve(
@@ -99,9 +101,15 @@ impl Bench {
         inspector: Option<Arc<dyn Inspector>>,
     ) -> Result<SolveStats, SolveError> {
         let session = Arc::new(Dirs(self.dir.path().join("busybox")));
+        let warnings = self.warnings.clone();
         let request = SolveRequest {
             grants: Grants::of(grants).unwrap(),
             inspector,
+            events: Arc::new(move |event| {
+                if let Event::Warning { message, .. } = event {
+                    warnings.lock().unwrap().push(message);
+                }
+            }),
             ..SolveRequest::new(graph, vec![root], session, crate::test_program())
         };
         let runtime =
@@ -188,6 +196,10 @@ fn no_way_leads_around_a_grant() {
             match route {
                 Route::Build | Route::Definition => {
                     assert!(result.is_ok(), "{route:?} {entitlement}: {result:?}");
+                    // What is granted to commands that nobody knew of is said when they are known.
+                    let said = format!("granted: {entitlement} to `/bin/sh -c echo made > /made`");
+                    let is_said = bench.warnings.lock().unwrap().contains(&said);
+                    assert_eq!(is_said, route == Route::Definition, "{route:?} {entitlement}");
                 }
                 Route::Cached => assert_eq!(result.unwrap().n_executed, 0, "{entitlement}"),
                 Route::Shell => {

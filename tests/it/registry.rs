@@ -21,6 +21,7 @@ use bkl::graph::ir::{SourceOp, attr};
 use bkl::session::{Credentials, Session, SessionError};
 use bkl::store::{Options, Snapshot, Store};
 use libtest_mimic::Trial;
+use serde_json::Value;
 
 use crate::images::{OCI_MANIFEST, TestImage, gzip, tar};
 use fake::{Fake, Fault, Tokens};
@@ -480,6 +481,25 @@ fn layouts() {
             message(puller.resolve_layout(&dir, name)),
             format!("`{shown}` has no image named `{said}`; it has `base`")
         );
+    }
+    // Another one has the tag that a bare name was given.
+    let other = TestImage::new("linux/amd64", &[&[("etc/name", "another")]]);
+    let index = |dir: &Path| -> Value {
+        serde_json::from_slice(&std::fs::read(dir.join("index.json")).unwrap()).unwrap()
+    };
+    let mut both = index(&dir);
+    other.write_layout(&dir, "latest");
+    both["manifests"].as_array_mut().unwrap().insert(0, index(&dir)["manifests"][0].clone());
+    std::fs::write(dir.join("index.json"), both.to_string()).unwrap();
+    for (name, root) in [
+        ("base", image.root),
+        ("base:latest", image.root),
+        ("docker.io/library/base:latest", image.root),
+        ("latest", other.root),
+        ("other/image:latest", other.root),
+    ] {
+        let resolved = puller.resolve_layout(&dir, name).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(resolved.root_digest, root, "{name}");
     }
     let check = |damage: &dyn Fn(&Path), expected: &str| {
         let puller = Puller::new();

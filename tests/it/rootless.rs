@@ -18,6 +18,7 @@ pub fn trials() -> Vec<Trial> {
         crate::trial("rootless::needs_root::a_range_of_users", a_range_of_users),
         crate::trial("rootless::needs_root::results_are_roots", results_are_roots),
         crate::trial("rootless::needs_root::what_a_command_can_do", what_a_command_can_do),
+        crate::trial("rootless::needs_root::killed_helpers_take_all_along", killed_helpers_take_all_along),
         crate::trial("rootless::needs_root::what_is_missing_is_said", what_is_missing_is_said),
         crate::trial("rootless::needs_root::the_network_is_the_sandboxs", the_network_is_the_sandboxs),
         crate::trial("rootless::needs_root::stores_are_their_owners", stores_are_their_owners),
@@ -227,6 +228,62 @@ fn what_a_command_can_do() {
                 urandom character special file:1:9\n1\n1:3\nbuildkitsandbox\n4\n0\n1\n";
             assert_eq!(text, expected, "ranges `{ranges}`{network}");
         }
+    }
+}
+
+/// Also a command that has forgotten to die with its parent, and whichever of the helper's two processes is killed.
+fn killed_helpers_take_all_along() {
+    let place = Place::new("");
+    fs::copy(crate::exec::probe(), place.dist("busybox/bin/probe")).unwrap();
+    let marker = place.dir.path().file_name().unwrap().to_str().unwrap().trim_start_matches('.').to_owned();
+    let program =
+        PROGRAM.to_owned() + &format!("target hold = changed.run(\"exec probe hold held-{marker}\")\n");
+    fs::write(place.dist("build.bkl"), program).unwrap();
+    let parents = |pid: u32| -> Option<u32> {
+        let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        text.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
+    };
+    let held = || -> Vec<u32> {
+        let word = format!("held-{marker}");
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        let pids = processes.filter_map(|it| it.file_name().to_str()?.parse().ok());
+        let is_held = |pid: &u32| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let mut words = line.split(|&it| it == 0);
+            words.next() == Some(b"probe") && words.any(|it| it == word.as_bytes())
+        };
+        pids.filter(is_held).collect()
+    };
+    for n_up in [1, 2] {
+        std::thread::scope(|scope| {
+            let build = scope.spawn(|| place.bkl_after("", &["build", "hold"]));
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+            let command = loop {
+                if let [pid] = held()[..] {
+                    break pid;
+                }
+                assert!(std::time::Instant::now() < deadline && !build.is_finished(), "it does not start");
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            };
+            // Until it has forgotten.
+            std::thread::sleep(std::time::Duration::from_millis(200));
+            let helper = (0..n_up).try_fold(command, |pid, _| parents(pid)).unwrap();
+            let line = fs::read_to_string(format!("/proc/{helper}/cmdline")).unwrap();
+            assert!(line.contains("internal-run"), "{line}");
+            let pid = rustix::process::Pid::from_raw(helper.cast_signed()).unwrap();
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+            let ran = build.join().unwrap();
+            assert!(
+                !ran.succeeded && ran.text.contains("the helper ended without an answer"),
+                "{}",
+                ran.text
+            );
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+            while !held().is_empty() {
+                assert!(std::time::Instant::now() < deadline, "it is left");
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+        });
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bkl::engine::cancel::Cancel;
+use bkl::engine::entitlement::Grants;
 use bkl::engine::event::Event;
 use bkl::engine::exec::{HelperRunner, RunnerKind};
 use bkl::engine::{CacheMode, Engine, EngineConfig, SolveError, SolveRequest, SolveResult, SolveStats};
@@ -93,6 +94,11 @@ impl Bench {
         engine(&self.store())
     }
 
+    /// The same, set up otherwise.
+    pub(crate) fn engine_with(&self, set: impl FnOnce(&mut EngineConfig)) -> Engine {
+        engine_with(&self.store(), set)
+    }
+
     fn session(&self) -> Arc<dyn Session> {
         let dir = |name: &str| (name.to_owned(), self.dir.path().join(name));
         Arc::new(Dirs([dir("ctx"), dir("busybox"), dir("missing")].into()))
@@ -114,7 +120,7 @@ impl Bench {
         self.solve_with(engine, graph, root, CacheMode::Use, &Cancel::new(), |_| {})
     }
 
-    fn solve_with(
+    pub(crate) fn solve_with(
         &self,
         engine: &Engine,
         graph: &Graph,
@@ -131,12 +137,34 @@ impl Bench {
         };
         runtime().block_on(engine.solve(request))
     }
+
+    /// Solves with what commands may have beyond the usual.
+    pub(crate) fn solve_granted(
+        &self,
+        engine: &Engine,
+        graph: &Graph,
+        root: Edge,
+        grants: &[&str],
+        events: impl Fn(Event) + Send + Sync + 'static,
+    ) -> Result<SolveResult, SolveError> {
+        let request = SolveRequest {
+            grants: Grants::of(grants).unwrap(),
+            events: Arc::new(events),
+            ..SolveRequest::new(graph, vec![root], self.session(), crate::test_program())
+        };
+        runtime().block_on(engine.solve(request))
+    }
 }
 
 fn engine(store: &Path) -> Engine {
+    engine_with(store, |_| {})
+}
+
+fn engine_with(store: &Path, set: impl FnOnce(&mut EngineConfig)) -> Engine {
     let runner =
         HelperRunner::with_program(RunnerKind::Direct, Path::new(env!("CARGO_BIN_EXE_bkl"))).unwrap();
-    let config = EngineConfig { runner: Some(Arc::new(runner)), ..EngineConfig::default() };
+    let mut config = EngineConfig { runner: Some(Arc::new(runner)), ..EngineConfig::default() };
+    set(&mut config);
     Engine::open(store, config).unwrap()
 }
 

@@ -21,6 +21,7 @@ pub(super) fn because(because: &Because) -> String {
         Because::Never => "nothing like it ran before, as far as the store knows".to_owned(),
         Because::Gone => "its result is gone from the store; nothing else changed".to_owned(),
         Because::Failed => "it failed when it last ran; nothing changed since".to_owned(),
+        Because::Stopped => "its build was killed when it last ran; nothing changed since".to_owned(),
         Because::Own(subject, change) => own(subject, change),
         Because::Input(role, cause) => input(role, cause),
         Because::Unknown => "its key is another one; what is kept of it is as before".to_owned(),
@@ -185,6 +186,7 @@ pub(super) fn facts(because: &Because) -> Value {
         Because::Never => json!({ "kind": "never_ran" }),
         Because::Gone => json!({ "kind": "result_gone" }),
         Because::Failed => json!({ "kind": "failed" }),
+        Because::Stopped => json!({ "kind": "stopped" }),
         Because::Unknown => json!({ "kind": "unknown" }),
         Because::Own(it, how) => subject(it, how),
         Because::Input(_, cause) => match cause {

@@ -44,6 +44,9 @@ pub(super) use place::{attach, tmpfs};
 /// First argument of a helper, before the kind of its containers or what else it does; not a command for people.
 pub const VERB: &str = "internal-run";
 
+/// Where a command that is emulated finds its emulator (BuildKit, qemuMountName).
+pub(super) const EMULATOR: &str = "/dev/.buildkit_qemu_emulator";
+
 /// Whether this process was started as a helper. To be asked first in `main`, before anything that makes threads.
 pub fn is_requested() -> bool {
     std::env::args_os().nth(1).is_some_and(|it| it == OsStr::new(VERB))

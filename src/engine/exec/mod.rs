@@ -33,8 +33,8 @@ pub use error::RunError;
 pub use network::SandboxNetwork;
 pub use runner::HelperRunner;
 pub use spec::{
-    Access, ExecMount, ExecSpec, ExitStatus, HostLine, Limits, MountSource, Network, Profile, Security,
-    Stream, StubParents, Ulimit,
+    Access, Emulation, ExecMount, ExecSpec, ExitStatus, HostLine, Limits, MoreDevices, MountSource, Network,
+    NewNode, NodeKind, Profile, Security, Stream, StubParents, Ulimit,
 };
 
 use super::cancel::Cancel;

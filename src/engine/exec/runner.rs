@@ -20,8 +20,8 @@ use tokio::net::unix::pipe;
 use super::error::RunError;
 use super::netfiles::Reach;
 use super::network::{self, Life, Network as Connection, Networks};
-use super::spec::{Access, ExecSpec, ExitStatus, MountSource, Network, Profile, Security, Stream};
-use super::wire::{self, Answer, Confinement, Fds, Net, Request, WireMount, WireSource};
+use super::spec::{Access, Emulation, ExecSpec, ExitStatus, MountSource, Network, Profile, Security, Stream};
+use super::wire::{self, Answer, Confinement, Fds, Net, Request, WireEmulation, WireMount, WireSource};
 use super::{LogSink, Runner, RunnerKind, SandboxNetwork, cgroup, helper, netfiles, seccomp, sys};
 use crate::engine::cancel::Cancel;
 use crate::store::in_user_namespace;
@@ -380,16 +380,22 @@ fn request(
         let source = match mount.source {
             MountSource::Tree { fd, selector } => WireSource::Tree { tree: add_tree(fd), selector },
             MountSource::Dir { path, selector } => {
-                let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-                let fd = open_tree(rustix::fs::CWD, &path, flags);
-                let fd = fd.map_err(|err| io_error("mount", &path)(err.into()))?;
-                WireSource::Tree { tree: add_tree(fd), selector }
+                WireSource::Tree { tree: add_tree(clone_of(&path)?), selector }
             }
             MountSource::Tmpfs { size } => WireSource::Tmpfs { size },
             MountSource::File { bytes, uid, gid, mode } => WireSource::File { bytes, uid, gid, mode },
         };
         mounts.push(WireMount { dest: mount.dest, source, readonly: mount.access == Access::ReadOnly });
     }
+    let mut args = spec.args;
+    let emulation = match spec.emulation {
+        Emulation::Kernel => WireEmulation::Kernel,
+        Emulation::Missing { platform, name } => WireEmulation::Missing { platform, name },
+        Emulation::Program { path, name } => {
+            args.insert(0, helper::EMULATOR.to_owned());
+            WireEmulation::Program { tree: add_tree(clone_of(&path)?), name }
+        }
+    };
     let (network, given, reach) = match connection {
         Connection::Host(_) => (Net::Host, None, Reach::Host),
         Connection::Nothing => (Net::Empty, None, Reach::Isolated),
@@ -412,10 +418,19 @@ fn request(
         }
         Security::Insecure(_) => (Confinement::Namespaces { n_loops: n_loops() }, None),
     };
+    let (nodes, groups) = spec.devices.map(|it| (it.nodes, it.groups)).unwrap_or_default();
+    if !nodes.is_empty() && in_user_namespace() {
+        return Err(RunError::Environment {
+            what: "commands with devices of their own need root".into(),
+            help: "build as root, outside a user namespace, or without the device".into(),
+        });
+    }
     let request = Request {
+        nodes,
+        groups,
         hosts: netfiles::hosts(&hostname, &spec.extra_hosts),
         resolv_conf: netfiles::resolv_conf(reach),
-        args: spec.args,
+        args,
         env: spec.env,
         cwd: spec.cwd,
         user: spec.user,
@@ -423,6 +438,7 @@ fn request(
         network,
         confinement,
         profile: spec.profile,
+        emulation,
         readonly_root: spec.root_access == Access::ReadOnly,
         mounts,
         ulimits: spec.ulimits,
@@ -431,6 +447,12 @@ fn request(
         stub_parents: spec.stub_parents,
     };
     Ok((request, Fds { stdout, stderr, root: spec.root, seccomp, network: given, trees }))
+}
+
+/// What is at a path of the host, as a mount to be attached elsewhere.
+fn clone_of(path: &Path) -> Result<OwnedFd, RunError> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    open_tree(rustix::fs::CWD, path, flags).map_err(|err| io_error("mount", path)(err.into()))
 }
 
 /// How many loop devices a command without confinement gets nodes of: those up to the first that is free, and as many more

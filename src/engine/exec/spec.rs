@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::entitlement::{Granted, HostNetwork, Insecure};
+use crate::engine::entitlement::{Granted, HostNetwork, Insecure, NamedDevices};
 
 /// One command with everything it can see.
 ///
@@ -32,6 +32,8 @@ pub struct ExecSpec {
     pub security: Security,
     /// What the command may do.
     pub profile: Profile,
+    /// Whether it is for another machine than this.
+    pub emulation: Emulation,
     /// The root: a detached mount (fsmount, or open_tree with OPEN_TREE_CLONE), writable even if `root_access` is not:
     /// mount points are made in it. It is attached in the helper and cannot be attached again.
     pub root: OwnedFd,
@@ -39,6 +41,8 @@ pub struct ExecSpec {
     pub root_access: Access,
     /// What else is mounted, in any order; of equal destinations the last counts.
     pub mounts: Vec<ExecMount>,
+    /// What it gets besides the usual devices.
+    pub devices: Option<MoreDevices>,
     /// Resource limits of the process.
     pub ulimits: Vec<Ulimit>,
     /// Limits of the cgroup.
@@ -50,6 +54,28 @@ pub struct ExecSpec {
     pub stub_parents: StubParents,
     /// The terminal that the command's streams are, instead of nothing and the log: it becomes the controlling one.
     pub terminal: Option<OwnedFd>,
+}
+
+/// How the machine runs a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Emulation {
+    /// The kernel does: it is the machine's own, or an interpreter for it is registered.
+    Kernel,
+    /// Through a static program of the host, which is given the whole command as its arguments and is seen, read-only, as
+    /// `/dev/.buildkit_qemu_emulator`.
+    Program {
+        /// Where it is: trusted, and executable for everybody.
+        path: PathBuf,
+        /// What it is called, for people.
+        name: String,
+    },
+    /// It is for another machine, and there is no emulator: the kernel is asked to run it all the same.
+    Missing {
+        /// What it is for.
+        platform: String,
+        /// What the emulator is called.
+        name: String,
+    },
 }
 
 /// What a command may do to the kernel it shares with the host.
@@ -156,6 +182,48 @@ pub enum MountSource {
         /// Permission bits.
         mode: u32,
     },
+}
+
+/// Devices that a command may open besides the usual ones.
+#[derive(Debug, Clone)]
+pub struct MoreDevices {
+    /// That it may.
+    pub granted: Granted<NamedDevices>,
+    /// Their nodes.
+    pub nodes: Vec<NewNode>,
+    /// Further groups of the process.
+    pub groups: Vec<u32>,
+}
+
+/// A device node in a command's /dev.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewNode {
+    /// Path below /dev.
+    pub path: String,
+    /// What it is.
+    pub kind: NodeKind,
+    /// Number of its driver.
+    pub major: u32,
+    /// Number of the device.
+    pub minor: u32,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner; `None` is the command's user.
+    pub uid: Option<u32>,
+    /// Group; `None` is that of the command's user.
+    pub gid: Option<u32>,
+    /// Whether it may be opened for reading.
+    pub reads: bool,
+    /// Whether it may be opened for writing.
+    pub writes: bool,
+}
+
+/// Which table of drivers its numbers belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "see the type")]
+pub enum NodeKind {
+    Character,
+    Block,
 }
 
 /// A resource limit of the process: `nofile` with its soft and hard value.

@@ -14,7 +14,7 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::spec::{Limits, Profile, StubParents, Ulimit};
+use super::spec::{Limits, NewNode, Profile, StubParents, Ulimit};
 
 /// A command as the helper needs it. Descriptors travel beside it in the order of [`Fds`].
 #[derive(Debug, Serialize, Deserialize)]
@@ -30,8 +30,12 @@ pub(crate) struct Request {
     pub(crate) network: Net,
     pub(crate) confinement: Confinement,
     pub(crate) profile: Profile,
+    pub(crate) emulation: WireEmulation,
     pub(crate) readonly_root: bool,
     pub(crate) mounts: Vec<WireMount>,
+    /// Devices besides the usual ones, and the groups that go with them.
+    pub(crate) nodes: Vec<NewNode>,
+    pub(crate) groups: Vec<u32>,
     pub(crate) ulimits: Vec<Ulimit>,
     pub(crate) limits: Limits,
     pub(crate) cgroup_parent: String,
@@ -56,6 +60,21 @@ pub(crate) enum Confinement {
     Full,
     /// Its namespaces only. It gets nodes of the first `n_loops` loop devices.
     Namespaces { n_loops: u32 },
+}
+
+/// [`Emulation`](super::spec::Emulation).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum WireEmulation {
+    Kernel,
+    /// The program is the descriptor `trees[tree]`, and the command's first argument already.
+    Program {
+        tree: usize,
+        name: String,
+    },
+    Missing {
+        platform: String,
+        name: String,
+    },
 }
 
 /// One mount.

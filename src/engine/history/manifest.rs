@@ -10,6 +10,8 @@ use crate::graph::ir::{CUSTOM_NAME, Edge, Graph, Op, Vertex, VertexId};
 
 /// Bytes of a body from which on compressing it pays.
 const MIN_COMPRESSED: usize = 400;
+/// Stands before the bytes of a run that its build did not outlive.
+pub(crate) const STOPPED: u8 = b's';
 /// Nobody's manifest is longer; what claims to be is damaged.
 const MAX_BYTES: usize = 1 << 30;
 
@@ -42,6 +44,9 @@ pub struct Manifest {
     pub forced: Option<Forced>,
     /// Whether it failed.
     pub failed: bool,
+    /// Whether its build ended before it did, and so it failed.
+    #[serde(skip)]
+    pub stopped: bool,
     /// Of an image: its root manifest or index.
     pub image: Option<Digest>,
     /// Of a directory: its files.
@@ -89,13 +94,34 @@ impl Manifest {
     ) -> Manifest {
         let vertex = graph.vertex(id);
         let digest_of = |id: VertexId| digests[id.0 as usize];
-        let input = |(edge, input): (&Edge, &crate::engine::solver::Input)| Input {
-            output: edge.output,
-            content: input.content,
-            result: input.result,
-            made_by: input.made_by,
-            source: matches!(graph.vertex(edge.vertex).op, Op::Source(_)).then(|| digest_of(edge.vertex)),
-        };
+        let source =
+            |it: &Edge| matches!(graph.vertex(it.vertex).op, Op::Source(_)).then(|| digest_of(it.vertex));
+        let sources: Vec<Option<Digest>> = vertex.inputs.iter().map(source).collect();
+        let places = vertex.locations.iter().filter_map(|it| it.place(graph)).collect();
+        Manifest::of(vertex, digest_of(id), places, &sources, account, forced, stands_for)
+    }
+
+    /// The same without the graph: `digest` is the marshalled vertex', `places` where it was written, `sources` the digests of
+    /// those of its inputs that are sources.
+    pub fn of(
+        vertex: &Vertex,
+        digest: Digest,
+        places: Vec<String>,
+        sources: &[Option<Digest>],
+        account: &Account,
+        forced: Option<Forced>,
+        stands_for: StandsFor,
+    ) -> Manifest {
+        let inputs = vertex.inputs.iter().zip(&account.inputs).zip(sources);
+        let input =
+            |((edge, input), source): ((&Edge, &crate::engine::solver::Input), &Option<Digest>)| Input {
+                output: edge.output,
+                content: input.content,
+                result: input.result,
+                made_by: input.made_by,
+                source: *source,
+            };
+        let inputs = inputs.map(input).collect();
         let (image, files) = match stands_for {
             StandsFor::Image(image) => (Some(image), None),
             StandsFor::Files(files) => (None, Some(files)),
@@ -104,16 +130,17 @@ impl Manifest {
         Manifest {
             name: vertex.name(),
             named: vertex.metadata.description.contains_key(CUSTOM_NAME),
-            places: vertex.locations.iter().filter_map(|it| it.place(graph)).collect(),
+            places,
             parts: parts(vertex),
             op: vertex.op.clone(),
             strict: vertex.metadata.is_strict(),
             platform: vertex.platform.as_ref().map(Platform::to_string).unwrap_or_default(),
-            vertex: digest_of(id),
+            vertex: digest,
             digest: account.digest,
-            inputs: vertex.inputs.iter().zip(&account.inputs).map(input).collect(),
+            inputs,
             forced,
             failed: false,
+            stopped: false,
             image,
             files,
         }
@@ -137,23 +164,36 @@ impl Manifest {
 
     /// The bytes to keep.
     pub fn encode(&self, packer: &mut Packer) -> Vec<u8> {
+        packer.pack(&self.bytes())
+    }
+
+    /// The same, made faster and longer.
+    pub fn encode_plain(&self) -> Vec<u8> {
+        [b"p".as_slice(), &self.bytes()].concat()
+    }
+
+    fn bytes(&self) -> Vec<u8> {
         let text = serde_json::to_vec(self).expect("ops have text keys only");
         let mut bytes = (text.len() as u32).to_le_bytes().to_vec();
         bytes.extend_from_slice(&text);
         if let Some(files) = &self.files {
             bytes.extend_from_slice(&files::encode(files));
         }
-        packer.pack(&bytes)
+        bytes
     }
 
     /// `None` for what another version wrote, and for what is damaged.
     pub fn decode(bytes: &[u8]) -> Option<Manifest> {
+        let (bytes, stopped) = match bytes.split_first()? {
+            (&STOPPED, rest) => (rest, true),
+            _ => (bytes, false),
+        };
         let bytes = unpack(bytes)?;
         let (length, rest) = bytes.split_first_chunk::<4>()?;
         let (text, files) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
         let manifest: Manifest = serde_json::from_slice(text).ok()?;
         let files = if files.is_empty() { None } else { Some(files::decode(files)?) };
-        Some(Manifest { files, ..manifest })
+        Some(Manifest { files, failed: manifest.failed || stopped, stopped, ..manifest })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Keeps the runs of a build.
 
-use super::manifest::{Manifest, Packer};
+use super::manifest::{Manifest, Packer, STOPPED};
 use super::why::source_key;
 use crate::base::Digest;
 use crate::engine::solver::Account;
@@ -42,8 +42,8 @@ impl Book<'_> {
     }
 
     fn add(&mut self, key: Digest, manifest: &Manifest, once: bool) {
-        let line = Digest::of(format!("bkl.line.v1:{}:{}", self.program, manifest.name));
         let body = manifest.encode(&mut self.packer);
+        let line = line(&self.program, manifest);
         self.runs.push(NewRun { group: self.program, line, key, once, body });
         if CHUNK <= self.runs.len() {
             self.write();
@@ -61,4 +61,16 @@ impl Book<'_> {
             self.batch = self.store.add_runs(&runs, self.batch).ok().or(self.batch);
         }
     }
+}
+
+/// Notes that a run begins: should this process be killed, the next one keeps it, as what came of it.
+pub(crate) fn note(store: &Store, program: Digest, key: Digest, manifest: &Manifest, result: &Digest) {
+    let body = manifest.encode_plain();
+    let run = NewRun { group: program, line: line(&program, manifest), key, once: true, body };
+    // A failure costs nothing but answers to later questions.
+    let _ = store.note_run(&run, result, STOPPED);
+}
+
+fn line(program: &Digest, manifest: &Manifest) -> Digest {
+    Digest::of(format!("bkl.line.v1:{program}:{}", manifest.name))
 }

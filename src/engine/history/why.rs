@@ -71,6 +71,8 @@ pub enum Because {
     Gone,
     /// It ran and failed, and all is as it was.
     Failed,
+    /// It began to run and its build was killed, and all is as it was.
+    Stopped,
     /// What it does.
     Own(Subject, Change),
     /// What it works on.
@@ -341,7 +343,11 @@ impl Asked<'_> {
         }
         if let Some(then) = same {
             let because = self.input_difference(&then.manifest, now, 0);
-            let as_before = if then.manifest.failed { Because::Failed } else { Because::Gone };
+            let as_before = match (then.manifest.stopped, then.manifest.failed) {
+                (true, _) => Because::Stopped,
+                (false, true) => Because::Failed,
+                (false, false) => Because::Gone,
+            };
             return told(because.unwrap_or(as_before), Some(then));
         }
         let found = nearest(now.manifest, pool.iter().map(|it| &it.manifest), taken);

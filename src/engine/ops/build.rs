@@ -14,7 +14,7 @@ use super::file::FileError;
 use super::root::{Last, Root, kind};
 use super::{Build, OpError, StoreCache, blocking};
 use crate::base::Digest;
-use crate::engine::entitlement::Grants;
+use crate::engine::entitlement::{self, Grants};
 use crate::engine::plan::Prepared;
 use crate::engine::request::{FailedVertex, SolveError};
 use crate::engine::solver::{ExecCtx, Failure, Outcome};
@@ -129,10 +129,13 @@ pub(super) async fn run(
     .await?;
     let Some(root) = root else { return Ok(Snapshot::scratch()) };
     let within = build.within.iter().copied().chain([digest]).collect();
-    let nested = Arc::new(Build { within, ..Build::clone(build) });
+    let nested = Arc::new(Build { within, files: graph.files(), ..Build::clone(build) });
     let prepared = Prepared::new(&nested, &graph, &[root], &BTreeSet::new());
     if let Err(denied) = prepared.check_entitlements(&graph, &[root]) {
         return Err(nested_error(&graph, denied));
+    }
+    for line in entitlement::granted(&graph, &[Some(root)], &build.grants, &one_line) {
+        ctx.warn(&line);
     }
     prepared.prune_caches(&graph).await;
     let cache = Arc::new(StoreCache::new(build.store.clone(), build.unstored.clone()));
@@ -148,6 +151,16 @@ pub(super) async fn run(
             Ok(tree.stored(&ctx.cancel).await?)
         }
         Err(failure) => Err(nested_error(&graph, prepared.error(&graph, failure, &runs))),
+    }
+}
+
+/// A name of a step on one line, cut where it gets long.
+fn one_line(name: &str) -> String {
+    const MAX_CHARS: usize = 60;
+    let line = name.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
     }
 }
 

@@ -4,17 +4,19 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use super::agent::AgentSocket;
 use super::inspect::{FailedCommand, Looking, shell_of};
 use super::{OpError, Said};
 use crate::base::Digest;
+use crate::engine::cdi::{self, CdiError};
 use crate::engine::entitlement::{Authorized, Denied, Grants, authorize};
 use crate::engine::event::Stream;
 use crate::engine::exec::{
-    Access, ExecMount, ExecSpec, ExitStatus, HostLine, Limits, MountSource, Network, Profile, RunError,
-    Runner, Security, StubParents, Ulimit,
+    Access, Emulation, ExecMount, ExecSpec, ExitStatus, HostLine, Limits, MoreDevices, MountSource, Network,
+    Profile, RunError, Runner, Security, StubParents, Ulimit,
 };
 use crate::engine::solver::ExecCtx;
 use crate::graph::ir::config::DEFAULT_PATH;
@@ -67,6 +69,9 @@ pub enum ExecError {
     /// It requests what it was not granted.
     #[error(transparent)]
     Denied(#[from] Denied),
+    /// A device that it names is not there, or cannot be given.
+    #[error(transparent)]
+    Device(#[from] CdiError),
     /// The op makes no sense.
     #[error("bad command: {why}")]
     Op {
@@ -101,6 +106,10 @@ pub(super) struct Run<'a> {
     pub(super) looking: Option<Looking<'a>>,
     pub(super) grants: &'a Grants,
     pub(super) said: &'a Said,
+    /// Where devices are specified.
+    pub(super) cdi: &'a [PathBuf],
+    /// How the machine runs it.
+    pub(super) emulation: Emulation,
 }
 
 /// What a mount leaves behind.
@@ -120,7 +129,7 @@ enum Place {
     /// A tree that is only read.
     View(Snapshot),
     /// A directory of the host.
-    Dir(std::path::PathBuf),
+    Dir(PathBuf),
     /// In memory; nothing, when it is optional and not given.
     Memory,
 }
@@ -141,7 +150,6 @@ struct Mounted {
 impl Run<'_> {
     pub(super) async fn run(&self, inputs: Vec<Snapshot>) -> Result<Vec<Snapshot>, OpError> {
         let op = self.op;
-        self.check_supported()?;
         // The sockets are there until the command has ended.
         let (secrets, _agents) = self.secrets()?;
         let mounted = {
@@ -257,21 +265,24 @@ impl Run<'_> {
         Ok((self.spec(root, access, mounts)?, agents))
     }
 
-    fn check_supported(&self) -> Result<(), ExecError> {
-        if let Some(device) = self.op.cdi_devices.iter().find(|it| !it.optional) {
-            return Err(bad(&format!("the device `{}` is not supported by this engine", device.name)));
-        }
-        Ok(())
-    }
-
     fn spec(
         &self,
         root: std::os::fd::OwnedFd,
         root_access: Access,
-        mounts: Vec<ExecMount>,
+        mut mounts: Vec<ExecMount>,
     ) -> Result<ExecSpec, ExecError> {
         let op = self.op;
-        let Authorized { host_network, insecure, .. } = authorize(op, self.grants)?;
+        let Authorized { host_network, insecure, devices } = authorize(op, self.grants)?;
+        let mut env = self.env()?;
+        let devices = match devices {
+            Some(granted) => {
+                let given = cdi::given(&op.cdi_devices, self.cdi)?;
+                env = cdi::with_variables(env, &given.env);
+                mounts.extend(given.mounts);
+                Some(MoreDevices { granted, nodes: given.nodes, groups: given.groups })
+            }
+            None => None,
+        };
         let mut extra_hosts = Vec::new();
         for line in &op.extra_hosts {
             let ip = line.ip.parse().map_err(|_| bad(&format!("`{}` is no address of a host", line.ip)))?;
@@ -281,7 +292,7 @@ impl Run<'_> {
             |it: &crate::graph::ir::Ulimit| Ulimit { name: it.name.clone(), soft: it.soft, hard: it.hard };
         Ok(ExecSpec {
             args: op.args.clone(),
-            env: self.env()?,
+            env,
             cwd: op.cwd.clone(),
             user: op.user.clone(),
             hostname: op.hostname.clone(),
@@ -294,9 +305,11 @@ impl Run<'_> {
             },
             security: insecure.map_or(Security::Sandbox, Security::Insecure),
             profile: if self.metadata.is_strict() { Profile::Strict } else { Profile::Compat },
+            emulation: self.emulation.clone(),
             root,
             root_access,
             mounts,
+            devices,
             ulimits: op.ulimits.iter().map(ulimit).collect(),
             limits: self.metadata.linux_resources.as_ref().map(limits).unwrap_or_default(),
             cgroup_parent: op.cgroup_parent.clone(),
@@ -399,7 +412,7 @@ fn mount(
         _caches: Vec::new(),
     };
     // Where a cache is mounted twice it is one directory.
-    let mut caches: HashMap<String, std::path::PathBuf> = HashMap::new();
+    let mut caches: HashMap<String, PathBuf> = HashMap::new();
     for (mount, secret) in op.mounts.iter().zip(secrets) {
         let input = match mount.input {
             None => None,
@@ -487,10 +500,10 @@ fn cache(
     id: &str,
     sharing: Sharing,
     input: Option<&Snapshot>,
-    known: &mut HashMap<String, std::path::PathBuf>,
+    known: &mut HashMap<String, PathBuf>,
     mounted: &mut Mounted,
     ctx: &ExecCtx,
-) -> Result<std::path::PathBuf, ExecError> {
+) -> Result<PathBuf, ExecError> {
     use crate::engine::solver::Output as _;
     let id = match input {
         Some(tree) => format!("{id}:{}", tree.identity().hex()),

@@ -9,21 +9,24 @@ mod file;
 mod inspect;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures_util::future::BoxFuture;
 
 use super::cancel::{Cancel, Hold};
 use super::content_hash::{HashError, HashTree};
+use super::emulation::Emulators;
 use super::entitlement::{self, Denied, Grants};
-use super::exec::Runner;
+use super::exec::{Emulation, Runner};
+use super::history::{Forced, Manifest, record};
 use super::request::CacheMode;
-use super::solver::{self, CacheMap, ExecCtx, InputRule, Scheduler, Slot};
+use super::solver::{self, Account, CacheMap, ExecCtx, InputRule, Scheduler, Slot};
 use super::source::{Progress, Resolved, Source, SourceCtx, SourceError, StandsFor};
 use super::tree::{Tree, Unstored};
 use crate::base::url::redacted;
 use crate::base::{Digest, Platform};
-use crate::graph::ir::{Op, Vertex};
+use crate::graph::ir::{Location, Op, Vertex};
 use crate::graph::llb::key::{self, InputKeyRule, Selector};
 use crate::session::Session;
 use crate::store::{LayerMeta, Snapshot, Store, Table};
@@ -57,6 +60,10 @@ pub struct Build {
     pub hold: Hold,
     /// What who asked for the build stops it by; that is also what ends looking around.
     pub cancel: Cancel,
+    /// Where devices are specified.
+    pub cdi: Arc<[PathBuf]>,
+    /// What commands for other machines are run through.
+    pub emulators: Arc<Emulators>,
     /// Trees that are not in the store.
     pub unstored: Arc<Unstored>,
     /// What commands may have beyond the usual.
@@ -69,6 +76,8 @@ pub struct Build {
     pub cache: CacheMode,
     /// Names the program in the history.
     pub program: Digest,
+    /// Names of the texts that the graph's places are in.
+    pub files: Arc<[String]>,
     /// Digests of the definitions that this one is built for, the outermost first; none for what was asked for.
     pub within: Vec<Digest>,
 }
@@ -92,7 +101,10 @@ type Answer = Arc<OnceLock<Arc<dyn Resolved>>>;
 pub struct GraphOp {
     digest: Digest,
     vertex: Arc<Vertex>,
-    ignore_cache: bool,
+    /// Why results that exist are not used.
+    forced: Option<Forced>,
+    /// Of a command's inputs that are sources, the digests of their marshalled vertices.
+    sources: Vec<Option<Digest>>,
     build: Arc<Build>,
     /// Of a source.
     answer: Answer,
@@ -107,15 +119,21 @@ impl GraphOp {
     pub fn new(
         digest: Digest,
         vertex: Arc<Vertex>,
-        ignore_cache: bool,
+        forced: Option<Forced>,
         inputs: &[&GraphOp],
         build: Arc<Build>,
     ) -> GraphOp {
         let answers = inputs.iter().map(|input| input.answer.clone()).collect();
+        let source = |input: &&GraphOp| input.is_source().then_some(input.digest);
+        let sources = match &vertex.op {
+            Op::Exec(_) => inputs.iter().map(source).collect(),
+            _ => Vec::new(),
+        };
         GraphOp {
             digest,
             vertex,
-            ignore_cache,
+            forced,
+            sources,
             build,
             answer: Answer::default(),
             answers,
@@ -212,6 +230,17 @@ impl GraphOp {
         })
     }
 
+    /// How the machine runs this command: no part of its key, as with BuildKit.
+    async fn emulation(&self) -> Result<Emulation, OpError> {
+        let platform = self.vertex.platform.as_ref().map(Platform::normalize);
+        let Some(platform) = platform.filter(|it| *it != self.build.machine) else {
+            return Ok(Emulation::Kernel);
+        };
+        let build = self.build.clone();
+        let find = move || build.emulators.emulation(&platform, &build.store).map_err(ExecError::from);
+        blocking(move || Ok(find()?)).await
+    }
+
     async fn run(&self, ctx: &ExecCtx, inputs: Vec<Tree>) -> Result<Vec<Tree>, OpError> {
         let stored = match &self.vertex.op {
             Op::Source(_) => {
@@ -222,6 +251,7 @@ impl GraphOp {
                 Ok(vec![answer.fetch(&self.source_ctx(ctx)).await?])
             }
             Op::Exec(op) => {
+                let emulation = self.emulation().await?;
                 let run = exec::Run {
                     store: &self.build.store,
                     session: &*self.build.session,
@@ -238,6 +268,8 @@ impl GraphOp {
                     }),
                     grants: &self.build.grants,
                     said: &self.build.said,
+                    cdi: &self.build.cdi,
+                    emulation,
                 };
                 Ok(run.run(snapshots(inputs, ctx).await?).await?)
             }
@@ -246,7 +278,7 @@ impl GraphOp {
                 let description = self.vertex.name();
                 let digest = key::cache_digest(&self.vertex, &self.build.machine).expect("it is no source");
                 // Who asks for no cache doubts what is there.
-                let reuse = if self.ignore_cache { file::Reuse::Nothing } else { file::Reuse::Earlier };
+                let reuse = if self.forced.is_some() { file::Reuse::Nothing } else { file::Reuse::Earlier };
                 let pace = std::cell::Cell::default();
                 if let Some(done) = {
                     let (description, cancel) = (&description, &ctx.cancel);
@@ -308,7 +340,7 @@ impl solver::Op for GraphOp {
     }
 
     fn ignore_cache(&self) -> bool {
-        self.ignore_cache
+        self.forced.is_some()
     }
 
     fn cache_map<'a>(&'a self, ctx: &'a ExecCtx) -> BoxFuture<'a, Result<CacheMap, OpError>> {
@@ -330,6 +362,16 @@ impl solver::Op for GraphOp {
         Some(Box::pin(blocking(move || Ok(hashes.digest(&selectors)?))))
     }
 
+    fn begins(&self, account: &Account, result: &Digest) {
+        let (Op::Exec(_), Some(key)) = (&self.vertex.op, account.run) else { return };
+        let place = |it: &Location| it.place_in(|source| self.build.files.get(source).map(String::as_str));
+        let places = self.vertex.locations.iter().filter_map(place).collect();
+        let (sources, forced) = (&self.sources, self.forced);
+        let other = StandsFor::Other;
+        let manifest = Manifest::of(&self.vertex, self.digest, places, sources, account, forced, other);
+        record::note(&self.build.store, self.build.program, key, &manifest, result);
+    }
+
     fn exec<'a>(&'a self, ctx: &'a ExecCtx, inputs: Vec<Tree>) -> BoxFuture<'a, Result<Vec<Tree>, OpError>> {
         Box::pin(self.run(ctx, inputs))
     }
@@ -345,7 +387,8 @@ impl solver::Op for GraphOp {
     }
 
     fn may_block(&self) -> bool {
-        matches!(self.slot(), Slot::Command | Slot::Disk)
+        // File ops are one piece of work each, which a small one does where it is asked for.
+        self.slot() == Slot::Command
     }
 }
 

@@ -90,11 +90,12 @@ impl Layout {
             let bare = ImageRef { tag: None, ..tagged.clone() };
             let is_latest = tagged.tag.as_deref() == Some("latest");
             ladder.push(vec![image.familiar(), image.to_string(), tagged.familiar(), tagged.to_string()]);
-            ladder.push(tagged.tag.into_iter().collect());
-            // What umoci and skopeo call a tag was taken for an image without one: `base` came here as `base:latest`.
+            // What umoci and skopeo call a tag was taken for an image without one: `base` came here as `base:latest`. Before
+            // the tag `latest`, which is some other entry then.
             if is_latest {
                 ladder.push(vec![bare.familiar(), bare.to_string()]);
             }
+            ladder.push(tagged.tag.into_iter().collect());
         }
         if let Some(found) = ladder.iter().map(|names| named(names)).find(|found| !found.is_empty()) {
             return Ok(found);

@@ -73,6 +73,9 @@ pub trait Op: Send + Sync + 'static {
         output: &'a Self::Output,
     ) -> BoxFuture<'a, Result<Digest, Self::Error>>;
 
+    /// It begins to run: `account` is what is known of the run, `result` the key under which its first output will be kept.
+    fn begins(&self, _account: &Account, _result: &Digest) {}
+
     /// Does it. `inputs` are in the op's order. Must return soon after `ctx.cancel` was turned on, with nothing left
     /// behind. Gives [`Op::n_outputs`] outputs.
     fn exec<'a>(

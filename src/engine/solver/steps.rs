@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use futures_util::FutureExt as _;
 use tokio::sync::Semaphore;
 
+use super::account::Account;
 use super::flight::{ExecCtx, Landing};
 use super::key::{self, Part};
 use super::run::{Answer, Purpose, Run};
@@ -272,6 +273,7 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
         let state = self.at(vertex);
         let content = state.content.expect("a vertex that runs has a content key");
         let names = Names { def: state.def, content, exact };
+        let account = self.account(vertex);
         let inputs: Vec<O::Output> = node
             .inputs
             .iter()
@@ -279,7 +281,7 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
             .collect();
         let (op, cache, permits) = (node.op.clone(), self.cache.clone(), self.scheduler.slot(node.op.slot()));
         let execution = if op.ignore_cache() { key::fresh(&content.used) } else { content.used };
-        let work = move |ctx: ExecCtx| execute(ctx, op, cache, permits, inputs, names, execution);
+        let work = move |ctx: ExecCtx| execute(ctx, op, cache, permits, inputs, names, account, execution);
         let (flights, listener) = (&self.scheduler.flights, self.listener(vertex));
         let (stop, hold) = (self.stop.clone(), self.hold.clone());
         let started = listener.started.clone();
@@ -358,6 +360,7 @@ async fn execute<O: Op, C: CacheStore<Output = O::Output>>(
     permits: Option<Arc<Semaphore>>,
     inputs: Vec<O::Output>,
     names: Names,
+    account: Account,
     execution: Digest,
 ) -> Landing<O> {
     let turn = || async {
@@ -399,6 +402,7 @@ async fn execute<O: Op, C: CacheStore<Output = O::Output>>(
         },
     };
     ctx.started();
+    op.begins(&account, &names.content.of(0).plain);
     let ctx = ExecCtx { run: Some(names.content.plain), ..ctx };
     let may_block = op.may_block();
     let work = async move {

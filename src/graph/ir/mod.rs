@@ -175,9 +175,14 @@ pub struct Location {
 impl Location {
     /// Where it begins, for people: `build.bkl:7:3`; columns from 1.
     pub fn place(&self, graph: &Graph) -> Option<String> {
-        let info = graph.sources.get(self.source as usize)?;
+        self.place_in(|source| graph.sources.get(source).map(|it| &*it.filename))
+    }
+
+    /// The same by the names of the graph's sources.
+    pub fn place_in<'a>(&self, name: impl FnOnce(usize) -> Option<&'a str>) -> Option<String> {
+        let name = name(self.source as usize)?;
         let (line, character) = self.ranges.first()?.start;
-        Some(format!("{}:{line}:{}", info.filename, character + 1))
+        Some(format!("{name}:{line}:{}", character + 1))
     }
 }
 
@@ -237,6 +242,11 @@ impl Graph {
     /// All vertices in topological order, inputs first.
     pub fn vertices(&self) -> impl DoubleEndedIterator<Item = (VertexId, &Vertex)> + ExactSizeIterator {
         self.vertices.iter().enumerate().map(|(idx, vertex)| (VertexId(idx as u32), &**vertex))
+    }
+
+    /// Names of its sources, in order.
+    pub fn files(&self) -> std::sync::Arc<[String]> {
+        self.sources.iter().map(|it| it.filename.clone()).collect()
     }
 
     /// For each vertex, whether `roots` are made of it.

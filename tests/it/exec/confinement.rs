@@ -172,6 +172,7 @@ fn cgroup_version_2_does_as_well() {
         "output_and_exit_codes",
         "cancelling_leaves_nothing",
         "many_at_once",
+        "devices_that_were_given_are_there",
         "what_commands_see",
     ];
     for name in names {

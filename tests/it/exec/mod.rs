@@ -8,6 +8,8 @@ mod network;
 mod process;
 mod seen;
 
+pub(crate) use seen::probe;
+
 use std::cell::Cell;
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -19,10 +21,11 @@ use std::time::{Duration, Instant};
 use bkl::engine::cancel::Cancel;
 use bkl::engine::entitlement::{Authorized, Grants, authorize};
 use bkl::engine::exec::{
-    Access, ExecMount, ExecSpec, ExitStatus, HelperRunner, HostLine, Limits, MountSource, Network, Profile,
-    RunError, Runner, RunnerKind, SandboxNetwork, Security, Stream, StubParents, Ulimit,
+    Access, Emulation, ExecMount, ExecSpec, ExitStatus, HelperRunner, HostLine, Limits, MoreDevices,
+    MountSource, Network, NewNode, NodeKind, Profile, RunError, Runner, RunnerKind, SandboxNetwork, Security,
+    Stream, StubParents, Ulimit,
 };
-use bkl::graph::ir::{ExecOp, NetMode, SecurityMode};
+use bkl::graph::ir::{CdiDevice, ExecOp, NetMode, SecurityMode};
 use libtest_mimic::Trial;
 use rustix::mount::{OpenTreeFlags, open_tree};
 use tempfile::TempDir;
@@ -119,12 +122,12 @@ impl Tree {
 }
 
 /// A C program of this folder, compiled, static.
-struct Compiled {
-    path: PathBuf,
+pub(crate) struct Compiled {
+    pub(crate) path: PathBuf,
     _dir: TempDir,
 }
 
-fn compiled(name: &str) -> Compiled {
+pub(crate) fn compiled(name: &str) -> Compiled {
     let dir = TempDir::new_in("/var/tmp").unwrap();
     let path = dir.path().join(name);
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/it/exec/{name}.c"));
@@ -154,6 +157,8 @@ fn spec(tree: &Tree, args: &[&str]) -> ExecSpec {
         network: host_network(),
         security: Security::Sandbox,
         profile: Profile::Compat,
+        devices: None,
+        emulation: Emulation::Kernel,
         root: tree.mount(),
         root_access: Access::ReadWrite,
         mounts: Vec::new(),

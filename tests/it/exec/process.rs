@@ -7,6 +7,8 @@ pub(super) fn cases() -> Vec<Case> {
         ("output_and_exit_codes", output_and_exit_codes),
         ("environment_keeps_its_order", environment_keeps_its_order),
         ("programs_that_cannot_run_are_named", programs_that_cannot_run_are_named),
+        ("foreign_programs_run_through_an_emulator", foreign_programs_run_through_an_emulator),
+        ("devices_that_were_given_are_there", devices_that_were_given_are_there),
         ("users_are_looked_up_in_the_tree", users_are_looked_up_in_the_tree),
         ("a_fifo_for_passwd_does_not_hang", a_fifo_for_passwd_does_not_hang),
         ("working_directory_is_made", working_directory_is_made),
@@ -69,6 +71,109 @@ fn programs_that_cannot_run_are_named() {
     );
     let none = try_run(spec(&tree, &[])).err().unwrap().to_string();
     assert_eq!(none, "cannot set up the command: there is no command");
+}
+
+fn foreign_programs_run_through_an_emulator() {
+    let tree = Tree::new();
+    let emulator = compiled("emulator");
+    fs::set_permissions(&emulator.path, fs::Permissions::from_mode(0o555)).unwrap();
+    let through = |path: &Path| Emulation::Program { path: path.into(), name: "buildkit-qemu-s390x".into() };
+    let expected =
+        "emulator 555 read-only: [/dev/.buildkit_qemu_emulator] [sh] [-c] [echo $0 $#; id -u] [a] [b]\na 1\n";
+    runtime().block_on(async {
+        let (runner, cancel) = (runner(), Cancel::new());
+        for (profile, user) in [(Profile::Compat, "0"), (Profile::Strict, "1000"), (Profile::Compat, "1000")]
+        {
+            let mut spec = spec(&tree, &["sh", "-c", "echo $0 $#; id -u", "a", "b"]);
+            (spec.profile, spec.user, spec.emulation) = (profile, user.into(), through(&emulator.path));
+            let ran = run_in(&runner, spec, &cancel).await.unwrap();
+            assert_eq!(ran.out, format!("{expected}{user}\n"), "{profile:?} {}", ran.err);
+        }
+        // The next one is none of its business.
+        let ran = run_in(&runner, spec(&tree, &["ls", "-A", "/dev"]), &cancel).await.unwrap();
+        assert!(!ran.out.contains("qemu"), "{}", ran.out);
+    });
+    // Made after the trial's own tree: nothing of it is in the result.
+    assert!(!tree.exists("dev/.buildkit_qemu_emulator"));
+    let broken = compiled("emulator");
+    fs::write(&broken.path, "#!/no/such/interpreter\n").unwrap();
+    let mut spec = spec(&tree, &["true"]);
+    spec.emulation = through(&broken.path);
+    let err = try_run(spec).err().unwrap();
+    let what = "the emulator `buildkit-qemu-s390x` does not run in a container: No such file or directory (os error 2)";
+    assert_eq!(err.to_string(), format!("this machine cannot run commands: {what}"));
+    assert_eq!(err.help(), Some("it has to be a static program, for this machine"));
+    // Without one the kernel is asked, which knows natives, too.
+    tree.write("bin/foreign", "\x7fELF as it were\n");
+    fs::set_permissions(tree.join("bin/foreign"), fs::Permissions::from_mode(0o755)).unwrap();
+    let missing = |program: &str| {
+        let mut spec = self::spec(&tree, &[program]);
+        spec.emulation =
+            Emulation::Missing { platform: "linux/s390x".into(), name: "buildkit-qemu-s390x".into() };
+        run(spec).status
+    };
+    assert_eq!(missing("true").code, 0);
+    let status = missing("foreign");
+    let reason = "`foreign` is no program for this machine: the step is for linux/s390x; install an emulator, \
+        qemu-user-static with binfmt or a static `buildkit-qemu-s390x` in PATH";
+    assert_eq!((status.code, status.reason.as_deref()), (126, Some(reason)));
+}
+
+/// Their nodes, with owners and modes, and what they may be opened for; the next command has none of it.
+fn devices_that_were_given_are_there() {
+    let tree = Tree::new();
+    let op = ExecOp {
+        cdi_devices: vec![CdiDevice { name: "v.com/c=x".into(), optional: false }],
+        ..ExecOp::default()
+    };
+    let granted = authorize(&op, &Grants::of(["device"]).unwrap()).unwrap().devices.unwrap();
+    let node = |path: &str, major, minor, mode, uid, writes| NewNode {
+        path: path.into(),
+        kind: NodeKind::Character,
+        major,
+        minor,
+        mode,
+        uid,
+        gid: None,
+        reads: true,
+        writes,
+    };
+    let nodes = vec![
+        node("vendor/deep/one", 1, 3, 0o640, Some(5), true),
+        node("null", 1, 3, 0o600, None, true),
+        // Nobody may open it otherwise.
+        node("control", 10, 237, 0o666, Some(0), false),
+    ];
+    let try_them = "stat -c '%n %a %u:%g %t:%T' /dev/vendor/deep/one /dev/null /dev/control 2>&1; id -G; \
+        (: < /dev/control) 2>&1; (: > /dev/control) 2>&1; echo x > /dev/vendor/deep/one && echo written";
+    let has_control = Path::new("/dev/loop-control").exists();
+    runtime().block_on(async {
+        let (runner, cancel) = (runner(), Cancel::new());
+        for profile in [Profile::Compat, Profile::Strict] {
+            let mut spec = script(&tree, try_them);
+            (spec.profile, spec.user) = (profile, "5:6".into());
+            spec.devices = Some(MoreDevices { granted, nodes: nodes.clone(), groups: vec![44, 6] });
+            let ran = run_in(&runner, spec, &cancel).await.unwrap();
+            let expected = "/dev/vendor/deep/one 640 5:6 1:3\n/dev/null 600 5:6 1:3\n/dev/control 666 0:6 a:ed\n6 44\n\
+                /bin/sh: can't create /dev/control: Operation not permitted\nwritten\n";
+            if has_control {
+                assert_eq!(ran.out, expected, "{profile:?} {}", ran.err);
+            }
+            let mut spec = script(&tree, "mknod /control c 10 237; (: < /control) 2>&1; ls /dev/vendor 2>&1");
+            spec.user = String::new();
+            let ran = run_in(&runner, spec, &cancel).await.unwrap();
+            let expected = "/bin/sh: can't open /control: Operation not permitted\nls: /dev/vendor: No such file or directory\n";
+            assert_eq!(ran.out, expected, "{}", ran.err);
+            fs::remove_file(tree.join("control")).unwrap();
+        }
+        // Without confinement they come to what is there.
+        let mut spec = script(&tree, "stat -c %a /dev/loop-control /dev/null");
+        spec.security = Security::Insecure(self::granted().insecure.unwrap());
+        let own = node("loop-control", 10, 237, 0o604, None, true);
+        spec.devices = Some(MoreDevices { granted, nodes: vec![own], groups: Vec::new() });
+        let ran = run_in(&runner, spec, &cancel).await.unwrap();
+        assert_eq!(ran.out, "604\n666\n", "{}", ran.err);
+    });
 }
 
 fn users_are_looked_up_in_the_tree() {

@@ -131,7 +131,7 @@ fn scene() -> Scene {
 }
 
 /// The probe.
-pub(super) fn probe() -> &'static Path {
+pub(crate) fn probe() -> &'static Path {
     static PROBE: OnceLock<Compiled> = OnceLock::new();
     &PROBE.get_or_init(|| compiled("probe")).path
 }

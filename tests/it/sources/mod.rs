@@ -8,6 +8,7 @@ mod blobs;
 mod git;
 mod http;
 mod images;
+mod keys;
 mod local;
 mod shared;
 mod signatures;
@@ -36,6 +37,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         agents::trials(),
         blobs::trials(),
         images::trials(),
+        keys::trials(),
         local::trials(),
         shared::trials(),
         signatures::trials(),

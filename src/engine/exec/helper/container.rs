@@ -9,14 +9,14 @@ use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use serde_json::{Value, json};
 
-use super::defaults::{DEFAULT_PIDS, MASKED, Node, READONLY, environment, more_nodes, read_filter};
+use super::defaults::{DEFAULT_PIDS, MASKED, READONLY, environment, more_nodes, read_filter};
 use super::init::{self, Init, Payload};
 use super::setup::Prepared;
 use super::supervise;
-use super::{chain, devices, place, setup};
+use super::{EMULATOR, chain, devices, place, setup};
 use crate::engine::exec::cgroup::{self, Hierarchy};
 use crate::engine::exec::error::RunError;
-use crate::engine::exec::spec::{Limits, Profile};
+use crate::engine::exec::spec::{NewNode, NodeKind, Profile};
 use crate::engine::exec::tree;
 use crate::engine::exec::wire::{Answer, Confinement, Fds, Request};
 
@@ -25,6 +25,8 @@ struct Site {
     prepared: Prepared,
     /// A directory in memory for libcontainer's files.
     work: PathBuf,
+    /// Where what runs it is mounted, if it is not the kernel.
+    emulator: Option<PathBuf>,
     hierarchies: Vec<Hierarchy>,
     /// Name of the cgroup.
     cgroup: String,
@@ -46,8 +48,17 @@ pub(super) fn run(socket: &UnixStream, request: &Request, fds: Fds) -> Result<An
     let work = area.join("work");
     fs::create_dir(&work).map_err(io("make", &work))?;
     let prepared = setup::prepare(request, root.as_fd(), &trees, &area)?;
+    let emulator = match setup::emulator(request, trees)? {
+        Some(mount) => {
+            let place = area.join("emulator");
+            fs::write(&place, "").map_err(io("make", &place))?;
+            place::attach(mount.as_fd(), &place).map_err(|err| io("mount on", &place)(err.into()))?;
+            Some(place)
+        }
+        None => None,
+    };
     let filter = seccomp.as_ref().map(read_filter).transpose()?;
-    let site = Site { prepared, work, hierarchies, cgroup, confinement: request.confinement };
+    let site = Site { prepared, work, emulator, hierarchies, cgroup, confinement: request.confinement };
     let outcome = run_in(socket, request, &site, filter, (stdout, stderr));
     // Also after a failure: the caller may look at the tree.
     site.prepared.clean_up();
@@ -117,9 +128,11 @@ fn start(
     let pid = container.pid().ok_or_else(|| bug("libcontainer gave no pid".into()))?.as_raw();
     // It waits to be started: what limits it is in place before.
     if site.confinement == Confinement::Full {
-        devices::limit(&site.hierarchies, &site.cgroup).map_err(|err| RunError::Environment {
-            what: format!("the devices that a command may open cannot be limited: {err}"),
-            help: "use a kernel with CONFIG_CGROUP_BPF, and run it as root outside a container".into(),
+        devices::limit(&site.hierarchies, &site.cgroup, &request.nodes).map_err(|err| {
+            RunError::Environment {
+                what: format!("the devices that a command may open cannot be limited: {err}"),
+                help: "use a kernel with CONFIG_CGROUP_BPF, and run it as root outside a container".into(),
+            }
         })?;
     }
     if request.limits.memory.is_some() {
@@ -142,11 +155,11 @@ fn config(request: &Request, site: &Site, env: &[String]) -> Value {
     }
     let namespaces: Vec<_> = namespaces.into_iter().map(|it| json!({ "type": it })).collect();
     let is_confined = request.confinement == Confinement::Full;
-    let node = |it: &Node| {
-        let kind = if it.is_block { "b" } else { "c" };
-        json!({ "path": format!("/dev/{}", it.path), "type": kind, "major": it.major, "minor": it.minor, "fileMode": 0o666 })
+    let node = |it: &NewNode| {
+        let (uid, gid) = (it.uid.unwrap_or(identity.uid), it.gid.unwrap_or(identity.gid));
+        json!({ "path": format!("/dev/{}", it.path), "type": kind_of(it), "major": it.major, "minor": it.minor, "fileMode": it.mode, "uid": uid, "gid": gid })
     };
-    let nodes: Vec<Value> = more_nodes(request.confinement).iter().map(node).collect();
+    let nodes: Vec<Value> = more_nodes(request).iter().map(node).collect();
     json!({
         "ociVersion": "1.0.2",
         "root": { "path": prepared.rootfs, "readonly": request.readonly_root },
@@ -157,19 +170,19 @@ fn config(request: &Request, site: &Site, env: &[String]) -> Value {
             "cwd": prepared.cwd,
             "user": { "uid": identity.uid, "gid": identity.gid, "additionalGids": identity.groups },
         },
-        "mounts": mounts(unified && request.profile == Profile::Compat, is_confined),
+        "mounts": mounts(unified && request.profile == Profile::Compat, is_confined, site.emulator.as_deref()),
         "linux": {
             "cgroupsPath": format!("/{}", site.cgroup),
             "namespaces": namespaces,
             "devices": nodes,
             "maskedPaths": if is_confined { MASKED } else { &[] },
             "readonlyPaths": if is_confined { READONLY } else { &[] },
-            "resources": resources(&request.limits, &site.hierarchies, is_confined),
+            "resources": resources(request, &site.hierarchies, is_confined),
         },
     })
 }
 
-fn mounts(shows_cgroups: bool, is_confined: bool) -> Value {
+fn mounts(shows_cgroups: bool, is_confined: bool, emulator: Option<&Path>) -> Value {
     let mount = |dest: &str, kind: &str, source: &str, options: &[&str]| json!({ "destination": dest, "type": kind, "source": source, "options": options });
     let quiet = ["nosuid", "noexec", "nodev"];
     let kernel = ["nosuid", "noexec", "nodev", if is_confined { "ro" } else { "rw" }];
@@ -189,12 +202,27 @@ fn mounts(shows_cgroups: bool, is_confined: bool) -> Value {
     if shows_cgroups {
         out.push(mount("/sys/fs/cgroup", "cgroup", "cgroup", &kernel));
     }
+    if let Some(emulator) = emulator.and_then(Path::to_str) {
+        out.push(mount(EMULATOR, "bind", emulator, &["bind", "ro", "nosuid", "nodev"]));
+    }
     Value::Array(out)
 }
 
-/// No devices but the usual ones (libcontainer adds those), and the limits of the op.
-fn resources(limits: &Limits, hierarchies: &[Hierarchy], is_confined: bool) -> Value {
-    let mut out = json!({ "devices": [{ "allow": !is_confined, "access": "rwm" }] });
+fn kind_of(node: &NewNode) -> &'static str {
+    match node.kind {
+        NodeKind::Character => "c",
+        NodeKind::Block => "b",
+    }
+}
+
+/// No devices but the usual ones and those of the command (libcontainer adds those), and the limits of the op.
+fn resources(request: &Request, hierarchies: &[Hierarchy], is_confined: bool) -> Value {
+    let limits = &request.limits;
+    let mut rules = vec![json!({ "allow": !is_confined, "access": "rwm" })];
+    rules.extend(request.nodes.iter().map(|it| {
+        json!({ "allow": true, "type": kind_of(it), "major": it.major, "minor": it.minor, "access": devices::access(it) })
+    }));
+    let mut out = json!({ "devices": rules });
     let mut set = |group: &str, name: &str, value: Option<Value>| {
         if let Some(value) = value {
             out[group][name] = value;

@@ -5,7 +5,8 @@ use std::os::fd::OwnedFd;
 
 use crate::engine::exec::error::RunError;
 use crate::engine::exec::seccomp;
-use crate::engine::exec::wire::Confinement;
+use crate::engine::exec::spec::{NewNode, NodeKind};
+use crate::engine::exec::wire::{Confinement, Request};
 use crate::graph::ir::config::DEFAULT_PATH;
 
 /// Processes that a command may have at once: more than any build needs, fewer than the machine's last.
@@ -29,18 +30,22 @@ pub(super) const MASKED: &[&str] = &[
 pub(super) const READONLY: &[&str] =
     &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-/// A device node.
-pub(super) struct Node {
-    /// Path below /dev.
-    pub(super) path: String,
-    pub(super) is_block: bool,
-    pub(super) major: u32,
-    pub(super) minor: u32,
-}
-
-/// The nodes that a command has besides the usual ones (BuildKit, `util/entitlements/security`).
-pub(super) fn more_nodes(confinement: Confinement) -> Vec<Node> {
-    let Confinement::Namespaces { n_loops } = confinement else { return Vec::new() };
+/// The nodes that a command has besides the usual ones: those it was given, and without confinement some more (BuildKit,
+/// `util/entitlements/security`).
+pub(super) fn more_nodes(request: &Request) -> Vec<NewNode> {
+    let mut given = request.nodes.clone();
+    let Confinement::Namespaces { n_loops } = request.confinement else { return given };
+    let node = |path: String, kind, major, minor| NewNode {
+        path,
+        kind,
+        major,
+        minor,
+        mode: 0o666,
+        uid: Some(0),
+        gid: Some(0),
+        reads: true,
+        writes: true,
+    };
     let named = [
         ("kmsg", 1, 11),
         ("cuse", 10, 203),
@@ -49,15 +54,14 @@ pub(super) fn more_nodes(confinement: Confinement) -> Vec<Node> {
         ("net/tun", 10, 200),
         ("loop-control", 10, 237),
     ];
-    let named = named.into_iter().map(|(path, major, minor)| Node {
-        path: path.to_owned(),
-        is_block: false,
-        major,
-        minor,
-    });
-    let loops =
-        (0..n_loops).map(|minor| Node { path: format!("loop{minor}"), is_block: true, major: 7, minor });
-    named.chain(loops).collect()
+    let named = named
+        .into_iter()
+        .map(|(path, major, minor)| node(path.to_owned(), NodeKind::Character, major, minor));
+    let loops = (0..n_loops).map(|minor| node(format!("loop{minor}"), NodeKind::Block, 7, minor));
+    let mut nodes: Vec<NewNode> = named.chain(loops).collect();
+    nodes.retain(|it| given.iter().all(|given| given.path != it.path));
+    nodes.append(&mut given);
+    nodes
 }
 
 /// The command's environment: of equal keys the last, where it stands; PATH and HOME when missing (runc fills HOME

@@ -29,10 +29,11 @@ use rustix::mount::{UnmountFlags, unmount};
 use super::defaults::{environment, more_nodes, read_filter};
 use super::init::{self, Init, Payload};
 use super::setup::{Prepared, errno, io};
-use super::{Served, place, serve_once, setup, supervise};
+use super::{EMULATOR, Served, place, serve_once, setup, supervise};
 use crate::engine::exec::cgroup;
 use crate::engine::exec::error::RunError;
 use crate::engine::exec::spec::{Limits, Profile};
+use crate::engine::exec::tree::Owner;
 use crate::engine::exec::wire::{Answer, Confinement, Fds, Net, Request};
 use crate::store::in_user_namespace;
 
@@ -41,6 +42,10 @@ const EMPTY: &str = "/empty";
 
 /// Serves requests until the runner closes the socket.
 pub(super) fn serve(socket: &UnixStream) {
+    // Without cgroups nobody finds a command that has outlived its helper.
+    if in_user_namespace() && become_first_process() == Place::Outside {
+        return;
+    }
     let mut station = match Station::open() {
         Ok(station) => station,
         Err(err) => {
@@ -95,10 +100,10 @@ impl Station {
     fn run(&mut self, socket: &UnixStream, request: &Request, fds: Fds) -> Result<Answer, RunError> {
         let Fds { stdout, stderr, root, seccomp, network, trees } = fds;
         let prepared = setup::prepare(request, root.as_fd(), &trees, &self.area)?;
-        drop(trees);
+        let emulator = setup::emulator(request, trees)?;
         let filter = seccomp.as_ref().map(read_filter).transpose()?;
         setup::make_system_dirs(root.as_fd())?;
-        let outcome = self.contain(socket, request, &prepared, filter, network, (stdout, stderr));
+        let outcome = self.contain(socket, request, &prepared, filter, (network, emulator), (stdout, stderr));
         // Also after a failure: the caller may look at the tree.
         prepared.clean_up();
         outcome
@@ -110,7 +115,7 @@ impl Station {
         request: &Request,
         prepared: &Prepared,
         filter: Option<Vec<libc::sock_filter>>,
-        network: Option<OwnedFd>,
+        (network, emulator): (Option<OwnedFd>, Option<OwnedFd>),
         (stdout, stderr): (OwnedFd, OwnedFd),
     ) -> Result<Answer, RunError> {
         let (complaint, complaint_in) = std::io::pipe().map_err(io("make a pipe for", "init"))?;
@@ -124,21 +129,28 @@ impl Station {
             complaint: complaint_in.into(),
         })?;
         let is_confined = request.confinement == Confinement::Full;
-        let is_usual = is_confined && request.limits == Limits::default() && request.cgroup_parent.is_empty();
-        let allowed = if is_confined { Allowed::Usual } else { Allowed::All };
+        let owner = Owner { uid: prepared.identity.uid, gid: prepared.identity.gid };
+        let has_usual_devices = is_confined && request.nodes.is_empty();
+        let is_usual =
+            has_usual_devices && request.limits == Limits::default() && request.cgroup_parent.is_empty();
+        let allowed = if is_confined { Allowed::Usual(&request.nodes) } else { Allowed::All };
         let group = match is_usual {
             true => None,
             false => Some(self.groups.make(&request.limits, &request.cgroup_parent, allowed)?),
         };
         let kills_before = self.groups.n_memory_kills();
         let (gate, gate_in) = gate(group.as_ref())?;
+        let devices = match self.devices.take() {
+            Some(devices) if has_usual_devices => devices,
+            _ => DevTree::make(self.has_kcore, &more_nodes(request), owner).map_err(errno("make", "/dev"))?,
+        };
+        if emulator.is_some() {
+            devices.add_place(EMULATOR.trim_start_matches("/dev/")).map_err(errno("make", EMULATOR))?;
+        }
         let plan = Plan {
             payload,
-            devices: match self.devices.take() {
-                Some(devices) if is_confined => devices,
-                _ => DevTree::make(self.has_kcore, &more_nodes(request.confinement))
-                    .map_err(errno("make", "/dev"))?,
-            },
+            devices,
+            emulator,
             is_confined,
             net: request.network,
             network,
@@ -161,7 +173,7 @@ impl Station {
             help: "run it as root, outside a container or in a privileged one".into(),
         })?;
         let admitted = admit(group.as_ref(), gate_in, pid);
-        self.devices = DevTree::make(self.has_kcore, &[]).ok();
+        self.devices = DevTree::make(self.has_kcore, &[], owner).ok();
         // A gate that was dropped has ended the process by now or soon.
         let ending = supervise::wait(socket, pid, Some(pidfd))?;
         let out_of_memory = ending.code() != 0
@@ -192,6 +204,37 @@ fn admit(group: Option<&Group>, gate: Option<PipeWriter>, pid: i32) -> Result<()
     let (Some(group), Some(mut gate)) = (group, gate) else { return Ok(()) };
     group.add(pid)?;
     gate.write_all(&[1]).map_err(io("let go", "init"))
+}
+
+/// Where a process goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Where it was, its work done.
+    Outside,
+    /// In a pid namespace of its own, if there can be one.
+    Inside,
+}
+
+/// Makes this process the first one of a pid namespace: whatever it starts, and however that holds on, the kernel ends with
+/// it. The process that was called stays outside until then, and takes it along when it is killed.
+fn become_first_process() -> Place {
+    // SAFETY: no descriptor table is unshared, and this process has one thread.
+    let entered = unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWPID) };
+    if entered.is_err() {
+        return Place::Inside;
+    }
+    // SAFETY: this process has one thread; the child goes on like any other.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        // SAFETY: takes numbers only.
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+        return Place::Inside;
+    }
+    if let Some(child) = (0 < child).then(|| rustix::process::Pid::from_raw(child)).flatten() {
+        let none = rustix::process::WaitOptions::empty();
+        while let Err(rustix::io::Errno::INTR) = rustix::process::waitpid(Some(child), none) {}
+    }
+    Place::Outside
 }
 
 /// What a helper that serves many commands keeps to itself, and what those are not to have of its parent's.

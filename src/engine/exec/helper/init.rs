@@ -19,7 +19,7 @@ use super::exit;
 use crate::engine::exec::error::RunError;
 use crate::engine::exec::rootless::MORE_USERS;
 use crate::engine::exec::spec::{Profile, Ulimit};
-use crate::engine::exec::wire::{Answer, Confinement};
+use crate::engine::exec::wire::{Answer, Confinement, WireEmulation};
 use crate::store::in_user_namespace;
 
 /// CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL
@@ -286,8 +286,8 @@ impl Complaint {
         let _ = rustix::io::write(to, &bytes);
     }
 
-    /// What the caller is told; `program` is the first word of the command.
-    pub(super) fn answer(self, program: &str) -> Result<Answer, RunError> {
+    /// What the caller is told; `program` is the first word of the command, as it was run.
+    pub(super) fn answer(self, program: &str, emulation: &WireEmulation) -> Result<Answer, RunError> {
         let why = std::io::Error::from_raw_os_error(self.errno);
         let reason = match self.stage {
             Stage::Filter => {
@@ -325,12 +325,29 @@ impl Complaint {
                     },
                 });
             }
+            Stage::NotFound | Stage::NoInterpreter | Stage::NotRun
+                if let WireEmulation::Program { name, .. } = emulation =>
+            {
+                return Err(RunError::Environment {
+                    what: format!("the emulator `{name}` does not run in a container: {why}"),
+                    help: "it has to be a static program, for this machine".into(),
+                });
+            }
             Stage::NotFound if program.contains('/') => format!("`{program}` was not found in the image"),
             Stage::NotFound => format!("`{program}` was not found in the image's PATH"),
             Stage::NoInterpreter => format!(
                 "`{program}` is in the image, but what runs it is not: the loader of a dynamically linked program, or \
                  the program that the first line of a script names"
             ),
+            Stage::NotRun
+                if self.errno == libc::ENOEXEC
+                    && let WireEmulation::Missing { platform, name } = emulation =>
+            {
+                format!(
+                    "`{program}` is no program for this machine: the step is for {platform}; install an emulator, \
+                     qemu-user-static with binfmt or a static `{name}` in PATH"
+                )
+            }
             Stage::NotRun if self.errno == libc::ENOEXEC => {
                 format!(
                     "`{program}` is no program for this machine: it is for another architecture, or a script without `#!` line"

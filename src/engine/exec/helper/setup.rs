@@ -14,6 +14,7 @@ use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree, unmount};
 
+use super::EMULATOR;
 use super::place::{attach, tmpfs};
 use super::stubs::Stubs;
 use crate::engine::exec::error::RunError;
@@ -21,7 +22,7 @@ use crate::engine::exec::spec::StubParents;
 use crate::engine::exec::sys;
 use crate::engine::exec::tree::{self, Owner, ReadError};
 use crate::engine::exec::user::{self, Identity};
-use crate::engine::exec::wire::{Request, WireSource};
+use crate::engine::exec::wire::{Request, WireEmulation, WireSource};
 
 const ROOT: Owner = Owner { uid: 0, gid: 0 };
 /// Larger passwd and group files are refused (moby/sys/user).
@@ -53,7 +54,12 @@ pub(super) fn prepare(
         let what = format!("cannot attach the root: {err}; kernels before 5.15 cannot run commands");
         RunError::Environment { what, help: "use Linux 5.15 or newer".into() }
     })?;
-    let identity = identity(root, &request.user)?;
+    let mut identity = identity(root, &request.user)?;
+    for group in &request.groups {
+        if !identity.groups.contains(group) {
+            identity.groups.push(*group);
+        }
+    }
 
     let mut mounter = Mounter {
         root,
@@ -95,6 +101,15 @@ pub(super) fn prepare(
     make_cwd(root, &cwd, ROOT)?;
     preflight(root)?;
     Ok(Prepared { rootfs, identity, cwd, stubs })
+}
+
+/// The emulator as a mount that nobody can write to.
+pub(super) fn emulator(request: &Request, trees: Vec<OwnedFd>) -> Result<Option<OwnedFd>, RunError> {
+    let WireEmulation::Program { tree, .. } = request.emulation else { return Ok(None) };
+    let mount = trees.into_iter().nth(tree).ok_or_else(|| bug("the emulator is no tree"))?;
+    let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+    sys::set_attributes(&mount, attributes, false).map_err(io("protect", EMULATOR))?;
+    Ok(Some(mount))
 }
 
 impl Prepared {

@@ -88,7 +88,7 @@ pub(super) fn conclude(
     request: &Request,
 ) -> Result<Answer, RunError> {
     let reason = match (complaint, out_of_memory, ending) {
-        (Some(complaint), _, _) => return complaint.answer(&request.args[0]),
+        (Some(complaint), _, _) => return complaint.answer(&request.args[0], &request.emulation),
         (None, true, _) => Some("its memory ran out: the limit of its cgroup was reached".to_owned()),
         (None, false, Ending::Exited(_)) => None,
         (None, false, Ending::Signaled(signal)) => Some(format!("it was ended by signal {signal}")),

@@ -41,6 +41,8 @@ fn a_helper_that_is_none_is_a_bug_that_is_told() {
         ulimits: Vec::new(),
         limits: crate::engine::exec::Limits::default(),
         cgroup_parent: String::new(),
+        devices: None,
+        emulation: crate::engine::exec::Emulation::Kernel,
         stub_parents: crate::engine::exec::StubParents::Keep,
         terminal: None,
     };

@@ -24,8 +24,8 @@ use super::devtree::{DEVICES, DevTree};
 use super::{EMPTY, hostview, rootfs};
 use crate::engine::exec::error::RunError;
 use crate::engine::exec::helper::defaults::{MASKED, READONLY};
-use crate::engine::exec::helper::exit;
 use crate::engine::exec::helper::init::{self, Complaint, Payload, Step};
+use crate::engine::exec::helper::{EMULATOR, exit};
 use crate::engine::exec::sys;
 use crate::engine::exec::user::Identity;
 use crate::engine::exec::wire::Net;
@@ -37,6 +37,8 @@ const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 pub(super) struct Plan {
     pub(super) payload: Payload,
     pub(super) devices: DevTree,
+    /// What runs it, if it is not the kernel.
+    pub(super) emulator: Option<OwnedFd>,
     /// Whether kernel files are hidden and read-only.
     pub(super) is_confined: bool,
     pub(super) net: Net,
@@ -176,6 +178,9 @@ impl Child<'_> {
             for (name, ..) in DEVICES {
                 hostview::put_device(name).map_err(at(Step::Devices))?;
             }
+        }
+        if let Some(emulator) = &plan.emulator {
+            put(emulator, &EMULATOR[1..]).map_err(at(Step::Devices))?;
         }
         put(&plan.devices.pts, "dev/pts").map_err(at(Step::Terminals))?;
         put(&plan.devices.shm, "dev/shm").map_err(at(Step::SharedMemory))?;

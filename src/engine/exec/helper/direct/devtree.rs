@@ -3,14 +3,18 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, makedev, mkdirat, mknodat, openat, symlinkat};
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, makedev, mkdirat, mknodat, openat,
+    symlinkat, unlinkat,
+};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
     fsmount, fsopen,
 };
 
-use crate::engine::exec::helper::defaults::Node;
+use crate::engine::exec::spec::{NewNode, NodeKind};
+use crate::engine::exec::tree::Owner;
 use crate::store::in_user_namespace;
 
 pub(super) const DEVICES: &[(&str, u32, u32)] =
@@ -32,8 +36,8 @@ pub(super) struct DevTree {
 }
 
 impl DevTree {
-    /// `more` are nodes besides the usual ones. `has_kcore`: whether there is a link for it (runc makes one where the kernel has it).
-    pub(super) fn make(has_kcore: bool, more: &[Node]) -> Result<DevTree, Errno> {
+    /// `more` are nodes besides the usual ones, instead of those of the same name; theirs is `owner`, if nobody else. `has_kcore`: whether there is a link for it (runc makes one where the kernel has it).
+    pub(super) fn make(has_kcore: bool, more: &[NewNode], owner: Owner) -> Result<DevTree, Errno> {
         let nosuid = MountAttrFlags::MOUNT_ATTR_NOSUID;
         let noexec = nosuid | MountAttrFlags::MOUNT_ATTR_NOEXEC;
         let dev = file_system(
@@ -54,16 +58,10 @@ impl DevTree {
             }
             mknodat(&dev, name, FileType::CharacterDevice, mode, makedev(major, minor))?;
             // What the file mask took.
-            rustix::fs::chmodat(&dev, name, mode, AtFlags::empty())?;
+            chmodat(&dev, name, mode, AtFlags::empty())?;
         }
         for node in more {
-            if let Some((dir, _)) = node.path.rsplit_once('/') {
-                mkdirat(&dev, dir, Mode::from_raw_mode(0o755))?;
-            }
-            let kind = if node.is_block { FileType::BlockDevice } else { FileType::CharacterDevice };
-            let mode = Mode::from_raw_mode(0o666);
-            mknodat(&dev, &*node.path, kind, mode, makedev(node.major, node.minor))?;
-            rustix::fs::chmodat(&dev, &*node.path, mode, AtFlags::empty())?;
+            add_node(&dev, node, owner)?;
         }
         for (target, name) in LINKS {
             symlinkat(*target, &dev, *name)?;
@@ -87,6 +85,38 @@ impl DevTree {
         )?;
         Ok(DevTree { dev, pts, shm })
     }
+
+    /// An empty file to mount something on.
+    pub(super) fn add_place(&self, name: &str) -> Result<(), Errno> {
+        let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+        openat(&self.dev, name, flags, Mode::from_raw_mode(0o444)).map(drop)
+    }
+}
+
+fn add_node(dev: &OwnedFd, node: &NewNode, owner: Owner) -> Result<(), Errno> {
+    for (at, _) in node.path.match_indices('/') {
+        match mkdirat(dev, &node.path[..at], Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(err) => return Err(err),
+        }
+    }
+    let kind = match node.kind {
+        NodeKind::Block => FileType::BlockDevice,
+        NodeKind::Character => FileType::CharacterDevice,
+    };
+    let path = &*node.path;
+    match unlinkat(dev, path, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(err) => return Err(err),
+    }
+    let mode = Mode::from_raw_mode(node.mode);
+    mknodat(dev, path, kind, mode, makedev(node.major, node.minor))?;
+    let (uid, gid) = (node.uid.unwrap_or(owner.uid), node.gid.unwrap_or(owner.gid));
+    if (uid, gid) != (0, 0) {
+        chownat(dev, path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    // What the file mask took.
+    chmodat(dev, path, mode, AtFlags::empty())
 }
 
 fn file_system(

@@ -15,7 +15,7 @@ use crate::engine::exec::cgroup::{Hierarchy, KILL_TOGETHER, Kind, unlimited};
 use crate::engine::exec::error::RunError;
 use crate::engine::exec::helper::defaults::DEFAULT_PIDS;
 use crate::engine::exec::helper::devices;
-use crate::engine::exec::spec::Limits;
+use crate::engine::exec::spec::{Limits, NewNode};
 use crate::engine::exec::tree;
 use crate::store::in_user_namespace;
 
@@ -30,9 +30,9 @@ pub(super) struct Groups {
 
 /// Which devices the processes of a group may open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Allowed {
-    /// Those that every command may.
-    Usual,
+pub(super) enum Allowed<'a> {
+    /// Those that every command may, and these.
+    Usual(&'a [NewNode]),
     /// All.
     All,
 }
@@ -75,7 +75,7 @@ impl Groups {
         if let [(Kind::Unified, root)] = opened.as_slice() {
             enable_controllers(root);
         }
-        let own = Group::make(&opened, &name, &Limits::default(), Path::new(""), Allowed::Usual)?;
+        let own = Group::make(&opened, &name, &Limits::default(), Path::new(""), Allowed::Usual(&[]))?;
         let groups = Groups { hierarchies: opened, name, own, n_made: 0 };
         // 0 is who writes.
         groups.own.add(0)?;
@@ -87,7 +87,7 @@ impl Groups {
         &mut self,
         limits: &Limits,
         parent: &str,
-        allowed: Allowed,
+        allowed: Allowed<'_>,
     ) -> Result<Group, RunError> {
         self.n_made += 1;
         let parent = tree::clean("/", parent);
@@ -120,7 +120,7 @@ impl Group {
         name: &str,
         limits: &Limits,
         parent: &Path,
-        allowed: Allowed,
+        allowed: Allowed<'_>,
     ) -> Result<Group, RunError> {
         let mut group = Group { name: name.to_owned(), dirs: Vec::new() };
         let outcome = group.fill(hierarchies, limits, parent, allowed);
@@ -138,7 +138,7 @@ impl Group {
         hierarchies: &[(Kind, OwnedFd)],
         limits: &Limits,
         parent: &Path,
-        allowed: Allowed,
+        allowed: Allowed<'_>,
     ) -> Result<(), RunError> {
         let has_devices = hierarchies.iter().any(|(kind, _)| kind.has_legacy("devices"));
         for (kind, root) in hierarchies {
@@ -153,8 +153,12 @@ impl Group {
             let fd = rustix::fs::openat(&parent, &self.name, flags, Mode::empty()).map_err(made)?;
             self.dirs.push(Dir { kind: kind.clone(), parent, fd });
         }
-        for dir in self.dirs.iter().filter(|_| allowed == Allowed::Usual) {
-            dir.limit_devices(has_devices).map_err(|err| RunError::Environment {
+        let more = match allowed {
+            Allowed::Usual(more) => more,
+            Allowed::All => return self.limit(limits),
+        };
+        for dir in &self.dirs {
+            dir.limit_devices(has_devices, more).map_err(|err| RunError::Environment {
                 what: format!("the devices that a command may open cannot be limited: {err}"),
                 help: "use a kernel with CONFIG_CGROUP_BPF, and run it as root outside a container".into(),
             })?;
@@ -303,14 +307,14 @@ impl Group {
 }
 
 impl Dir {
-    fn limit_devices(&self, has_controller: bool) -> io::Result<()> {
+    fn limit_devices(&self, has_controller: bool, more: &[NewNode]) -> io::Result<()> {
         if self.kind.has_legacy("devices") {
             write(&self.fd, "devices.deny", "a")?;
-            for rule in devices::rules() {
+            for rule in devices::rules(more) {
                 write(&self.fd, "devices.allow", &rule)?;
             }
         } else if self.kind == Kind::Unified && !has_controller {
-            devices::attach_to(&self.fd)?;
+            devices::attach_to(&self.fd, more)?;
         }
         Ok(())
     }
