@@ -10,5 +10,8 @@ fn main() -> ExitCode {
     if bkl::store::flusher::is_requested() {
         bkl::store::flusher::main();
     }
+    if bkl::store::gc::collector::is_requested() {
+        bkl::store::gc::collector::main();
+    }
     bkl::cli::main()
 }

@@ -10,6 +10,7 @@
 //! <root>/cache-mounts/         <root>/logs/   <root>/*.lock            <root>/empty   <root>/db.sqlite   <root>/lock
 //! <root>/damaged/<n>/          databases that were put aside (`heal`)
 //! <root>/git/<hash>/           copies of remote repositories (`work`)
+//! <root>/gc.lock               held by who removes what is not wanted (`gc`)
 //! ```
 //!
 //! How it stays whole: work in progress lies in a corner that a dead process's successor sweeps (`sweep`); what is done
@@ -22,10 +23,12 @@ mod error;
 mod export;
 mod flush;
 pub mod flusher;
+pub mod gc;
 mod heal;
 mod id;
 pub mod layer;
 mod lease;
+mod pins;
 mod records;
 mod runs;
 mod snapshot;
@@ -44,6 +47,7 @@ pub use cache_mount::{CacheDir, Seed, Sharing};
 pub use content::{ContentStore, Ingest};
 pub use error::StoreError;
 pub use export::Existing;
+pub use gc::RecordType;
 pub use id::{LayerId, LayerIdError, Snapshot};
 pub use layer::{ArchiveError, Compression, Limits, UnpackedLayer};
 pub use lease::Lease;
@@ -93,6 +97,12 @@ struct Inner {
     database: db::Database,
     owner: sweep::Owner,
     watermark: flush::Watermark,
+    /// What this process uses.
+    pins: pins::Pins,
+    /// Results that were found.
+    uses: pins::Uses,
+    /// What was committed since anybody looked.
+    grown: pins::Grown,
     notices: Vec<String>,
     /// Held shared for life, never read: whoever wants the store alone asks for it.
     _lock: File,
@@ -127,6 +137,9 @@ impl Store {
             database,
             owner,
             watermark,
+            pins: pins::Pins::default(),
+            uses: pins::Uses::default(),
+            grown: pins::Grown::default(),
             notices,
             _lock: lock,
         });
@@ -160,7 +173,10 @@ impl Store {
     /// Starts the log of a run anew.
     pub fn log_writer(&self, run: &Digest) -> Result<File> {
         let path = self.log_path(run);
-        File::create(&path).at("create", path)
+        let file = File::create(&path).at("create", path)?;
+        // As long as it is open it is in use.
+        let _ = rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockShared);
+        Ok(file)
     }
 
     /// Removes the log of a run: when it is run again, it may write nothing.

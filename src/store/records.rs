@@ -42,7 +42,7 @@ impl Table {
     }
 }
 
-const GET_RECORD: &str = "SELECT outputs, meta, created FROM records WHERE key = ?1";
+const GET_RECORD: &str = "SELECT outputs, meta, created, used FROM records WHERE key = ?1";
 const PUT_RECORD: &str = "INSERT OR REPLACE INTO records(key, outputs, meta, created) VALUES(?1, ?2, ?3, ?4)";
 const GET_SMALL: &str = "SELECT value FROM small WHERE place = ?1 AND key = ?2";
 const PUT_SMALL: &str = "INSERT OR REPLACE INTO small(place, key, value) VALUES(?1, ?2, ?3)";
@@ -50,19 +50,22 @@ const PUT_SMALL: &str = "INSERT OR REPLACE INTO small(place, key, value) VALUES(
 impl Store {
     /// The result stored under a cache key. Its layers may be gone: see [`Store::check`].
     pub fn get_record(&self, key: &Digest) -> Result<Option<Record>> {
-        self.inner.database.with("read a record", |connection| {
+        let found = self.inner.database.with("read a record", |connection| {
             query_record(&mut connection.prepare_cached(GET_RECORD)?, key)
-        })
+        })?;
+        Ok(found.map(|it| self.inner.uses.found(key, it)))
     }
 
     /// The results stored under many cache keys, in their order.
     pub fn get_records(&self, keys: &[Digest]) -> Result<Vec<Option<Record>>> {
-        self.inner.database.with("read records", |connection| {
+        let found = self.inner.database.with("read records", |connection| {
             // One read transaction: SQLite takes its file locks once instead of per statement.
             let transaction = connection.transaction()?;
             let mut statement = transaction.prepare_cached(GET_RECORD)?;
-            keys.iter().map(|key| query_record(&mut statement, key)).collect()
-        })
+            keys.iter().map(|key| query_record(&mut statement, key)).collect::<rusqlite::Result<Vec<_>>>()
+        })?;
+        let uses = &self.inner.uses;
+        Ok(keys.iter().zip(found).map(|(key, found)| found.map(|it| uses.found(key, it))).collect())
     }
 
     /// Stores a result, replacing one that is there.
@@ -138,11 +141,17 @@ impl Store {
     }
 }
 
-fn query_record(statement: &mut CachedStatement<'_>, key: &Digest) -> rusqlite::Result<Option<Record>> {
+/// The record with the time of its last use, in milliseconds; 0 when it was not used yet.
+fn query_record(
+    statement: &mut CachedStatement<'_>,
+    key: &Digest,
+) -> rusqlite::Result<Option<(Record, i64)>> {
     let row = statement.query_row([key.as_bytes()], |row| {
         let outputs = decode_outputs(row.get_ref(0)?.as_blob()?);
         let meta = row.get(1)?;
-        Ok(outputs.map(|outputs| Ok(Record { outputs, meta, created_at: from_millis(row.get(2)?) })))
+        let (created, used): (i64, i64) = (row.get(2)?, row.get(3)?);
+        let record = outputs.map(|outputs| Record { outputs, meta, created_at: from_millis(created) });
+        Ok(record.map(|record| Ok((record, used))))
     });
     // Bytes that do not decode are damage, and damage is a miss.
     row.optional()?.flatten().transpose()
@@ -165,7 +174,7 @@ fn encode_outputs(outputs: &[Snapshot]) -> Vec<u8> {
     bytes
 }
 
-fn decode_outputs(mut bytes: &[u8]) -> Option<Vec<Snapshot>> {
+pub(super) fn decode_outputs(mut bytes: &[u8]) -> Option<Vec<Snapshot>> {
     let mut outputs = Vec::new();
     while !bytes.is_empty() {
         let (count, rest) = bytes.split_first_chunk::<4>()?;

@@ -9,6 +9,10 @@ use super::error::Context as _;
 use super::lease::Lease;
 use super::{Result, Store, sweep};
 use crate::base::Digest;
+use crate::base::url::redacted;
+
+/// Extension of the file beside a mirror that has its remote's name.
+pub(super) const MIRROR_NAME: &str = "name";
 
 /// A directory of this process on the store's disk: removed when dropped; after a process that died, by the next one.
 pub struct WorkDir {
@@ -68,11 +72,19 @@ impl Store {
     /// No command ever sees it: what git reads its settings from must not be written by steps.
     pub fn mirror(&self, remote: &str, cancelled: &dyn Fn() -> bool) -> Result<Mirror> {
         let name = Digest::of(remote);
-        let lease = self.lease(&Digest::of(format!("git mirror {remote}")), cancelled)?;
+        let lease = self.lease(&mirror_key(&name.hex()), cancelled)?;
         let path = self.inner.root.join("git").join(name.hex());
         make(&path)?;
+        // Its name for people; written anew, it tells the time of the last use.
+        let named = path.with_extension(MIRROR_NAME);
+        fs::write(&named, redacted(remote)).at("write", named)?;
         Ok(Mirror { path, _lease: lease })
     }
+}
+
+/// What the lease of a mirror is named by; `name` is that of its directory.
+pub(super) fn mirror_key(name: &str) -> Digest {
+    Digest::of(format!("git mirror {name}"))
 }
 
 fn make(path: &Path) -> Result<()> {

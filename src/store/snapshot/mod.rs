@@ -23,7 +23,7 @@ pub(super) use normalise::REPLACED;
 pub(super) use rows::delete_rows;
 
 use super::error::Context as _;
-use super::{LayerId, Result, Snapshot, Store, StoreError, layer_dir, sweep, tree};
+use super::{LayerId, RecordType, Result, Snapshot, Store, StoreError, layer_dir, sweep, tree};
 use crate::base::Digest;
 
 /// What is said about a layer when it is committed.
@@ -31,6 +31,8 @@ use crate::base::Digest;
 pub struct LayerMeta {
     /// What made it, for people and for the image's history.
     pub description: String,
+    /// What it is of, for those who clean up.
+    pub record_type: RecordType,
     /// The blob it was pulled as.
     pub blob: Option<BlobDescriptor>,
 }
@@ -139,6 +141,8 @@ impl Staged {
             return Err(error);
         }
         inner.watermark.raise();
+        inner.pins.hold(&[id]);
+        inner.grown.add(row.usage);
         Ok(id)
     }
 }
@@ -338,18 +342,36 @@ impl Store {
     }
 
     /// Whether every layer of the tree is there and looks whole; cheap. `false` is a cache miss.
+    ///
+    /// What is there is kept from being removed as long as this process lives.
     pub fn check(&self, tree: &Snapshot) -> bool {
-        let stackings = |layers: &[LayerId]| rows::stackings(&self.inner.database, layers);
-        let Ok(layers) = stackings(&tree.layers) else { return false };
-        let parts: Vec<LayerId> = layers.iter().flatten().flat_map(|it| it.parts.clone()).collect();
-        let Ok(below) = (if parts.is_empty() { Ok(Vec::new()) } else { stackings(&parts) }) else {
-            return false;
+        let (pins, owner) = (&self.inner.pins, &self.inner.owner);
+        // Said before it is looked at: see `gc`.
+        let stackings = |layers: &[LayerId]| {
+            let new = pins.announce(owner, layers)?;
+            Ok::<_, StoreError>((rows::stackings(&self.inner.database, layers)?, new))
         };
+        let Ok((layers, mut new)) = stackings(&tree.layers) else { return false };
+        let parts: Vec<LayerId> = layers.iter().flatten().flat_map(|it| it.parts.clone()).collect();
+        let mut below = Vec::new();
+        if !parts.is_empty() {
+            let Ok((found, more)) = stackings(&parts) else { return false };
+            below = found;
+            new.extend(more);
+        }
         let mut all = tree.layers.iter().zip(&layers).chain(parts.iter().zip(&below));
-        all.all(|(layer, recorded)| {
+        let is_whole = all.all(|(layer, recorded)| {
             let found = tree::stat(CWD, self.layer_fs(*layer).as_os_str().as_encoded_bytes());
-            matches!((found, recorded), (Ok(Some(found)), Some(recorded)) if found.is_dir() && stamp(&found) == recorded.stamp)
-        })
+            let Some(recorded) = recorded.as_ref().filter(|it| !it.doomed || !new.contains(layer)) else {
+                return false;
+            };
+            matches!(found, Ok(Some(found)) if found.is_dir() && stamp(&found) == recorded.stamp)
+        });
+        if is_whole && !new.is_empty() {
+            pins.hold(&tree.layers);
+            pins.hold(&parts);
+        }
+        is_whole
     }
 
     /// What is recorded of a layer; `None` when it is not in the store.
@@ -371,6 +393,14 @@ impl Store {
             transaction.commit()
         })?;
         sweep::remove_dir(&layer_dir(&self.inner.root, layer))
+    }
+
+    /// Says what the layers of a tree are of, where nothing was said yet.
+    pub fn set_record_type(&self, tree: &Snapshot, record_type: RecordType) -> Result<()> {
+        if record_type == RecordType::Regular {
+            return Ok(());
+        }
+        rows::set_type(&self.inner.database, &tree.layers, record_type)
     }
 
     /// Bytes and inodes the tree's layers occupy, each layer once.

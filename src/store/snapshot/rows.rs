@@ -8,7 +8,7 @@ use super::super::db::Database;
 use super::super::records::{decode_layers, from_millis, to_millis};
 use super::{BlobDescriptor, LayerInfo, LayerMeta, Usage};
 use crate::base::Digest;
-use crate::store::{LayerId, Result, Snapshot};
+use crate::store::{LayerId, RecordType, Result, Snapshot};
 
 /// A layer about to get its row.
 pub(in crate::store) struct NewLayer<'a> {
@@ -44,8 +44,8 @@ pub(super) fn insert(
         let list = parent.is_none().then(|| join(&new.parents.layers));
         let pulled = new.meta.blob.as_ref().map(to_json);
         let sql = "INSERT INTO layers(id, parent, parents, chain, created, description, empty, bytes, inodes, stamp,
-                   diff_id, pulled, boot, outline, parts, hides)
-                   VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
+                   diff_id, pulled, boot, outline, parts, hides, type)
+                   VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
         let parts = (!new.parts.is_empty()).then(|| join(new.parts));
         connection.prepare_cached(sql)?.execute(rusqlite::params![
             id.as_bytes(),
@@ -64,6 +64,7 @@ pub(super) fn insert(
             new.outline,
             parts,
             new.hides,
+            new.meta.record_type.code(),
         ])?;
         Ok(())
     })
@@ -90,13 +91,26 @@ pub(super) struct Stacking {
     pub(super) hides: Option<bool>,
     /// Of its own root directory.
     pub(super) stamp: i64,
+    /// It is about to be removed: nobody may begin to use it.
+    pub(super) doomed: bool,
 }
 
 /// How each layer is mounted; `None` for one that has no row.
 pub(super) fn stackings(database: &Database, layers: &[LayerId]) -> Result<Vec<Option<Stacking>>> {
-    per_layer(database, "SELECT empty, parts, hides, stamp FROM layers WHERE id = ?1", layers, |row| {
-        Ok(Stacking { empty: row.get(0)?, parts: parts_of(row, 1)?, hides: row.get(2)?, stamp: row.get(3)? })
-    })
+    per_layer(
+        database,
+        "SELECT empty, parts, hides, stamp, doomed FROM layers WHERE id = ?1",
+        layers,
+        |row| {
+            Ok(Stacking {
+                empty: row.get(0)?,
+                parts: parts_of(row, 1)?,
+                hides: row.get(2)?,
+                stamp: row.get(3)?,
+                doomed: row.get::<_, Option<i64>>(4)?.is_some(),
+            })
+        },
+    )
 }
 
 /// The ids in a column that may be empty. Bytes that do not decode are damage: the layer is not there.
@@ -222,6 +236,18 @@ pub(in crate::store) fn set_diff_id(database: &Database, id: LayerId, diff_id: &
     })
 }
 
+/// Notes what layers are of that are regular.
+pub(super) fn set_type(database: &Database, layers: &[LayerId], record_type: RecordType) -> Result<()> {
+    database.with("note what layers are of", |connection| {
+        let transaction = connection.transaction()?;
+        for layer in layers {
+            let sql = "UPDATE layers SET type = ?2 WHERE id = ?1 AND type = 0";
+            transaction.prepare_cached(sql)?.execute((layer.as_bytes(), record_type.code()))?;
+        }
+        transaction.commit()
+    })
+}
+
 /// The blob a layer was compressed to before.
 pub(in crate::store) fn compressed(
     database: &Database,
@@ -271,11 +297,16 @@ pub(super) fn squashed(database: &Database, key: &[u8; 16]) -> Result<Option<Lay
     })
 }
 
-/// Notes the layer that a list of layers was squashed to.
-pub(super) fn set_squashed(database: &Database, key: &[u8; 16], layer: LayerId) -> Result<()> {
+/// Notes the layer that a list of layers, `members`, was squashed to: when one of them goes, it goes, too.
+pub(super) fn set_squashed(
+    database: &Database,
+    key: &[u8; 16],
+    layer: LayerId,
+    members: &[LayerId],
+) -> Result<()> {
     database.with("note a squashed layer", |connection| {
-        let sql = "INSERT OR REPLACE INTO squashed(key, layer) VALUES(?1, ?2)";
-        connection.prepare_cached(sql)?.execute((key, layer.as_bytes()))?;
+        let sql = "INSERT OR REPLACE INTO squashed(key, layer, members) VALUES(?1, ?2, ?3)";
+        connection.prepare_cached(sql)?.execute((key, layer.as_bytes(), join(members)))?;
         Ok(())
     })
 }

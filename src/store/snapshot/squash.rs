@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::super::error::Context as _;
 use super::normalise::{OPAQUE, ORIGIN};
 use super::{LayerMeta, Staged, Usage, rows};
-use crate::store::{LayerId, Result, Snapshot, Store, tree};
+use crate::store::{LayerId, RecordType, Result, Snapshot, Store, tree};
 
 /// More lower directories than this are squashed.
 const MAX_LAYERS: usize = 400;
@@ -55,7 +55,8 @@ impl Store {
             let root = tree::stat_fd(&dir).at("look at", &path)?;
             tree::copy_attributes(&dir, b".", &root, staged.fs(), b".").at("squash the layer", &path)?;
         }
-        let meta = LayerMeta { description: format!("{} layers squashed", block.len()), blob: None };
+        let description = format!("{} layers squashed", block.len());
+        let meta = LayerMeta { description, record_type: RecordType::Internal, blob: None };
         let usage = Usage::default();
         let layer = staged.publish(&rows::NewLayer {
             parents: &Snapshot::scratch(),
@@ -67,7 +68,7 @@ impl Store {
             parts: &[],
             hides: None,
         })?;
-        rows::set_squashed(&self.inner.database, &key, layer)?;
+        rows::set_squashed(&self.inner.database, &key, layer, block)?;
         Ok(layer)
     }
 }
