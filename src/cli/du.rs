@@ -52,7 +52,12 @@ pub(super) fn run(args: &args::Du) -> Result<(), Failure> {
         }
         if !logs.is_empty() {
             let bytes = size(sum(logs.iter().copied()).bytes);
-            let _ = writeln!(text, "and the outputs of {} steps: {bytes}", logs.len());
+            let of = if logs.len() == 1 {
+                "output of a step".to_owned()
+            } else {
+                format!("outputs of {} steps", logs.len())
+            };
+            let _ = writeln!(text, "and the {of}: {bytes}");
         }
     }
     let shared = sum(items.iter().copied().filter(|it| it.shared));

@@ -78,8 +78,8 @@ impl Store {
                 Ok(Some(found)) => return Ok(found),
                 // Somebody removed the whole mount just now (`gc`).
                 Ok(None) => {}
-                Err(StoreError::Io { source, .. })
-                    if source.kind() == std::io::ErrorKind::NotFound && !dir.exists() => {}
+                Err(StoreError::Io { source, path, .. })
+                    if source.kind() == std::io::ErrorKind::NotFound && path.starts_with(&dir) => {}
                 Err(error) => return Err(error),
             }
         }

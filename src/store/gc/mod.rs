@@ -145,7 +145,7 @@ impl Pruned {
 
 /// How old something is for a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ages {
+pub(super) enum Ages {
     /// By the clock.
     Plain,
     /// Without times in which nobody used the store.
@@ -196,7 +196,13 @@ impl Store {
         Ok(self.remove_by(&lock, &[rule], Ages::Plain, SystemTime::now())?.reclaimed())
     }
 
-    fn remove_by(&self, lock: &File, policies: &[Policy], ages: Ages, now: SystemTime) -> Result<Pruned> {
+    pub(super) fn remove_by(
+        &self,
+        lock: &File,
+        policies: &[Policy],
+        ages: Ages,
+        now: SystemTime,
+    ) -> Result<Pruned> {
         remove::forget_marks(self)?;
         let mut inventory = Inventory::take(self, Sizes::Believed)?;
         let clock = Clock::read(self, ages, now)?;

@@ -422,3 +422,163 @@ fn builds_beside_prunes_lose_nothing_as_root() {
     built.into_iter().for_each(Result::unwrap);
     assert!(0 < n_removed);
 }
+
+/// Sets all times of the database back by so many days.
+fn age(store: &Store, days: i64) {
+    let millis = days * 24 * 3_600_000;
+    for sql in [
+        "UPDATE records SET created = created - ?1, used = CASE used WHEN 0 THEN 0 ELSE used - ?1 END",
+        "UPDATE layers SET created = created - ?1",
+    ] {
+        store.inner.database.with("test", |it| it.execute(sql, [millis])).unwrap();
+    }
+}
+
+#[test]
+fn a_clock_that_jumps_removes_nothing_and_keeps_nothing_for_ever_as_root() {
+    const DAY: Duration = Duration::from_hours(24);
+    let (dir, first) = store();
+    keep(&first, "a", &file(&first, &Snapshot::scratch(), "a", 100_000));
+    drop(first);
+    let store = open(dir.path());
+    // A store that is over its limits: then the ages count.
+    let n_left = |at: SystemTime, unused_for: Duration| {
+        let rule = Policy { unused_for, ..all() };
+        let lock = std::fs::File::create(store.root().join("gc.lock")).unwrap();
+        let pruned = store.remove_by(&lock, &[rule], super::super::gc::Ages::Active, at).unwrap();
+        (pruned.removed.len(), store.contents(Sizes::Believed).unwrap().items.len())
+    };
+    let now = SystemTime::now();
+    assert_eq!(n_left(now, 60 * DAY), (0, 1));
+    // Ten years ahead, and on from there: all was used yesterday.
+    let ahead = now + 3650 * DAY;
+    assert_eq!(n_left(ahead, 2 * DAY), (0, 1));
+    assert_eq!(n_left(ahead + DAY / 2, 60 * DAY), (0, 1));
+    // What was made there ...
+    let record = Record { outputs: Vec::new(), meta: Vec::new(), created_at: ahead };
+    store.put_record(&Digest::of("ahead"), &record).unwrap();
+    // ... and back: it grows old from now on, and so does what was there before.
+    assert_eq!(n_left(now, 60 * DAY), (0, 1));
+    let created = "SELECT max(created) FROM records";
+    let created: i64 =
+        store.inner.database.with("test", |it| it.query_row(created, [], |row| row.get(0))).unwrap();
+    assert!(created <= super::super::records::to_millis(now));
+    // Ten years back.
+    let back = now - 3650 * DAY;
+    assert_eq!(n_left(back, DAY), (0, 1));
+    age(&store, 0);
+    // Day by day it does grow old.
+    let mut at = back;
+    let mut removed = 0;
+    for _ in 0..63 {
+        at += DAY;
+        removed += n_left(at, 60 * DAY).0;
+    }
+    assert_eq!(removed, 1);
+    assert_eq!(store.get_record(&Digest::of("ahead")).unwrap(), None);
+}
+
+#[test]
+fn a_full_disk_makes_room_as_root() {
+    super::faults::with_small_disk(|disk| {
+        let first = open(disk);
+        keep(&first, "old", &file(&first, &Snapshot::scratch(), "old", 3 << 20));
+        drop(first);
+        let store = open(disk);
+        let active = store.stage(&Snapshot::scratch()).unwrap();
+        let mount = active.mount().unwrap();
+        let write = fs::write(super::path_of(&mount).join("new"), vec![1; 6 << 20]);
+        assert_eq!(write.unwrap_err().raw_os_error(), Some(libc::ENOSPC));
+        // Filled to the last byte, even for the database.
+        let rest: Vec<u8> = vec![1; 8 << 20];
+        let _ = fs::write(disk.join("rest"), rest);
+        drop(mount);
+        drop(active);
+        fs::remove_file(disk.join("rest")).unwrap();
+        let gained = store.make_room().unwrap();
+        assert!(3 << 20 <= gained.bytes, "{gained:?}");
+        let new = file(&store, &Snapshot::scratch(), "new", 6 << 20);
+        assert!(store.check(&new));
+        assert_eq!(store.make_room().unwrap().bytes, 0, "what is in use stays");
+        let noted = crate::store::gc::noted_size(store.root()).unwrap();
+        assert!((6 << 20..7 << 20).contains(&noted), "{noted}");
+    });
+}
+
+#[test]
+fn it_is_time_for_a_collection_when_much_was_added_as_root() {
+    let (dir, first) = store();
+    assert!(first.is_collection_due().unwrap(), "there never was one");
+    let limits = Limits { max_used: Some(Space::Exactly(2 << 20)), ..Limits::default() };
+    let limits = Limits { reserved: Some(Space::Exactly(0)), min_free: Some(Space::Exactly(0)), ..limits };
+    assert!(first.collect(&limits).unwrap().unwrap().removed.is_empty());
+    assert!(!first.is_collection_due().unwrap());
+    let past = |seconds| {
+        let lock = fs::File::open(first.root().join("gc.lock")).unwrap();
+        lock.set_modified(SystemTime::now() - Duration::from_secs(seconds)).unwrap();
+    };
+    past(10);
+    keep(&first, "a", &file(&first, &Snapshot::scratch(), "a", 1 << 20));
+    assert!(!first.is_collection_due().unwrap());
+    keep(&first, "b", &file(&first, &Snapshot::scratch(), "b", 3 << 20));
+    assert!(first.is_collection_due().unwrap(), "more than there is room for");
+    past(61);
+    assert!(!first.is_collection_due().unwrap(), "nothing was added since it was asked");
+    file(&first, &Snapshot::scratch(), "c", 10);
+    assert!(first.is_collection_due().unwrap());
+    past(3601);
+    assert!(first.is_collection_due().unwrap(), "things grow old");
+    drop(first);
+    let store = open(dir.path());
+    let pruned = store.collect(&limits).unwrap().unwrap();
+    assert!(pruned.left.bytes <= 2 << 20);
+    assert!(found(&store, "a").is_none() && found(&store, "b").is_none());
+}
+
+#[test]
+fn filters_are_those_of_containerd() {
+    let item = Item {
+        id: "abc".to_owned(),
+        description: "run, \"a\" b".to_owned(),
+        record_type: RecordType::SourceLocal,
+        parents: vec!["p1".to_owned(), "p2".to_owned()],
+        in_use: true,
+        ..Item::default()
+    };
+    let matches = |text: &str| Filter::parse(text).unwrap().matches(&item);
+    let yes = [
+        "",
+        "id==abc",
+        "id=abc",
+        "id!=x",
+        "id~=^a",
+        "inuse",
+        "immutable",
+        "private",
+        "type==source.local",
+        "parents==p1;p2",
+        "description==\"run, \\\"a\\\" b\"",
+        "description~='^run,'",
+        "description~=/\\bb$/",
+        "id==abc,inuse",
+        "id == abc , inuse",
+    ];
+    let no = [
+        "id==b",
+        "id!=abc",
+        "mutable",
+        "shared",
+        "type!=source.local",
+        "inuse==x",
+        "id==abc,shared",
+        "inuse==yes",
+    ];
+    assert_eq!(yes.map(|it| (it, matches(it))), yes.map(|it| (it, true)));
+    assert_eq!(no.map(|it| (it, matches(it))), no.map(|it| (it, false)));
+    for wrong in ["size==1", "id>2", "id==\"a", "id~=(", "type==none", "id==a b c==d", ",", "id=="] {
+        let found = Filter::parse(wrong);
+        if wrong != "id==a b c==d" && wrong != "id==" {
+            assert!(found.is_err(), "{wrong}: {found:?}");
+        }
+    }
+}
