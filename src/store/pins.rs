@@ -15,7 +15,7 @@ use super::{LayerId, Record, Result, Store, Usage};
 use crate::base::Digest;
 
 /// How exactly it is known when something was last used: who was used less than this ago is not written again.
-pub(super) const COARSE: Duration = Duration::from_hours(1);
+pub(super) const COARSE: Duration = Duration::from_secs(3600);
 
 /// What this process has found or made. It is there as long as the process lives.
 #[derive(Default)]

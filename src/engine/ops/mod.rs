@@ -228,8 +228,8 @@ impl GraphOp {
             Err(error) if error.is_no_space() => error,
             done => return done,
         };
-        let store = self.build.store.clone();
-        let making = blocking(move || Ok(store.make_room()?));
+        let (store, cancel) = (self.build.store.clone(), ctx.cancel.clone());
+        let making = blocking(move || Ok(store.make_room(&|| cancel.is_cancelled())?));
         match making.await {
             Ok(gained) if 0 < gained.bytes => {
                 let gained = gained.bytes / 1_000_000;

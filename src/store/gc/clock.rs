@@ -8,9 +8,9 @@ use crate::store::records::to_millis;
 use crate::store::{Result, Store};
 
 /// Of a time in which nobody used the store this much counts.
-const LONGEST_GAP: Duration = Duration::from_hours(24);
+const LONGEST_GAP: Duration = Duration::from_secs(24 * 3600);
 /// Times this far ahead are those of a clock that was wrong.
-const AHEAD: Duration = Duration::from_hours(1);
+const AHEAD: Duration = Duration::from_secs(3600);
 /// Gaps that are remembered.
 const N_GAPS: usize = 400;
 

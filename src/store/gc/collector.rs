@@ -22,7 +22,7 @@ const OFTEN: Duration = Duration::from_secs(60);
 /// Not more often than this, whatever builds add.
 const AT_MOST: Duration = Duration::from_secs(5);
 /// As often as this when builds add nothing: things grow old.
-const SELDOM: Duration = Duration::from_hours(1);
+const SELDOM: Duration = Duration::from_secs(3600);
 /// How long it waits for the build that started it to be gone, with what that holds.
 const PAUSE: Duration = Duration::from_secs(1);
 

@@ -95,7 +95,7 @@ impl Inventory {
         };
         taking.layers(&rows.layers, &rows.squashed, &rows.blobs);
         taking.records(&rows.layers, rows.records);
-        taking.without_layers(dirs, files, &rows.blobs);
+        taking.without_layers(&dirs, &files, &rows.blobs);
         places::add(&mut taking)?;
         let Taking { inventory, newly_measured, .. } = taking;
         rows::keep_measures(store, &newly_measured)?;
@@ -332,7 +332,7 @@ impl Taking<'_> {
     }
 
     /// Adds blobs that are no layers, and what has no row: of a process that died.
-    fn without_layers(&mut self, dirs: Vec<String>, files: Vec<String>, blobs: &[BlobRow]) {
+    fn without_layers(&mut self, dirs: &[String], files: &[String], blobs: &[BlobRow]) {
         let root = self.store.root().to_owned();
         for id in dirs.iter().filter_map(|it| it.parse::<LayerId>().ok()) {
             if self.places.contains_key(&id) || self.used.layers.contains(&id) {

@@ -48,6 +48,7 @@ pub use policy::{Caps, Disk, Limits, Policy, Space};
 pub(super) use remove::spare;
 
 use super::error::Context as _;
+use super::lease::wait;
 use super::{Result, Store, StoreError, Usage};
 use choose::Choice;
 use clock::Clock;
@@ -188,9 +189,10 @@ impl Store {
         Ok(Some(pruned))
     }
 
-    /// Removes what is wanted least when the disk is full; what was gained.
-    pub fn make_room(&self) -> Result<Usage> {
-        let lock = self.lock_collection(Wait::Yes)?.expect("waited for");
+    /// Removes what is wanted least when the disk is full; what was gained. Waits while others remove, asking `cancelled`
+    /// every 10 ms.
+    pub fn make_room(&self, cancelled: &dyn Fn() -> bool) -> Result<Usage> {
+        let lock = wait(cancelled, || self.lock_collection(Wait::No))?;
         let (bytes, inodes) = self.disk()?;
         let rule = policy::emergency(bytes, inodes);
         Ok(self.remove_by(&lock, &[rule], Ages::Plain, SystemTime::now())?.reclaimed())

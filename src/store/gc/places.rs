@@ -277,7 +277,7 @@ fn remove_mount(store: &Store, path: &Path) -> Result<bool> {
 
 /// Sets the time of a file that is ahead of `now`: a clock was wrong.
 pub(super) fn set_right(path: &Path, now: SystemTime) {
-    if changed(path).is_some_and(|at| now + Duration::from_hours(1) < at)
+    if changed(path).is_some_and(|at| now + Duration::from_secs(3600) < at)
         && let Ok(file) = File::open(path)
     {
         let _ = file.set_modified(now);

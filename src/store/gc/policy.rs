@@ -104,7 +104,7 @@ pub struct Limits {
 }
 
 const GB: u64 = 1_000_000_000;
-const DAY: Duration = Duration::from_hours(24);
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 impl Limits {
     /// How many bytes may stay.

@@ -10,7 +10,7 @@ use super::rows::RowId;
 use crate::store::{Result, Store};
 
 /// A result that was not found for this long is forgotten, though its layers may stay.
-const OLD: Duration = Duration::from_hours(60 * 24);
+const OLD: Duration = Duration::from_secs(60 * 24 * 3600);
 /// Rows of each small table that stay, and the bytes of their values.
 const SMALL: (i64, i64) = (100_000, 256 << 20);
 /// Free pages of the database that are not worth a rewrite.

@@ -436,7 +436,7 @@ fn age(store: &Store, days: i64) {
 
 #[test]
 fn a_clock_that_jumps_removes_nothing_and_keeps_nothing_for_ever_as_root() {
-    const DAY: Duration = Duration::from_hours(24);
+    const DAY: Duration = Duration::from_secs(24 * 3600);
     let (dir, first) = store();
     keep(&first, "a", &file(&first, &Snapshot::scratch(), "a", 100_000));
     drop(first);
@@ -495,11 +495,11 @@ fn a_full_disk_makes_room_as_root() {
         drop(mount);
         drop(active);
         fs::remove_file(disk.join("rest")).unwrap();
-        let gained = store.make_room().unwrap();
+        let gained = store.make_room(&|| false).unwrap();
         assert!(3 << 20 <= gained.bytes, "{gained:?}");
         let new = file(&store, &Snapshot::scratch(), "new", 6 << 20);
         assert!(store.check(&new));
-        assert_eq!(store.make_room().unwrap().bytes, 0, "what is in use stays");
+        assert_eq!(store.make_room(&|| false).unwrap().bytes, 0, "what is in use stays");
         let noted = crate::store::gc::noted_size(store.root()).unwrap();
         assert!((6 << 20..7 << 20).contains(&noted), "{noted}");
     });
@@ -581,4 +581,64 @@ fn filters_are_those_of_containerd() {
             assert!(found.is_err(), "{wrong}: {found:?}");
         }
     }
+}
+
+#[test]
+fn types_decide_what_goes_without_all_as_root() {
+    let (dir, first) = store();
+    let frontend = file(&first, &Snapshot::scratch(), "frontend", 10);
+    let regular = file(&first, &Snapshot::scratch(), "regular", 10);
+    first.set_record_type(&frontend, RecordType::Frontend).unwrap();
+    first.set_record_type(&frontend, RecordType::Internal).unwrap();
+    first.set_record_type(&regular, RecordType::Regular).unwrap();
+    keep(&first, "frontend", &frontend);
+    keep(&first, "regular", &regular);
+    drop(first);
+    let store = open(dir.path());
+    let types: Vec<_> = exact(&store).items.iter().map(|it| it.record_type).collect();
+    assert_eq!(types, [RecordType::Frontend, RecordType::Regular], "what is said first counts");
+    assert_eq!(store.prune(&[Policy::default()]).unwrap().removed.len(), 1);
+    assert!(found(&store, "frontend").is_some() && found(&store, "regular").is_none());
+    for kind in RecordType::ALL {
+        assert_eq!(RecordType::from_code(kind.code()), kind);
+        assert_eq!(RecordType::from_name(kind.name()), Some(kind));
+    }
+}
+
+#[test]
+fn inodes_have_a_limit_as_root() {
+    let (dir, first) = store();
+    for name in ["a", "b", "c"] {
+        let many = tree(&first, &Snapshot::scratch(), |root| {
+            (0..200).for_each(|n| fs::write(root.join(format!("{name}{n}")), "").unwrap());
+        });
+        keep(&first, name, &many);
+        std::thread::sleep(Duration::from_millis(3));
+    }
+    drop(first);
+    let store = open(dir.path());
+    let inodes = Caps { max_used: 500, ..Caps::default() };
+    let pruned = store.prune(&[Policy { inodes, ..Policy::default() }]).unwrap();
+    assert_eq!(pruned.removed.len(), 1);
+    assert!(pruned.left.inodes <= 500, "{:?}", pruned.left);
+    assert!(found(&store, "a").is_none() && found(&store, "b").is_some() && found(&store, "c").is_some());
+}
+
+#[test]
+fn the_database_stays_small() {
+    let (dir, first) = store();
+    for n in 0..3000_u32 {
+        let record = Record { outputs: Vec::new(), meta: vec![1; 6000], created_at: SystemTime::now() };
+        first.put_record(&Digest::of(n.to_le_bytes()), &record).unwrap();
+    }
+    drop(first);
+    let store = open(dir.path());
+    let before = exact(&store).database.bytes;
+    // Nobody asked for them in two months, of which every day somebody asked for something.
+    age(&store, 61);
+    let pruned = store.collect(&Limits::default()).unwrap().unwrap();
+    assert!(pruned.failed.is_none());
+    let after = exact(&store).database.bytes;
+    assert!(18 << 20 < before && after < 2 << 20, "{before} {after}");
+    assert_eq!(store.get_record(&Digest::of(7_u32.to_le_bytes())).unwrap(), None);
 }
