@@ -69,6 +69,32 @@ echo "the floor, clone + mounts + exec: $(for _ in 1 2 3; do floor; done | sort 
   first=$(median 1 "$bkl" build --llb files.pb --progress quiet)
   echo "200 file actions, each a step: $first ms, cached $(median 11 "$bkl" build --llb files.pb --progress quiet) ms"
 )
+# File actions in chains, from short to long: what each costs, first and cached, and the largest memory. `lower -O0` leaves
+# them steps of their own. Each chain has a store of its own.
+cat > "$work/steps/long.bkl" <<'BKL'
+param n: int
+target chain = fold tree = scratch for i in range(n) { tree.write("/f#{i}", "text") }
+BKL
+for n in 200 2000 20000 100000; do
+  for level in -O0 -O1; do
+    (cd "$work/steps" && "$bkl" lower long.bkl $level --emit llb -p n=$n > long.pb)
+    python3 - "$bkl" "$work/steps/long.pb" "$work/store-long-$n$level" $n $level <<'PY'
+import os, resource, subprocess, sys, time
+bkl, definition, store, n, level = sys.argv[1:]
+def build():
+    start = time.monotonic()
+    subprocess.run([bkl, "build", "--llb", definition, "--progress", "quiet"], check=True,
+                   env=dict(os.environ, BKL_STORE=store), stdout=subprocess.DEVNULL)
+    return (time.monotonic() - start) * 1000
+first, cached = build(), min(build() for _ in range(3))
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+form = "each a step" if level == "-O0" else "as one step"
+print(f"{n} file actions, {form}: {first:.0f} ms, {first / int(n):.3f} ms each; "
+      f"cached {cached:.0f} ms; {used.ru_maxrss / 1024:.0f} MB")
+PY
+    rm -rf "$work/store-long-$n$level"
+  done
+done
 (cd "$work/stages" && "$bkl" build --progress quiet)
 echo "cached 12-stage build, new process: $(cd "$work/stages" && median 21 "$bkl" build --progress quiet) ms"
 benches/lsp.py "$bkl" 500

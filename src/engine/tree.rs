@@ -51,7 +51,7 @@ impl Tree {
 
 impl super::solver::Output for Snapshot {
     fn identity(&self) -> Digest {
-        Digest::of(self.layers.iter().flat_map(|layer| *layer.as_bytes()).collect::<Vec<u8>>())
+        self.digest()
     }
 }
 

@@ -199,7 +199,7 @@ fn mount_key(id: &str, seed: Option<Seed<'_>>) -> Digest {
     let mut bytes = id.as_bytes().to_vec();
     if let Some(seed) = seed {
         bytes.push(0);
-        seed.tree.layers.iter().for_each(|it| bytes.extend_from_slice(it.as_bytes()));
+        seed.tree.layers().iter().for_each(|it| bytes.extend_from_slice(it.as_bytes()));
         bytes.extend_from_slice(seed.path.as_bytes());
     }
     Digest::of(bytes)

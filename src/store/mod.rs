@@ -17,6 +17,7 @@
 //! moves to its place by rename, its row comes last; what was not synced before a power cut is dropped (`flush`).
 
 mod cache_mount;
+mod chain;
 mod content;
 mod db;
 mod error;
@@ -44,16 +45,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use cache_mount::{CacheDir, Seed, Sharing};
+pub use chain::Snapshot;
 pub use content::{ContentStore, Ingest};
 pub use error::StoreError;
 pub use export::Existing;
 pub use gc::RecordType;
-pub use id::{LayerId, LayerIdError, Snapshot};
+pub use id::{LayerId, LayerIdError};
 pub use layer::{ArchiveError, Compression, Limits, UnpackedLayer};
 pub use lease::Lease;
 pub use records::{Record, Table};
 pub use runs::{NewRun, Run};
-pub use snapshot::{ActiveLayer, BlobDescriptor, LayerInfo, LayerMeta, MountPlan, Upper, Usage};
+pub use snapshot::{
+    ActiveLayer, BlobDescriptor, Found, LayerInfo, LayerMeta, Layered, Merged, MountPlan, Upper, Usage,
+};
 pub use userns::{in_user_namespace, n_users};
 pub use work::{Mirror, WorkDir};
 
@@ -103,6 +107,9 @@ struct Inner {
     uses: pins::Uses,
     /// What was committed since anybody looked.
     grown: pins::Grown,
+    chains: snapshot::Chains,
+    stacks: snapshot::Stacks,
+    checked: snapshot::Checked,
     notices: Vec<String>,
     /// Held shared for life, never read: whoever wants the store alone asks for it.
     _lock: File,
@@ -140,6 +147,9 @@ impl Store {
             pins: pins::Pins::default(),
             uses: pins::Uses::default(),
             grown: pins::Grown::default(),
+            chains: snapshot::Chains::default(),
+            stacks: snapshot::Stacks::default(),
+            checked: snapshot::Checked::default(),
             notices,
             _lock: lock,
         });

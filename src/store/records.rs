@@ -2,8 +2,9 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rusqlite::{CachedStatement, Connection, OptionalExtension as _};
+use rusqlite::{Connection, OptionalExtension as _};
 
+use super::snapshot::rows;
 use super::{LayerId, Result, Snapshot, Store};
 use crate::base::Digest;
 
@@ -42,6 +43,10 @@ impl Table {
     }
 }
 
+/// Trees of more layers are named by their top one, where that is enough.
+const SHORT: usize = 32;
+/// Stands for the number of layers where a record names the top one only.
+const CHAIN: u32 = u32::MAX;
 const GET_RECORD: &str = "SELECT outputs, meta, created, used FROM records WHERE key = ?1";
 const PUT_RECORD: &str = "INSERT OR REPLACE INTO records(key, outputs, meta, created) VALUES(?1, ?2, ?3, ?4)";
 const GET_SMALL: &str = "SELECT value FROM small WHERE place = ?1 AND key = ?2";
@@ -50,27 +55,24 @@ const PUT_SMALL: &str = "INSERT OR REPLACE INTO small(place, key, value) VALUES(
 impl Store {
     /// The result stored under a cache key. Its layers may be gone: see [`Store::check`].
     pub fn get_record(&self, key: &Digest) -> Result<Option<Record>> {
-        let found = self.inner.database.with("read a record", |connection| {
-            query_record(&mut connection.prepare_cached(GET_RECORD)?, key)
-        })?;
-        Ok(found.map(|it| self.inner.uses.found(key, it)))
+        self.inner.database.with("read a record", |connection| {
+            let transaction = connection.transaction()?;
+            self.query_record(&transaction, key)
+        })
     }
 
     /// The results stored under many cache keys, in their order.
     pub fn get_records(&self, keys: &[Digest]) -> Result<Vec<Option<Record>>> {
-        let found = self.inner.database.with("read records", |connection| {
+        self.inner.database.with("read records", |connection| {
             // One read transaction: SQLite takes its file locks once instead of per statement.
             let transaction = connection.transaction()?;
-            let mut statement = transaction.prepare_cached(GET_RECORD)?;
-            keys.iter().map(|key| query_record(&mut statement, key)).collect::<rusqlite::Result<Vec<_>>>()
-        })?;
-        let uses = &self.inner.uses;
-        Ok(keys.iter().zip(found).map(|(key, found)| found.map(|it| uses.found(key, it))).collect())
+            keys.iter().map(|key| self.query_record(&transaction, key)).collect()
+        })
     }
 
     /// Stores a result, replacing one that is there.
     pub fn put_record(&self, key: &Digest, record: &Record) -> Result<()> {
-        self.inner.database.with("store a record", |connection| put_record(connection, key, record))
+        self.inner.database.with("store a record", |connection| self.put_record_in(connection, key, record))
     }
 
     /// Stores many results in one transaction.
@@ -78,7 +80,7 @@ impl Store {
         self.inner.database.with("store records", |connection| {
             let transaction = connection.transaction()?;
             for (key, record) in records {
-                put_record(&transaction, key, record)?;
+                self.put_record_in(&transaction, key, record)?;
             }
             transaction.commit()
         })
@@ -141,55 +143,99 @@ impl Store {
     }
 }
 
-/// The record with the time of its last use, in milliseconds; 0 when it was not used yet.
-fn query_record(
-    statement: &mut CachedStatement<'_>,
-    key: &Digest,
-) -> rusqlite::Result<Option<(Record, i64)>> {
-    let row = statement.query_row([key.as_bytes()], |row| {
-        let outputs = decode_outputs(row.get_ref(0)?.as_blob()?);
-        let meta = row.get(1)?;
-        let (created, used): (i64, i64) = (row.get(2)?, row.get(3)?);
-        let record = outputs.map(|outputs| Record { outputs, meta, created_at: from_millis(created) });
-        Ok(record.map(|record| Ok((record, used))))
-    });
-    // Bytes that do not decode are damage, and damage is a miss.
-    row.optional()?.flatten().transpose()
-}
-
-fn put_record(connection: &Connection, key: &Digest, record: &Record) -> rusqlite::Result<()> {
-    let outputs = encode_outputs(&record.outputs);
-    let created = to_millis(record.created_at);
-    connection.prepare_cached(PUT_RECORD)?.execute((key.as_bytes(), outputs, &record.meta, created))?;
-    Ok(())
-}
-
-/// Per tree: the number of layers as four little-endian bytes, then their ids.
-fn encode_outputs(outputs: &[Snapshot]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for tree in outputs {
-        bytes.extend_from_slice(&u32::try_from(tree.layers.len()).unwrap_or(u32::MAX).to_le_bytes());
-        tree.layers.iter().for_each(|it| bytes.extend_from_slice(it.as_bytes()));
+impl Store {
+    fn query_record(&self, connection: &Connection, key: &Digest) -> rusqlite::Result<Option<Record>> {
+        let mut statement = connection.prepare_cached(GET_RECORD)?;
+        let row = statement.query_row([key.as_bytes()], |row| {
+            Ok((row.get::<_, Vec<u8>>(0)?, row.get(1)?, from_millis(row.get(2)?), row.get(3)?))
+        });
+        let Some((outputs, meta, created_at, used)) = row.optional()? else { return Ok(None) };
+        // Bytes that do not decode are damage, and damage is a miss.
+        let outputs = self.decode_outputs(connection, &outputs)?;
+        let uses = &self.inner.uses;
+        Ok(outputs.map(|outputs| uses.found(key, (Record { outputs, meta, created_at }, used))))
     }
-    bytes
+
+    fn put_record_in(&self, connection: &Connection, key: &Digest, record: &Record) -> rusqlite::Result<()> {
+        let outputs = self.encode_outputs(connection, &record.outputs)?;
+        let created = to_millis(record.created_at);
+        connection.prepare_cached(PUT_RECORD)?.execute((key.as_bytes(), outputs, &record.meta, created))?;
+        Ok(())
+    }
+
+    /// Per tree: the number of layers as four little-endian bytes, then their ids. Of a long chain, whose layers' rows say
+    /// it all: [`CHAIN`], then the id of the top one.
+    fn encode_outputs(&self, connection: &Connection, outputs: &[Snapshot]) -> rusqlite::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        for tree in outputs {
+            if let Some(top) = tree.top().filter(|_| SHORT < tree.n_layers())
+                && rows::is_chain(connection, tree)?
+            {
+                self.inner.chains.note(tree);
+                bytes.extend_from_slice(&CHAIN.to_le_bytes());
+                bytes.extend_from_slice(top.as_bytes());
+                continue;
+            }
+            bytes.extend_from_slice(&u32::try_from(tree.n_layers()).unwrap_or(CHAIN).to_le_bytes());
+            tree.layers().iter().for_each(|it| bytes.extend_from_slice(it.as_bytes()));
+        }
+        Ok(bytes)
+    }
+
+    fn decode_outputs(
+        &self,
+        connection: &Connection,
+        mut bytes: &[u8],
+    ) -> rusqlite::Result<Option<Vec<Snapshot>>> {
+        let mut outputs = Vec::new();
+        while !bytes.is_empty() {
+            let Some((tree, rest)) = split_output(bytes) else { return Ok(None) };
+            bytes = rest;
+            outputs.push(match tree {
+                Stored::List(ids) => rows::decode_layers(ids).into_iter().flatten().collect(),
+                Stored::Chain(top) => match self.inner.chains.find(connection, top)? {
+                    Some(tree) => tree,
+                    None => return Ok(None),
+                },
+            });
+        }
+        Ok(Some(outputs))
+    }
 }
 
-pub(super) fn decode_outputs(mut bytes: &[u8]) -> Option<Vec<Snapshot>> {
-    let mut outputs = Vec::new();
+/// A tree in a record.
+enum Stored<'a> {
+    /// The ids of its layers.
+    List(&'a [u8]),
+    /// The layer it was made to end with.
+    Chain(LayerId),
+}
+
+/// The layers that a record's outputs name, of a chain only the top one; `None` when they do not decode.
+pub(super) fn named_layers(mut bytes: &[u8]) -> Option<Vec<LayerId>> {
+    let mut layers = Vec::new();
     while !bytes.is_empty() {
-        let (count, rest) = bytes.split_first_chunk::<4>()?;
-        let n_bytes = usize::try_from(u32::from_le_bytes(*count)).ok()?.checked_mul(16)?;
-        let (ids, rest) = rest.split_at_checked(n_bytes)?;
-        outputs.push(decode_layers(ids)?);
+        let (tree, rest) = split_output(bytes)?;
         bytes = rest;
+        match tree {
+            Stored::List(ids) => layers.extend(rows::decode_layers(ids)?),
+            Stored::Chain(top) => layers.push(top),
+        }
     }
-    Some(outputs)
+    Some(layers)
 }
 
-/// The layers whose ids are written one after the other.
-pub(super) fn decode_layers(bytes: &[u8]) -> Option<Snapshot> {
-    let (ids, rest) = bytes.as_chunks::<16>();
-    rest.is_empty().then(|| ids.iter().map(|it| LayerId::from_bytes(*it)).collect())
+/// The first tree of a record's outputs, and the rest of them.
+fn split_output(bytes: &[u8]) -> Option<(Stored<'_>, &[u8])> {
+    let (count, rest) = bytes.split_first_chunk::<4>()?;
+    let count = u32::from_le_bytes(*count);
+    if count == CHAIN {
+        let (top, rest) = rest.split_first_chunk::<16>()?;
+        return Some((Stored::Chain(LayerId::from_bytes(*top)), rest));
+    }
+    let n_bytes = usize::try_from(count).ok()?.checked_mul(16)?;
+    let (ids, rest) = rest.split_at_checked(n_bytes)?;
+    Some((Stored::List(ids), rest))
 }
 
 /// Milliseconds since 1970; earlier is 0.

@@ -55,10 +55,18 @@ const COLUMNS: &str = "id, batch, key, at, body";
 impl Store {
     /// Keeps the runs of a build, and lets old ones go, with their logs.
     pub fn put_runs(&self, runs: &[NewRun]) -> Result<()> {
-        let gone = self.inner.database.with("keep the history", |connection| {
+        self.add_runs(runs, None).map(drop)
+    }
+
+    /// As [`Store::put_runs`], more runs of the batch that an earlier call gave; gives the batch.
+    pub fn add_runs(&self, runs: &[NewRun], batch: Option<i64>) -> Result<i64> {
+        let (batch, gone) = self.inner.database.with("keep the history", |connection| {
             let transaction = connection.transaction()?;
-            let batch: i64 =
-                transaction.query_row("SELECT coalesce(max(id), 0) + 1 FROM runs", [], |row| row.get(0))?;
+            let next = "SELECT coalesce(max(id), 0) + 1 FROM runs";
+            let batch = match batch {
+                Some(batch) => batch,
+                None => transaction.query_row(next, [], |row| row.get::<_, i64>(0))?,
+            };
             let at = to_millis(SystemTime::now());
             let mut gone = Vec::new();
             for run in runs {
@@ -77,9 +85,10 @@ impl Store {
             drop(trim);
             gone.retain(|key| matches!(newest(&transaction, key), Ok(None)));
             transaction.commit()?;
-            Ok(gone)
+            Ok((batch, gone))
         })?;
-        gone.iter().try_for_each(|key| self.forget_log(key))
+        gone.iter().try_for_each(|key| self.forget_log(key))?;
+        Ok(batch)
     }
 
     /// The newest run that `key` names.

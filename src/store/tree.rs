@@ -157,6 +157,11 @@ fn proc_path(dir: BorrowedFd<'_>, name: &[u8]) -> Vec<u8> {
 
 /// All extended attributes the caller may see, sorted by name.
 pub(crate) fn xattrs(dir: impl AsFd, name: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    // Most have none, and asking the descriptor itself is quicker. One that is only good for looking up cannot be asked.
+    if name == b"." && matches!(rustix::fs::flistxattr(&dir, &mut [0_u8; 64][..]), Ok(0) | Err(Errno::NOTSUP))
+    {
+        return Ok(Vec::new());
+    }
     let path = proc_path(dir.as_fd(), name);
     let mut list = vec![0_u8; 1024];
     let n_bytes = loop {

@@ -176,12 +176,12 @@ impl Bench {
 
     /// Every path that some layer shows, and what it holds.
     fn shown(&self, snapshot: &Snapshot) -> BTreeSet<(String, String)> {
-        let layer = |layer: &bkl::store::LayerId| {
+        let layer = |layer: bkl::store::LayerId| {
             let mut archive = Vec::new();
-            self.store().write_layer_tar(*layer, &mut archive).unwrap();
+            self.store().write_layer_tar(layer, &mut archive).unwrap();
             entries(&archive)
         };
-        let shown = snapshot.layers.iter().flat_map(layer);
+        let shown = snapshot.layers().into_iter().flat_map(layer);
         let is_file = |path: &str| !path.rsplit('/').next().unwrap_or(path).starts_with(".wh.");
         // A folder's mode or owner is not what layers hide.
         let content = |(path, said): (String, String)| match said.split_once(' ') {

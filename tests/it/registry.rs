@@ -208,7 +208,7 @@ fn shared_layers_are_pulled_once() {
     fake.push("two", &two);
     let first = puller.get(&fake.reference("x:one")).unwrap();
     let second = puller.get(&fake.reference("x:two")).unwrap();
-    assert_eq!(first.layers[0], second.layers[0]);
+    assert_eq!(first.layers()[0], second.layers()[0]);
     assert_eq!(fake.asked(&one.layers[0].to_string()).len(), 1);
     assert_eq!(puller.read(&second, "base"), "base");
 }
@@ -541,7 +541,7 @@ fn sources() {
     }
     let limited = ask(&images, &reference, &[(attr::IMAGE_LAYER_LIMIT, "1")]).unwrap();
     assert_ne!(limited.key(), pulled.key());
-    assert_eq!(puller.runtime.block_on(limited.fetch(&ctx)).unwrap().layers[..], tree.layers[..1]);
+    assert_eq!(puller.runtime.block_on(limited.fetch(&ctx)).unwrap().layers()[..], tree.layers()[..1]);
 
     let wrong = Digest::of("another").to_string();
     let check = |source: &dyn Source, identifier: &str, attrs: &[(&str, &str)], expected: &str| {

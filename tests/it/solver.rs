@@ -280,7 +280,7 @@ fn a_change_comes_as_a_small_layer() {
     let mut graph = Graph::new();
     let root = graph.local("ctx", &[], &[], &[]);
     let first = bench.solve(&graph, root);
-    assert_eq!(first.result.roots[0].layers.len(), 1);
+    assert_eq!(first.result.roots[0].layers().len(), 1);
     assert_eq!(
         first.path("hard").metadata().unwrap().ino(),
         first.path("dir0/file0").metadata().unwrap().ino()
@@ -299,14 +299,14 @@ fn a_change_comes_as_a_small_layer() {
     fs::remove_dir_all(bench.dir.path().join("ctx/dir2")).unwrap();
     let second = bench.solve(&graph, root);
     let info = |built: &Built| {
-        let [layer] = built.result.roots[0].layers[..] else { panic!("a directory is one layer") };
+        let [layer] = built.result.roots[0].layers()[..] else { panic!("a directory is one layer") };
         built.engine.store().layer(layer).unwrap().unwrap()
     };
-    assert_eq!(info(&second).parts, first.result.roots[0].layers);
+    assert_eq!(info(&second).parts, first.result.roots[0].layers());
     assert_eq!(listing(&second.path("")), listing(&bench.dir.path().join("ctx")));
     assert!(!second.has("dir2") && !second.has("dir1/file5"));
     // It is the layer that a store makes which saw nothing of what was before.
-    let diff_id = |engine: &Engine, tree: &Snapshot| engine.store().diff_id(tree.layers[0]).unwrap();
+    let diff_id = |engine: &Engine, tree: &Snapshot| engine.store().diff_id(tree.layers()[0]).unwrap();
     let other = engine(&bench.dir.path().join("other-store"));
     let anew = bench.try_solve(&other, &graph, root).unwrap().roots;
     assert_eq!(diff_id(&second.engine, &second.result.roots[0]), diff_id(&other, &anew[0]));
@@ -482,7 +482,7 @@ fn a_missing_layer_is_built_again() {
     let mut graph = Graph::new();
     let root = program(&mut graph);
     let first = bench.solve(&graph, root);
-    let layers = first.result.roots[0].layers.clone();
+    let layers = first.result.roots[0].layers();
     // The layer of the second step vanishes: it and what stands on it are made again, what is below is used.
     let lost = layers[layers.len() - 3];
     fs::remove_dir_all(bench.store().join("layers").join(lost.to_string())).unwrap();

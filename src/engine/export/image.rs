@@ -82,7 +82,7 @@ fn layer_facts(store: &Store, tree: &Snapshot) -> Result<Vec<LayerFacts>, StoreE
         let (created_at, description) = (info.created_at, info.description);
         Ok(LayerFacts { diff_id: store.diff_id(*layer)?, created_at, description })
     };
-    tree.layers.par_iter().map(facts).collect()
+    tree.layers().par_iter().map(facts).collect()
 }
 
 impl Artifact {
@@ -147,7 +147,7 @@ fn make_image(
     let failed = |source| ExportError::Store { item: item.to_owned(), source: Box::new(source) };
     let layers = image
         .snapshot
-        .layers
+        .layers()
         .par_iter()
         .map(|layer| layer_blob(store, *layer, options))
         .collect::<Result<Vec<(BlobDescriptor, LayerFacts)>, StoreError>>()

@@ -6,18 +6,23 @@ use crate::base::Digest;
 use crate::engine::solver::Account;
 use crate::store::{NewRun, Store};
 
-/// What of a build is to be kept; nothing is written before [`Book::keep`].
+/// So many runs are written at once: of a large build not all are held.
+const CHUNK: usize = 2048;
+
+/// What of a build is to be kept; the last of it is written by [`Book::keep`].
 pub(crate) struct Book<'a> {
     store: &'a Store,
     program: Digest,
     packer: Packer,
     runs: Vec<NewRun>,
+    /// Of those that are written.
+    batch: Option<i64>,
 }
 
 impl Book<'_> {
     /// Nothing yet.
     pub(crate) fn new(store: &Store, program: Digest) -> Book<'_> {
-        Book { store, program, packer: Packer::default(), runs: Vec::new() }
+        Book { store, program, packer: Packer::default(), runs: Vec::new(), batch: None }
     }
 
     /// A step ran.
@@ -40,12 +45,20 @@ impl Book<'_> {
         let line = Digest::of(format!("bkl.line.v1:{}:{}", self.program, manifest.name));
         let body = manifest.encode(&mut self.packer);
         self.runs.push(NewRun { group: self.program, line, key, once, body });
+        if CHUNK <= self.runs.len() {
+            self.write();
+        }
     }
 
     /// Writes it. A failure costs nothing but answers to later questions.
-    pub(crate) fn keep(self) {
+    pub(crate) fn keep(mut self) {
+        self.write();
+    }
+
+    fn write(&mut self) {
         if !self.runs.is_empty() {
-            let _ = self.store.put_runs(&self.runs);
+            let runs = std::mem::take(&mut self.runs);
+            self.batch = self.store.add_runs(&runs, self.batch).ok().or(self.batch);
         }
     }
 }

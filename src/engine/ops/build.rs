@@ -167,7 +167,7 @@ fn nested_error(graph: &Graph, error: SolveError) -> OpError {
 /// The bytes of the regular file that `path` leads to in `tree`.
 fn read(store: &Store, tree: &Snapshot, path: &str) -> Result<Vec<u8>, OpError> {
     let unfit = |why| BuildError::Unfit { path: path.to_owned(), why };
-    let root = Root::new(store.view(tree)?);
+    let root = Root::new(store.read(tree)?);
     let place = root.resolve(path.as_bytes(), Last::Follow).map_err(BuildError::File)?;
     let stat = root.stat(&place).map_err(BuildError::File)?;
     let stat = stat.ok_or_else(|| BuildError::NoFile { path: path.to_owned() })?;

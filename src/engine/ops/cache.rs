@@ -56,6 +56,9 @@ impl CacheStore for StoreCache {
 
     fn adopt(&self, output: Tree) -> BoxFuture<'_, Tree> {
         let Tree::Stored(tree) = output else { return Box::pin(std::future::ready(output)) };
+        if !self.store.may_have_twin(&tree) {
+            return Box::pin(std::future::ready(Tree::Stored(tree)));
+        }
         let (store, new) = (self.store.clone(), tree.clone());
         let looking = tokio::task::spawn_blocking(move || store.twin(&new).ok()?);
         // What cannot be compared is new.

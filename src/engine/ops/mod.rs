@@ -271,15 +271,24 @@ impl GraphOp {
                 Ok(run.run(snapshots(inputs, ctx).await?).await?)
             }
             Op::File(op) => {
-                let (store, op, ctx) = (self.build.store.clone(), op.clone(), ctx.clone());
+                let (store, vertex, ctx) = (self.build.store.clone(), self.vertex.clone(), ctx.clone());
                 let description = self.vertex.name();
                 let digest = key::cache_digest(&self.vertex, &self.build.machine).expect("it is no source");
                 // Who asks for no cache doubts what is there.
                 let reuse = if self.ignore_cache { file::Reuse::Nothing } else { file::Reuse::Earlier };
+                let pace = std::cell::Cell::default();
+                if let Some(done) = {
+                    let (description, cancel) = (&description, &ctx.cancel);
+                    let (store, inputs) = (&*store, &inputs);
+                    file::Run { store, op, inputs, digest, description, reuse, cancel, pace }.at_once()
+                } {
+                    return Ok(done?.into_iter().map(Tree::Stored).collect());
+                }
                 blocking(move || {
                     let (description, cancel) = (&description, &ctx.cancel);
-                    let (store, op, inputs) = (&*store, &op, &inputs);
-                    Ok(file::Run { store, op, inputs, digest, description, reuse, cancel }.run()?)
+                    let Op::File(op) = &vertex.op else { unreachable!("just seen") };
+                    let (store, inputs, pace) = (&*store, &inputs, std::cell::Cell::default());
+                    Ok(file::Run { store, op, inputs, digest, description, reuse, cancel, pace }.run()?)
                 })
                 .await
             }
@@ -375,8 +384,7 @@ async fn snapshots(trees: Vec<Tree>, ctx: &ExecCtx) -> Result<Vec<Snapshot>, OpE
 
 /// Content digest of a tree in the store: the tree never changes, so it is computed once.
 fn remembered(store: &Store, tree: &Snapshot, selectors: &[Selector]) -> Result<Digest, OpError> {
-    let key = format!("{tree:?}{selectors:?}");
-    let key = Digest::of(key);
+    let key = Digest::of(format!("{}{selectors:?}", tree.digest()));
     if let Ok(Some(known)) = store.get_value(Table::ContentDigests, key.as_bytes())
         && let Ok(bytes) = known.try_into()
     {

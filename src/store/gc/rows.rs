@@ -7,8 +7,9 @@ use rusqlite::{Connection, Row};
 
 use super::RecordType;
 use crate::base::Digest;
-use crate::store::records::{decode_layers, decode_outputs, from_millis};
-use crate::store::{BlobDescriptor, LayerId, Result, Snapshot, Store, Usage};
+use crate::store::records::{from_millis, named_layers};
+use crate::store::snapshot::rows::decode_layers;
+use crate::store::{BlobDescriptor, LayerId, Result, Store, Usage};
 
 /// A layer.
 pub(super) struct LayerRow {
@@ -74,7 +75,7 @@ impl Rows {
             let records = records(&transaction, &layers)?;
             let squashed = all(&transaction, "SELECT layer, members FROM squashed", |row| {
                 let members: Option<Vec<u8>> = row.get(1)?;
-                let members = members.and_then(|it| decode_layers(&it)).map(|it| it.layers);
+                let members = members.and_then(|it| decode_layers(&it).map(Iterator::collect));
                 Ok(Squashed { layer: LayerId::from_bytes(row.get(0)?), members })
             })?;
             let blobs = all(&transaction, "SELECT digest, size FROM blobs", |row| {
@@ -117,7 +118,7 @@ fn layers(connection: &Connection) -> rusqlite::Result<Vec<LayerRow>> {
         let parent: Option<[u8; 16]> = row.get(1)?;
         let list = |column: usize| -> rusqlite::Result<Vec<LayerId>> {
             let bytes: Option<Vec<u8>> = row.get(column)?;
-            Ok(bytes.and_then(|it| decode_layers(&it)).map(|it| it.layers).unwrap_or_default())
+            Ok(bytes.and_then(|it| decode_layers(&it).map(Iterator::collect)).unwrap_or_default())
         };
         let parents = match parent {
             Some(parent) => vec![LayerId::from_bytes(parent)],
@@ -156,7 +157,7 @@ fn records(connection: &Connection, layers: &[LayerRow]) -> rusqlite::Result<Vec
         let (created, used): (i64, i64) = (row.get(1)?, row.get(2)?);
         let outputs = row.get_ref(4)?.as_blob()?;
         if last.0 != outputs {
-            last = (outputs.to_vec(), tops(&decode_outputs(outputs).unwrap_or_default(), &below));
+            last = (outputs.to_vec(), tops(&named_layers(outputs).unwrap_or_default(), &below));
         }
         Ok(RecordRow {
             row: RowId { rowid: row.get(0)?, created },
@@ -167,14 +168,13 @@ fn records(connection: &Connection, layers: &[LayerRow]) -> rusqlite::Result<Vec
     })
 }
 
-/// The layers of trees that no other one of them was made on.
-fn tops(trees: &[Snapshot], below: &HashMap<LayerId, &[LayerId]>) -> Vec<LayerId> {
+/// Of the layers that a result names, those that no other one of them was made on.
+fn tops(named: &[LayerId], below: &HashMap<LayerId, &[LayerId]>) -> Vec<LayerId> {
     let mut needed: HashSet<LayerId> = HashSet::new();
-    for layer in trees.iter().flat_map(|it| &it.layers) {
+    for layer in named {
         needed.extend(below.get(layer).copied().unwrap_or_default());
     }
-    let mut tops: Vec<LayerId> =
-        trees.iter().flat_map(|it| &it.layers).filter(|it| !needed.contains(it)).copied().collect();
+    let mut tops: Vec<LayerId> = named.iter().filter(|it| !needed.contains(it)).copied().collect();
     tops.sort_unstable();
     tops.dedup();
     tops

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write as _};
+use std::ops::Bound;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
@@ -287,21 +288,28 @@ impl<'a> Applier<'a> {
         }
     }
 
-    /// Drops what is noted about `path` and all below it: it is about to be replaced.
+    /// Drops what is noted about `path` and all below it: it is about to be replaced. Costs what is dropped, whatever else
+    /// is noted: an archive may replace as often as it has entries.
     fn forget(&mut self, path: &[u8]) {
-        let is_below =
-            |it: &[u8]| it.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest[0] == b'/');
         self.last = None;
-        self.unsettled.implicit.retain(|it| !is_below(it));
-        let links = &mut self.unsettled.links;
-        self.awaited.retain(|it, at| {
-            let stays = !is_below(it);
-            if !stays {
-                links[*at].is_replaced = true;
+        let (first, end) = ([path, b"/"].concat(), [path, &[b'/' + 1]].concat());
+        let below = || (Bound::Included(&first), Bound::Excluded(&end));
+        let implicit = &mut self.unsettled.implicit;
+        let gone: Vec<_> = implicit.range::<Vec<u8>, _>(below()).cloned().collect();
+        for gone in gone.iter().map(Vec::as_slice).chain([path]) {
+            implicit.remove(gone);
+        }
+        let gone: Vec<_> = self.awaited.range::<Vec<u8>, _>(below()).map(|(gone, _)| gone.clone()).collect();
+        for gone in gone.iter().map(Vec::as_slice).chain([path]) {
+            if let Some(at) = self.awaited.remove(gone) {
+                self.unsettled.links[at].is_replaced = true;
             }
-            stays
-        });
-        self.dir_times.retain(|it, _| !is_below(it));
+        }
+        let gone: Vec<_> =
+            self.dir_times.range::<Vec<u8>, _>(below()).map(|(gone, _)| gone.clone()).collect();
+        for gone in gone.iter().map(Vec::as_slice).chain([path]) {
+            self.dir_times.remove(gone);
+        }
     }
 
     /// The directory `path` (clean, relative; empty for the root), made where it is missing.
@@ -455,3 +463,6 @@ fn times((seconds, nanoseconds): (i64, u32)) -> Timestamps {
     let at = Timespec { tv_sec: seconds, tv_nsec: nanoseconds.into() };
     Timestamps { last_access: at, last_modification: at }
 }
+
+#[cfg(test)]
+mod tests;

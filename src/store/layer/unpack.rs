@@ -14,7 +14,7 @@ use super::apply::{
 use super::{ArchiveError, ArchiveReader, Entry, decompress};
 use crate::base::Digest;
 use crate::base::digest::DigestWriter;
-use crate::store::snapshot::Staged;
+use crate::store::snapshot::{Origin, Staged};
 use crate::store::{LayerId, LayerMeta, Result, Snapshot, Store, StoreError, tree};
 
 /// An archive unpacked, not yet part of a tree. Dropped without commit, it leaves nothing.
@@ -83,7 +83,7 @@ impl UnpackedLayer {
         if let Some(base) = base {
             settle(staged.fs(), base.as_fd(), &unsettled).map_err(|error| failure(error, &staged))?;
         }
-        let usage = staged.normalise(parents)?.usage;
+        let usage = staged.normalise(parents, Origin::Overlay)?.usage;
         staged.publish_unpacked(parents, diff_id, usage, meta)
     }
 }

@@ -27,7 +27,7 @@ impl Store {
         walk.below(old.as_fd(), new.as_fd()).at("compare trees in", &self.inner.root)?;
         tree::copy_attributes(&new, b".", &root, active.upper_dir(), b".")
             .at("compare trees in", &self.inner.root)?;
-        Ok(Snapshot { layers: vec![active.commit(meta)?] })
+        Ok(Snapshot::scratch().with(active.commit(meta)?))
     }
 }
 

@@ -1,26 +1,36 @@
 //! Layers and the trees they add up to: staging, committing, viewing, forgetting.
 
+mod chains;
+mod check;
 mod diff;
+mod layered;
 mod mount;
 mod normalise;
 mod parts;
 pub(super) mod rows;
 mod squash;
+mod stack;
 mod twin;
 
 use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use rustix::fs::{CWD, Mode, RenameFlags, renameat_with};
 
+pub(super) use chains::Chains;
+pub(super) use check::Checked;
+pub use layered::{Found, Layered, Merged};
 pub use mount::{MountPlan, Upper};
 pub(super) use normalise::OPAQUE;
+pub(super) use normalise::Origin;
 use normalise::Outline;
 pub(super) use normalise::REPLACED;
 pub(super) use rows::delete_rows;
+pub(super) use stack::Stacks;
 
 use super::error::Context as _;
 use super::{LayerId, RecordType, Result, Snapshot, Store, StoreError, layer_dir, sweep, tree};
@@ -173,6 +183,10 @@ pub struct ActiveLayer {
     parts: Vec<LayerId>,
     /// Attributes the root began with: those of the tree below.
     root: tree::Meta,
+    /// It was written to as a draft ([`ActiveLayer::layered`]).
+    is_draft: AtomicBool,
+    /// It was mounted, or may have been.
+    is_mounted: AtomicBool,
 }
 
 impl ActiveLayer {
@@ -194,6 +208,7 @@ impl ActiveLayer {
     pub fn plan(&self) -> Result<MountPlan> {
         let lowers = self.staged.store.dirs_below(&self.parents, &self.parts)?;
         let dir = self.staged.dir().join("fs");
+        self.is_mounted.store(true, Ordering::Relaxed);
         // A volatile overlay refuses a work directory that was used before.
         let work = self.staged.store.inner.owner.new_dir()?;
         self.staged.works.lock().unwrap_or_else(PoisonError::into_inner).push(work.clone());
@@ -210,8 +225,10 @@ impl ActiveLayer {
         if !self.parts.is_empty() {
             return self.commit_part(meta);
         }
-        let ActiveLayer { staged, parents, parts, root } = self;
-        let Outline { usage, hash, hides } = staged.normalise(&parents)?;
+        let ActiveLayer { staged, parents, parts, root, is_draft, is_mounted } = self;
+        let is_plain = is_draft.into_inner() && !is_mounted.into_inner();
+        let origin = if is_plain { Origin::Draft } else { Origin::Overlay };
+        let Outline { usage, hash, hides } = staged.normalise(&parents, origin)?;
         let now = tree::stat_fd(staged.fs()).at("look at", staged.dir())?;
         let same_root = (now.mode, now.uid, now.gid) == (root.mode, root.uid, root.gid);
         let empty = usage.inodes == 0 && same_root;
@@ -230,10 +247,10 @@ impl ActiveLayer {
 
 impl Staged {
     /// Brings `fs` into the form of committed layers; see [`normalise`].
-    pub(super) fn normalise(&self, parents: &Snapshot) -> Result<Outline> {
+    pub(super) fn normalise(&self, parents: &Snapshot, origin: Origin) -> Result<Outline> {
         let store = &self.store;
         let base = || if parents.is_scratch() { Ok(None) } else { store.view(parents).map(Some) };
-        normalise::normalise(self.fs(), &base, self.dir())
+        normalise::normalise(self.fs(), origin, &base, self.dir())
     }
 
     /// [`Staged::publish`] for a layer that was unpacked.
@@ -264,7 +281,8 @@ impl Store {
         let staged = Staged::new(self)?;
         self.inherit_root(&staged, parents)?;
         let root = tree::stat_fd(staged.fs()).at("look at", staged.dir())?;
-        Ok(ActiveLayer { staged, parents: parents.clone(), parts: Vec::new(), root })
+        let (parents, parts) = (parents.clone(), Vec::new());
+        Ok(ActiveLayer { staged, parents, parts, root, is_draft: false.into(), is_mounted: false.into() })
     }
 
     /// Gives a new layer's root the attributes of the tree below: overlayfs shows the top one's.
@@ -280,7 +298,7 @@ impl Store {
 
     /// The directory that shows as the root of a tree.
     fn open_root(&self, tree: &Snapshot) -> Result<Option<(OwnedFd, tree::Meta)>> {
-        let Some(&top) = tree.layers.last() else { return Ok(None) };
+        let Some(top) = tree.top() else { return Ok(None) };
         let path = self.layer_fs(top);
         let dir = match File::open(&path) {
             Ok(dir) => OwnedFd::from(dir),
@@ -301,10 +319,14 @@ impl Store {
     /// A descriptor of the tree for our own reading, as [`Store::view`] gives one. Where one directory holds all of the
     /// tree it is that directory: nothing is mounted.
     pub fn read(&self, tree: &Snapshot) -> Result<OwnedFd> {
-        if let [layer] = tree.layers.as_slice()
-            && let Some(only) = self.as_it_is(*layer)?
+        if let (1, Some(layer)) = (tree.n_layers(), tree.top())
+            && let Some(only) = self.as_it_is(layer)?
         {
             return Ok(only);
+        }
+        if tree.is_scratch() {
+            let path = self.inner.root.join("empty");
+            return Ok(File::open(&path).at("open", &path)?.into());
         }
         self.view(tree)
     }
@@ -341,52 +363,21 @@ impl Store {
         path
     }
 
-    /// Whether every layer of the tree is there and looks whole; cheap. `false` is a cache miss.
-    ///
-    /// What is there is kept from being removed as long as this process lives.
-    pub fn check(&self, tree: &Snapshot) -> bool {
-        let (pins, owner) = (&self.inner.pins, &self.inner.owner);
-        // Said before it is looked at: see `gc`.
-        let stackings = |layers: &[LayerId]| {
-            let new = pins.announce(owner, layers)?;
-            Ok::<_, StoreError>((rows::stackings(&self.inner.database, layers)?, new))
-        };
-        let Ok((layers, mut new)) = stackings(&tree.layers) else { return false };
-        let parts: Vec<LayerId> = layers.iter().flatten().flat_map(|it| it.parts.clone()).collect();
-        let mut below = Vec::new();
-        if !parts.is_empty() {
-            let Ok((found, more)) = stackings(&parts) else { return false };
-            below = found;
-            new.extend(more);
-        }
-        let mut all = tree.layers.iter().zip(&layers).chain(parts.iter().zip(&below));
-        let is_whole = all.all(|(layer, recorded)| {
-            let found = tree::stat(CWD, self.layer_fs(*layer).as_os_str().as_encoded_bytes());
-            let Some(recorded) = recorded.as_ref().filter(|it| !it.doomed || !new.contains(layer)) else {
-                return false;
-            };
-            matches!(found, Ok(Some(found)) if found.is_dir() && stamp(&found) == recorded.stamp)
-        });
-        if is_whole && !new.is_empty() {
-            pins.hold(&tree.layers);
-            pins.hold(&parts);
-        }
-        is_whole
-    }
-
     /// What is recorded of a layer; `None` when it is not in the store.
     pub fn layer(&self, layer: LayerId) -> Result<Option<LayerInfo>> {
-        rows::read(&self.inner.database, layer)
+        rows::read(&self.inner.database, &self.inner.chains, layer)
     }
 
     /// The layer that unpacking the archive `diff_id` on `parents` gave before, if it is still whole.
     pub fn find_layer(&self, parents: &Snapshot, diff_id: &Digest) -> Result<Option<LayerId>> {
         let found = rows::by_diff(&self.inner.database, parents, diff_id)?;
-        Ok(found.into_iter().find(|it| self.check(&Snapshot { layers: vec![*it] })))
+        Ok(found.into_iter().find(|it| self.check(&Snapshot::scratch().with(*it))))
     }
 
     /// Drops a layer's row and directory (damaged or unwanted). Records that name it become misses.
     pub fn forget_layer(&self, layer: LayerId) -> Result<()> {
+        self.inner.checked.clear();
+        self.inner.stacks.clear();
         self.inner.database.with("drop a layer's row", |connection| {
             let transaction = connection.transaction()?;
             delete_rows(&transaction, layer.as_bytes())?;
@@ -400,12 +391,12 @@ impl Store {
         if record_type == RecordType::Regular {
             return Ok(());
         }
-        rows::set_type(&self.inner.database, &tree.layers, record_type)
+        rows::set_type(&self.inner.database, &tree.layers(), record_type)
     }
 
     /// Bytes and inodes the tree's layers occupy, each layer once.
     pub fn usage(&self, tree: &Snapshot) -> Result<Usage> {
-        let distinct: std::collections::BTreeSet<LayerId> = tree.layers.iter().copied().collect();
+        let distinct: std::collections::BTreeSet<LayerId> = tree.downwards().collect();
         let mut sum = Usage::default();
         for layer in distinct {
             let info = self.layer(layer)?.ok_or(StoreError::NoLayer { layer })?;

@@ -47,16 +47,27 @@ pub(in crate::store) struct Outline {
     pub(in crate::store) hides: bool,
 }
 
+/// What wrote a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum Origin {
+    /// Overlayfs, or somebody who speaks its language.
+    Overlay,
+    /// We did, without a mount: there are no attributes of overlayfs.
+    Draft,
+}
+
 /// Normalises the layer at `upper` in place and says what is in it.
 ///
 /// `base` mounts the tree below when it is first needed; `None`: there is nothing below.
 pub(super) fn normalise(
     upper: BorrowedFd<'_>,
+    origin: Origin,
     base: &dyn Fn() -> Result<Option<OwnedFd>>,
     shown: &Path,
 ) -> Result<Outline> {
     let mut walk = Walk {
         base,
+        origin,
         mounted: OnceCell::new(),
         shown,
         path: Vec::new(),
@@ -66,7 +77,7 @@ pub(super) fn normalise(
         n_read_next: N_READ,
         links: Default::default(),
     };
-    if tree::xattr(upper, b".", OPAQUE).at("read attributes of", shown)?.as_deref() == Some(b"y") {
+    if walk.is_opaque(upper, b".")? {
         walk.spell_out(upper, b".", upper)?;
     }
     walk.below(upper)?;
@@ -76,6 +87,7 @@ pub(super) fn normalise(
 
 struct Walk<'a> {
     base: &'a dyn Fn() -> Result<Option<OwnedFd>>,
+    origin: Origin,
     mounted: OnceCell<Option<OwnedFd>>,
     /// Names the layer in errors.
     shown: &'a Path,
@@ -96,7 +108,8 @@ impl Walk<'_> {
     fn below(&mut self, dir: BorrowedFd<'_>) -> Result<()> {
         let mut holds_whiteouts = false;
         // Only directories marked impure hold copied-up files, and only those carry attributes.
-        let impure = tree::xattr(dir, b".", IMPURE).at("read attributes of", self.shown)?.is_some();
+        let impure = self.origin == Origin::Overlay
+            && tree::xattr(dir, b".", IMPURE).at("read attributes of", self.shown)?.is_some();
         for name in tree::names(dir).at("list", self.shown)? {
             let Some(meta) = tree::stat(dir, &name).at("look at", self.shown)? else { continue };
             self.usage.inodes += 1;
@@ -110,9 +123,7 @@ impl Walk<'_> {
                 let child = tree::open_dir(dir, &name).at("open", self.shown)?;
                 let n_path = self.path.len();
                 self.path.extend_from_slice(&name);
-                if tree::xattr(dir, &name, OPAQUE).at("read attributes of", self.shown)?.as_deref()
-                    == Some(b"y")
-                {
+                if self.is_opaque(dir, &name)? {
                     self.spell_out(dir, &name, child.as_fd())?;
                 }
                 self.path.push(b'/');
@@ -167,8 +178,20 @@ impl Walk<'_> {
         i64::from_le_bytes(*digest.first_chunk().expect("a digest has 32 bytes"))
     }
 
+    /// Whether a directory hides what is below.
+    fn is_opaque(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<bool> {
+        if self.origin == Origin::Draft {
+            return Ok(false);
+        }
+        let mark = tree::xattr(dir, name, OPAQUE).at("read attributes of", self.shown)?;
+        Ok(mark.as_deref() == Some(b"y"))
+    }
+
     /// Removes overlayfs's attributes from a directory that was gone through, except those that stay.
     fn settle_directory(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+        if self.origin == Origin::Draft {
+            return Ok(());
+        }
         for (key, value) in tree::xattrs(dir, name).at("read attributes of", self.shown)? {
             let stays = key == REPLACED || (key == ORIGIN && value.is_empty());
             if key.starts_with(PREFIX) && !stays {

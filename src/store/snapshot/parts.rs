@@ -12,13 +12,11 @@
 //! A composite with whiteouts (`hides`) can therefore only be stacked as it is on the tree it was made on; on any other
 //! tree they might hide something. There its files, put together by hard links, take its place (`whole`).
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 
 use super::super::error::Context as _;
-use super::normalise::{Outline, normalise};
+use super::normalise::{Origin, Outline, normalise};
 use super::squash::stack_on;
 use super::{ActiveLayer, LayerMeta, MountPlan, Staged, Usage, rows};
 use crate::base::Digest;
@@ -79,49 +77,16 @@ impl Store {
 
     /// A layer of the tree, or a part of one, whose directory is gone.
     pub(super) fn part_lost(&self, tree: &Snapshot) -> Option<LayerId> {
-        let dirs = self.all_dirs(&tree.layers).ok()?;
+        let dirs = self.all_dirs(&tree.layers()).ok()?;
         dirs.into_iter().find(|it| !self.layer_fs(*it).is_dir())
     }
 
-    /// The directories to stack for a tree, top first.
-    pub(super) fn lower_dirs(&self, tree: &Snapshot) -> Result<Vec<PathBuf>> {
-        self.dirs_below(tree, &[])
-    }
-
-    /// The directories to stack for a tree with `parts` on top, top first: each once, no empty ones, few enough for the
-    /// kernel.
-    pub(super) fn dirs_below(&self, tree: &Snapshot, parts: &[LayerId]) -> Result<Vec<PathBuf>> {
-        let mut dirs = Vec::with_capacity(tree.layers.len());
-        let stackings = rows::stackings(&self.inner.database, &tree.layers)?;
-        for (idx, (&layer, stacking)) in tree.layers.iter().zip(stackings).enumerate() {
-            let stacking = stacking.ok_or(StoreError::NoLayer { layer })?;
-            if stacking.empty {
-                continue;
-            }
-            if !stacking.parts.is_empty()
-                && stacking.hides == Some(true)
-                && self.layer(layer)?.is_none_or(|it| it.parents.layers != tree.layers[..idx])
-            {
-                dirs.push(self.whole(layer)?);
-                continue;
-            }
-            dirs.extend(stacking.parts);
-            dirs.push(layer);
-        }
-        dirs.extend_from_slice(parts);
-        let mut seen = HashSet::with_capacity(dirs.len());
-        // Of two equal directories the lower one changes nothing: whatever it did, the upper does again.
-        let distinct: Vec<LayerId> = dirs.into_iter().rev().filter(|it| seen.insert(*it)).collect();
-        let stack = self.squash(distinct)?;
-        Ok(stack.into_iter().map(|it| self.layer_fs(it)).collect())
-    }
-
     /// The directory that holds what a composite holds, without whiteouts; made once.
-    fn whole(&self, layer: LayerId) -> Result<LayerId> {
+    pub(super) fn whole(&self, layer: LayerId) -> Result<LayerId> {
         let digest = Digest::of(format!("whole {layer}"));
         let key: [u8; 16] = *digest.as_bytes().first_chunk().expect("a digest has 32 bytes");
         if let Some(whole) = rows::squashed(&self.inner.database, &key)?
-            && self.check(&Snapshot { layers: vec![whole] })
+            && self.check(&Snapshot::scratch().with(whole))
         {
             return Ok(whole);
         }
@@ -171,7 +136,7 @@ impl Store {
 impl ActiveLayer {
     /// [`ActiveLayer::commit`] where there are parts.
     pub(super) fn commit_part(self, meta: &LayerMeta) -> Result<LayerId> {
-        let ActiveLayer { staged, parents, mut parts, root } = self;
+        let ActiveLayer { staged, parents, mut parts, root, .. } = self;
         let store = staged.store().clone();
         // What shows below the new part: opaque directories are spelled out against it.
         let outline = |staged: &Staged, parts: &[LayerId]| {
@@ -182,7 +147,7 @@ impl ActiveLayer {
                 }
                 MountPlan { lowers, upper: None }.mount().map(Some)
             };
-            normalise(staged.fs(), &base, staged.dir())
+            normalise(staged.fs(), Origin::Overlay, &base, staged.dir())
         };
         let mut last = outline(&staged, &parts)?;
         let mut staged = staged;

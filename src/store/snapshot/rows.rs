@@ -5,7 +5,8 @@ use std::time::SystemTime;
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use super::super::db::Database;
-use super::super::records::{decode_layers, from_millis, to_millis};
+use super::super::records::{from_millis, to_millis};
+use super::chains::Chains;
 use super::{BlobDescriptor, LayerInfo, LayerMeta, Usage};
 use crate::base::Digest;
 use crate::store::{LayerId, RecordType, Result, Snapshot};
@@ -37,16 +38,13 @@ pub(super) fn insert(
         let chain = new.parents.with(id).key();
         // In a chain the parents are "the top one's parents and itself": one id instead of the whole list, so that
         // a chain of n steps takes n ids and not n squared.
-        let parent = match new.parents.layers.last() {
-            Some(top) => is_chain(connection, *top, new.parents)?.then_some(*top),
-            None => None,
-        };
-        let list = parent.is_none().then(|| join(&new.parents.layers));
+        let parent = if is_chain(connection, new.parents)? { new.parents.top() } else { None };
+        let list = parent.is_none().then(|| join(new.parents.layers()));
         let pulled = new.meta.blob.as_ref().map(to_json);
         let sql = "INSERT INTO layers(id, parent, parents, chain, created, description, empty, bytes, inodes, stamp,
                    diff_id, pulled, boot, outline, parts, hides, type)
                    VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
-        let parts = (!new.parts.is_empty()).then(|| join(new.parts));
+        let parts = (!new.parts.is_empty()).then(|| join(new.parts.iter().copied()));
         connection.prepare_cached(sql)?.execute(rusqlite::params![
             id.as_bytes(),
             parent.as_ref().map(LayerId::as_bytes),
@@ -70,15 +68,23 @@ pub(super) fn insert(
     })
 }
 
-fn is_chain(connection: &Connection, top: LayerId, tree: &Snapshot) -> rusqlite::Result<bool> {
+/// Whether a tree is the one that its top layer was made to end.
+pub(in crate::store) fn is_chain(connection: &Connection, tree: &Snapshot) -> rusqlite::Result<bool> {
+    let Some(top) = tree.top() else { return Ok(false) };
     let mut statement = connection.prepare_cached("SELECT chain FROM layers WHERE id = ?1")?;
     let chain: Option<Vec<u8>> = statement.query_row([top.as_bytes()], |row| row.get(0)).optional()?;
     Ok(chain.is_some_and(|it| it == tree.key()))
 }
 
 /// The ids one after the other.
-fn join(layers: &[LayerId]) -> Vec<u8> {
-    layers.iter().flat_map(|it| *it.as_bytes()).collect()
+fn join(layers: impl IntoIterator<Item = LayerId>) -> Vec<u8> {
+    layers.into_iter().flat_map(|it| *it.as_bytes()).collect()
+}
+
+/// The layers whose ids are written one after the other.
+pub(in crate::store) fn decode_layers(bytes: &[u8]) -> Option<impl Iterator<Item = LayerId>> {
+    let (ids, rest) = bytes.as_chunks::<16>();
+    rest.is_empty().then(|| ids.iter().map(|it| LayerId::from_bytes(*it)))
 }
 
 /// What mounting a layer takes.
@@ -93,13 +99,15 @@ pub(super) struct Stacking {
     pub(super) stamp: i64,
     /// It is about to be removed: nobody may begin to use it.
     pub(super) doomed: bool,
+    /// Directory entries in it.
+    pub(super) n_entries: u64,
 }
 
 /// How each layer is mounted; `None` for one that has no row.
 pub(super) fn stackings(database: &Database, layers: &[LayerId]) -> Result<Vec<Option<Stacking>>> {
     per_layer(
         database,
-        "SELECT empty, parts, hides, stamp, doomed FROM layers WHERE id = ?1",
+        "SELECT empty, parts, hides, stamp, doomed, inodes FROM layers WHERE id = ?1",
         layers,
         |row| {
             Ok(Stacking {
@@ -108,6 +116,7 @@ pub(super) fn stackings(database: &Database, layers: &[LayerId]) -> Result<Vec<O
                 hides: row.get(2)?,
                 stamp: row.get(3)?,
                 doomed: row.get::<_, Option<i64>>(4)?.is_some(),
+                n_entries: row.get::<_, i64>(5)?.cast_unsigned(),
             })
         },
     )
@@ -117,7 +126,7 @@ pub(super) fn stackings(database: &Database, layers: &[LayerId]) -> Result<Vec<O
 fn parts_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Vec<LayerId>> {
     let Some(bytes) = row.get_ref(column)?.as_blob_or_null()? else { return Ok(Vec::new()) };
     let parts = decode_layers(bytes).ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-    Ok(parts.layers)
+    Ok(parts.collect())
 }
 
 fn per_layer<T>(
@@ -134,7 +143,7 @@ fn per_layer<T>(
 }
 
 /// A layer's whole row.
-pub(super) fn read(database: &Database, id: LayerId) -> Result<Option<LayerInfo>> {
+pub(super) fn read(database: &Database, chains: &Chains, id: LayerId) -> Result<Option<LayerInfo>> {
     database.with("read a layer's row", |connection| {
         let sql =
             "SELECT created, description, empty, bytes, inodes, diff_id, pulled, parts FROM layers WHERE id = ?1";
@@ -143,8 +152,8 @@ pub(super) fn read(database: &Database, id: LayerId) -> Result<Option<LayerInfo>
             transaction.prepare_cached(sql)?.query_row([id.as_bytes()], |row| info(id, row)).optional()?;
         let Some(mut info) = info else { return Ok(None) };
         // A layer whose parents are gone is of no use.
-        let Some(parents) = parents(&transaction, id)? else { return Ok(None) };
-        info.parents = parents;
+        let Some(tree) = chains.find(&transaction, id)? else { return Ok(None) };
+        info.parents = tree.below().cloned().unwrap_or_default();
         Ok(Some(info))
     })
 }
@@ -166,32 +175,6 @@ fn info(id: LayerId, row: &Row<'_>) -> rusqlite::Result<LayerInfo> {
         pulled: pulled.and_then(|it| from_json(&it)),
         parts: parts_of(row, 7)?,
     })
-}
-
-/// The tree a layer was made on; `None` when a link of the chain is missing.
-fn parents(connection: &Connection, id: LayerId) -> rusqlite::Result<Option<Snapshot>> {
-    let mut statement = connection.prepare_cached("SELECT parent, parents FROM layers WHERE id = ?1")?;
-    let mut upper = Vec::new();
-    let mut at = id;
-    loop {
-        let row = statement
-            .query_row([at.as_bytes()], |row| {
-                Ok((row.get::<_, Option<[u8; 16]>>(0)?, row.get::<_, Option<Vec<u8>>>(1)?))
-            })
-            .optional()?;
-        match row {
-            Some((Some(parent), _)) => {
-                at = LayerId::from_bytes(parent);
-                upper.push(at);
-            }
-            Some((None, list)) => {
-                let Some(mut tree) = decode_layers(&list.unwrap_or_default()) else { return Ok(None) };
-                tree.layers.extend(upper.into_iter().rev());
-                return Ok(Some(tree));
-            }
-            None => return Ok(None),
-        }
-    }
 }
 
 /// The layers made on `parents` whose archive has this diff ID, newest first.
@@ -306,7 +289,7 @@ pub(super) fn set_squashed(
 ) -> Result<()> {
     database.with("note a squashed layer", |connection| {
         let sql = "INSERT OR REPLACE INTO squashed(key, layer, members) VALUES(?1, ?2, ?3)";
-        connection.prepare_cached(sql)?.execute((key, layer.as_bytes(), join(members)))?;
+        connection.prepare_cached(sql)?.execute((key, layer.as_bytes(), join(members.iter().copied())))?;
         Ok(())
     })
 }

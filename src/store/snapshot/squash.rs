@@ -1,5 +1,4 @@
-//! Fewer layers for the kernel: overlayfs stacks at most 500 lower directories, so long lists are mounted as blocks
-//! that were put together by hard links. Blocks are cut from the bottom, so a growing chain finds its blocks again.
+//! Directories put together by hard links, to be mounted as one; [`stack`](super::stack) says which.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,40 +11,11 @@ use super::normalise::{OPAQUE, ORIGIN};
 use super::{LayerMeta, Staged, Usage, rows};
 use crate::store::{LayerId, RecordType, Result, Snapshot, Store, tree};
 
-/// More lower directories than this are squashed.
-const MAX_LAYERS: usize = 400;
-/// Layers per block.
-const BLOCK: usize = 128;
-
 impl Store {
-    /// The directories, top first, with blocks of the lowest ones replaced by one layer each while there are too many.
-    pub(super) fn squash(&self, mut stack: Vec<LayerId>) -> Result<Vec<LayerId>> {
-        while stack.len() > MAX_LAYERS {
-            stack.reverse();
-            let mut squashed = Vec::with_capacity(stack.len() / BLOCK + MAX_LAYERS);
-            let mut rest = stack.as_slice();
-            while squashed.len() + rest.len() > MAX_LAYERS && rest.len() >= BLOCK {
-                let (block, above) = rest.split_at(BLOCK);
-                squashed.push(self.squash_block(block)?);
-                rest = above;
-            }
-            squashed.extend_from_slice(rest);
-            squashed.reverse();
-            stack = squashed;
-        }
-        Ok(stack)
-    }
-
-    fn squash_block(&self, block: &[LayerId]) -> Result<LayerId> {
-        let tree = Snapshot { layers: block.to_vec() };
-        let key = tree.key();
-        if let Some(layer) = rows::squashed(&self.inner.database, &key)?
-            && self.check(&Snapshot { layers: vec![layer] })
-        {
-            return Ok(layer);
-        }
+    /// One layer that stands for the directories of several, bottom first, named by `key`.
+    pub(super) fn squash(&self, key: &[u8; 16], dirs: &[LayerId]) -> Result<LayerId> {
         let staged = Staged::new(self)?;
-        for &layer in block {
+        for &layer in dirs {
             let path = self.layer_fs(layer);
             let dir: OwnedFd = match File::open(&path) {
                 Ok(dir) => dir.into(),
@@ -55,7 +25,7 @@ impl Store {
             let root = tree::stat_fd(&dir).at("look at", &path)?;
             tree::copy_attributes(&dir, b".", &root, staged.fs(), b".").at("squash the layer", &path)?;
         }
-        let description = format!("{} layers squashed", block.len());
+        let description = format!("{} layers squashed", dirs.len());
         let meta = LayerMeta { description, record_type: RecordType::Internal, blob: None };
         let usage = Usage::default();
         let layer = staged.publish(&rows::NewLayer {
@@ -68,7 +38,7 @@ impl Store {
             parts: &[],
             hides: None,
         })?;
-        rows::set_squashed(&self.inner.database, &key, layer, block)?;
+        rows::set_squashed(&self.inner.database, key, layer, dirs)?;
         Ok(layer)
     }
 }

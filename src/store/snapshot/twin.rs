@@ -11,22 +11,27 @@ use super::rows;
 use crate::store::{Result, Snapshot, Store};
 
 impl Store {
+    /// Whether [`Store::twin`] has anything to compare `tree` with; it does not read files.
+    pub fn may_have_twin(&self, tree: &Snapshot) -> bool {
+        // What cannot be told is found out there.
+        tree.top().is_some_and(|top| rows::alike(&self.inner.database, top).map_or(true, |it| !it.is_empty()))
+    }
+
     /// The oldest tree that equals `tree` in all but times: its top layer was made on the same layers and holds the
     /// same names, kinds, modes, owners, links, attributes and bytes. It is whole as far as [`Store::check`] sees.
     ///
     /// Reads what both hold, but only where names, kinds, sizes and attributes are the same.
     pub fn twin(&self, tree: &Snapshot) -> Result<Option<Snapshot>> {
-        let Some((&top, below)) = tree.layers.split_last() else { return Ok(None) };
+        let (Some(top), Some(below)) = (tree.top(), tree.below()) else { return Ok(None) };
         let alike = rows::alike(&self.inner.database, top)?;
         // In a merge the layers below are not those that the top one was made on.
-        if alike.is_empty() || self.layer(top)?.is_none_or(|it| it.parents.layers != below) {
+        if alike.is_empty() || !self.is_chain(tree)? {
             return Ok(None);
         }
         let dir = |layer| File::open(self.layer_fs(layer)).map(OwnedFd::from);
         let Ok(this) = dir(top) else { return Ok(None) };
-        let parents: Snapshot = below.iter().copied().collect();
         for layer in alike {
-            let twin = parents.with(layer);
+            let twin = below.with(layer);
             // What cannot be read is no twin.
             if self.check(&twin)
                 && let Ok(that) = dir(layer)
@@ -42,8 +47,8 @@ impl Store {
 /// Two layers being compared.
 #[derive(Default)]
 struct Comparison {
-    /// Inodes with several names: those of one layer to those of the other.
-    links: HashMap<u64, u64>,
+    /// Inodes that may have several names: those of one layer to those of the other, and back.
+    links: (HashMap<u64, u64>, HashMap<u64, u64>),
 }
 
 impl Comparison {
@@ -83,16 +88,22 @@ impl Comparison {
         let (Some(one), Some(other)) = (tree::stat(this, name)?, tree::stat(that, name)?) else {
             return Ok(None);
         };
-        // A directory's size and number of links say how it was filled; overlayfs links its whiteouts to one another.
+        // A directory's size and number of links say how it was filled; overlayfs links its whiteouts to one another. How
+        // many names a file has is not told by its number of links either: blocks of layers have some of them.
         let has_links = |it: &tree::Meta| !it.is_dir() && !it.is_whiteout();
-        let of_leaf = |it: &tree::Meta| if has_links(it) { (it.size, it.nlink) } else { (0, 0) };
-        let attributes = |it: &tree::Meta| (it.kind, it.mode, it.uid, it.gid, it.rdev, of_leaf(it));
+        let size = |it: &tree::Meta| if has_links(it) { it.size } else { 0 };
+        let attributes = |it: &tree::Meta| (it.kind, it.mode, it.uid, it.gid, it.rdev, size(it));
         if attributes(&one) != attributes(&other) || sorted_xattrs(this, name)? != sorted_xattrs(that, name)?
         {
             return Ok(None);
         }
-        if has_links(&one) && one.nlink > 1 && *self.links.entry(one.ino).or_insert(other.ino) != other.ino {
-            return Ok(None);
+        if has_links(&one) && (one.nlink > 1 || other.nlink > 1) {
+            let (there, back) = &mut self.links;
+            if *there.entry(one.ino).or_insert(other.ino) != other.ino
+                || *back.entry(other.ino).or_insert(one.ino) != one.ino
+            {
+                return Ok(None);
+            }
         }
         let is_same = match one.kind {
             Kind::File if one.size > 0 => {

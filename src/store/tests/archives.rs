@@ -71,7 +71,7 @@ fn has(program: &str) -> bool {
 /// Writes the layer's archive.
 fn tar_of(store: &Store, tree: &Snapshot) -> Vec<u8> {
     let mut bytes = Vec::new();
-    store.write_layer_tar(*tree.layers.last().unwrap(), &mut bytes).unwrap();
+    store.write_layer_tar(*tree.layers().last().unwrap(), &mut bytes).unwrap();
     bytes
 }
 
@@ -395,7 +395,7 @@ fn opaque_marks_and_links_meet_the_tree_below_as_root() {
     assert_eq!(list(&store, &top), wanted);
     let view = store.view(&top).unwrap();
     assert_eq!(files::stat(&view, b"owned").unwrap().unwrap().uid, 7);
-    assert_eq!(store.find_layer(&base, &Digest::of(&bytes)).unwrap(), top.layers.last().copied());
+    assert_eq!(store.find_layer(&base, &Digest::of(&bytes)).unwrap(), top.layers().last().copied());
     assert_eq!(store.find_layer(&Snapshot::scratch(), &Digest::of(&bytes)).unwrap(), None);
 }
 
@@ -423,7 +423,7 @@ fn blobs_are_made_once_and_read_back_as_root() {
         *byte = (state >> 24) as u8 & 0x3f;
     }
     let tree = tree(&store, &Snapshot::scratch(), |root| fs::write(root.join("noise"), &noise).unwrap());
-    let layer = tree.layers[0];
+    let layer = tree.layers()[0];
     let tar = tar_of(&store, &tree);
     for compression in [Compression::None, Compression::Gzip(6), Compression::Zstd(3)] {
         let blob = store.blob(layer, compression, Existing::Keep).unwrap();
@@ -434,8 +434,8 @@ fn blobs_are_made_once_and_read_back_as_root() {
         let bytes = store.content().read(&blob.digest).unwrap();
         assert_eq!(bytes.len() as u64, blob.size);
         let again = unpack(&store, &Snapshot::scratch(), &bytes).unwrap();
-        assert_eq!(store.layer(again.layers[0]).unwrap().unwrap().diff_id, Some(blob.diff_id));
-        assert_eq!(store.write_layer_tar(again.layers[0], &mut std::io::sink()).ok(), Some(()));
+        assert_eq!(store.layer(again.layers()[0]).unwrap().unwrap().diff_id, Some(blob.diff_id));
+        assert_eq!(store.write_layer_tar(again.layers()[0], &mut std::io::sink()).ok(), Some(()));
     }
     assert_eq!(store.layer(layer).unwrap().unwrap().diff_id, Some(Digest::of(&tar)));
     let gzip = store

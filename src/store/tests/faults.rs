@@ -24,7 +24,7 @@ fn victim() {
     let mut ingest = store.content().ingest().unwrap();
     ingest.write_all(b"half").unwrap();
     let _lease = store.try_lease(&Digest::of(b"key")).unwrap().unwrap();
-    writeln!(std::io::stdout(), "\nready {}", done.layers[0]).unwrap();
+    writeln!(std::io::stdout(), "\nready {}", done.layers()[0]).unwrap();
     std::thread::sleep(Duration::from_secs(60));
 }
 
@@ -50,7 +50,7 @@ fn a_killed_process_leaves_nothing_as_root() {
     assert_eq!(fs::read_dir(store.root().join("ingest")).unwrap().count(), 0);
     // The corners of the two open stores.
     assert_eq!(fs::read_dir(store.root().join("staging")).unwrap().count(), 2);
-    let done = Snapshot { layers: vec![done.parse().unwrap()] };
+    let done = Snapshot::scratch().with(done.parse().unwrap());
     assert_eq!(list(&store, &done), entries(&[("done", "done")]));
 }
 
@@ -69,7 +69,7 @@ fn what_was_published_without_a_row_is_removed_as_root() {
     drop(store);
     let store = open(dir.path());
     assert!(!corner.exists());
-    assert!(store.check(&Snapshot { layers: vec![kept] }) && store.content().has(&blob));
+    assert!(store.check(&Snapshot::scratch().with(kept)) && store.content().has(&blob));
     assert!(!store.root().join("layers").join(lost_layer.to_string()).exists());
     assert!(!store.content().path(&lost_blob).exists());
 }
@@ -145,7 +145,7 @@ fn a_full_disk_is_said_and_healed_as_root() {
         let small = |what: &str| {
             let top = tree(&store, &base, |root| fs::write(root.join("small"), "1").unwrap());
             assert_eq!(list(&store, &top).len(), 2, "{what}");
-            store.forget_layer(top.layers[1]).unwrap();
+            store.forget_layer(top.layers()[1]).unwrap();
         };
         let healed = |what: &str, error: &StoreError| {
             assert!(error.is_no_space(), "{what}: {error:?}");
@@ -177,7 +177,7 @@ fn a_full_disk_is_said_and_healed_as_root() {
         let filler = disk.join("filler");
         let n_free = usize::try_from((8 << 20) - n_used(disk)).unwrap();
         fs::write(&filler, noise(n_free - (1 << 20))).unwrap();
-        let error = store.blob(base.layers[0], Compression::Gzip(6), Existing::Keep).unwrap_err();
+        let error = store.blob(base.layers()[0], Compression::Gzip(6), Existing::Keep).unwrap_err();
         fs::remove_file(&filler).unwrap();
         healed("an export", &error);
 
@@ -224,13 +224,13 @@ fn check_heals(damage: impl Fn(&std::path::Path)) {
     let store = open(dir.path());
     assert_eq!(store.notices().len(), 1, "{:?}", store.notices());
     assert!(store.root().join("damaged/1/db.sqlite").is_file());
-    assert!(!store.check(&Snapshot { layers: vec![gone] }) && !store.content().has(&blob));
+    assert!(!store.check(&Snapshot::scratch().with(gone)) && !store.content().has(&blob));
     assert_eq!(fs::read_dir(store.root().join("layers")).unwrap().count(), 0);
     let made = layer(&store, &Snapshot::scratch(), |root| fs::write(root.join("f"), "2").unwrap());
     drop(store);
     let store = open(dir.path());
     assert_eq!(store.notices(), [""; 0]);
-    assert_eq!(list(&store, &Snapshot { layers: vec![made] }), entries(&[("f", "2")]));
+    assert_eq!(list(&store, &Snapshot::scratch().with(made)), entries(&[("f", "2")]));
 }
 
 #[test]
@@ -262,7 +262,7 @@ fn a_flusher_syncs_an_idle_store_and_goes_with_it_as_root() {
     let options =
         Options { boot_id: Some("later".to_owned()), durability: Durability::Manual, ..Options::default() };
     let store = Store::open(&root, &options).unwrap();
-    assert!(store.check(&Snapshot { layers: vec![made] }));
+    assert!(store.check(&Snapshot::scratch().with(made)));
     drop(store);
     let waiting = std::thread::spawn(move || crate::store::flusher::run(&root, Duration::from_secs(60)));
     std::thread::sleep(Duration::from_millis(100));

@@ -59,11 +59,11 @@ fn every_byte_is_counted_once_as_root() {
     let next = file(&first, &base, "next", 100_000);
     keep(&first, "next", &next);
     // A part of a layer, and a layer put together of parts.
-    let part = first.stage_part(base.layers[0]).unwrap().unwrap();
+    let part = first.stage_part(base.layers()[0]).unwrap().unwrap();
     let mount = part.mount().unwrap();
     fs::write(super::path_of(&mount).join("more"), vec![1; 50_000]).unwrap();
     drop(mount);
-    let part = Snapshot { layers: vec![part.commit(&super::meta("part")).unwrap()] };
+    let part = Snapshot::scratch().with(part.commit(&super::meta("part")).unwrap());
     keep(&first, "part", &part);
     // More than the kernel stacks.
     let mut chain = Snapshot::scratch();
@@ -72,7 +72,7 @@ fn every_byte_is_counted_once_as_root() {
     }
     drop(first.view(&chain).unwrap());
     keep(&first, "chain", &chain);
-    first.blob(next.layers[1], Compression::Gzip(6), Existing::Keep).unwrap();
+    first.blob(next.layers()[1], Compression::Gzip(6), Existing::Keep).unwrap();
     first.content().put(b"a manifest").unwrap();
     let cache = first.cache_dir("cache", None, Sharing::Private, &|| false).unwrap();
     fs::write(cache.path().join("big"), vec![1; 200_000]).unwrap();
@@ -133,7 +133,7 @@ fn what_is_needed_stays_as_root() {
     assert_eq!(found(&user, "right").as_ref(), Some(&right));
     let store = open(dir.path());
     let pruned = store.prune(&[all()]).unwrap();
-    assert_eq!(ids(&pruned.removed), [left.layers[1].to_string()]);
+    assert_eq!(ids(&pruned.removed), [left.layers()[1].to_string()]);
     assert_eq!(found(&user, "right").as_ref(), Some(&right));
     assert!(list(&user, &right).contains_key("right"));
     assert_eq!(found(&user, "left"), None);
@@ -145,7 +145,7 @@ fn what_is_needed_stays_as_root() {
     let store = open(dir.path());
     let only = |text: &str| Policy { filters: vec![Filter::parse(text).unwrap()], ..all() };
     // What another one needs does not go by its name.
-    let base_id = base.layers[0].to_string();
+    let base_id = base.layers()[0].to_string();
     assert_eq!(store.prune(&[only(&format!("id=={base_id}"))]).unwrap().removed, []);
     assert_eq!(store.prune(&[only("id~=^none$,immutable")]).unwrap().removed, []);
     assert_eq!(store.prune(&[only("immutable,type==regular")]).unwrap().removed.len(), 2);
@@ -244,7 +244,7 @@ fn history(seed: u64) {
                 let made = match (below, other, random.below(4)) {
                     (Some(below), Some(other), 0) => Snapshot::merge([&below, &other]),
                     (Some(below), _, 1) if !below.is_scratch() => {
-                        let top = *below.layers.last().unwrap();
+                        let top = below.top().unwrap();
                         match store.stage_part(top).unwrap() {
                             Some(part) => {
                                 let mount = part.mount().unwrap();
@@ -260,7 +260,7 @@ fn history(seed: u64) {
                 };
                 keep(store, &key, &made);
                 if random.below(4) == 0 {
-                    let top = *made.layers.last().unwrap();
+                    let top = made.top().unwrap();
                     store.blob(top, Compression::Gzip(6), Existing::Keep).unwrap();
                 }
                 keys.push(key.clone());
@@ -283,8 +283,8 @@ fn history(seed: u64) {
             for (key, tree) in held {
                 assert!(store.check(tree), "seed {seed} step {step}: {key}");
                 assert_eq!(found(store, key).as_ref(), Some(tree), "seed {seed} step {step}: {key}");
-                for layer in &tree.layers {
-                    assert!(store.layer(*layer).unwrap().is_some());
+                for layer in tree.layers() {
+                    assert!(store.layer(layer).unwrap().is_some());
                 }
             }
         }
@@ -328,7 +328,7 @@ fn killed_prunes_leave_a_whole_store_as_root() {
             below = if n % 10 == 0 { Snapshot::scratch() } else { below };
             below = file(&builder, &below, &key, 3000);
             keep(&builder, &key, &below);
-            builder.blob(below.layers[below.layers.len() - 1], Compression::None, Existing::Keep).unwrap();
+            builder.blob(below.top().unwrap(), Compression::None, Existing::Keep).unwrap();
             held.push((key, below.clone()));
         }
         drop(builder);
@@ -345,11 +345,11 @@ fn killed_prunes_leave_a_whole_store_as_root() {
         child.wait().unwrap();
         // Who opens it finds what is whole, and nothing else.
         let store = open(dir.path());
-        assert!(user.check(&used) && list(&user, &used).len() == used.layers.len());
+        assert!(user.check(&used) && list(&user, &used).len() == used.n_layers());
         for (key, tree) in &held {
             if let Some(found) = found(&store, key) {
-                assert_eq!(list(&store, &found).len(), tree.layers.len());
-                let blob = store.blob(tree.layers[0], Compression::None, Existing::Keep).unwrap();
+                assert_eq!(list(&store, &found).len(), tree.n_layers());
+                let blob = store.blob(tree.layers()[0], Compression::None, Existing::Keep).unwrap();
                 store.content().verify(&blob.digest).unwrap();
             }
         }
@@ -405,7 +405,7 @@ fn builds_beside_prunes_lose_nothing_as_root() {
                         };
                         // Whatever is found stays as it is: an error here is half a record.
                         assert!(!list(&store, &tree).is_empty());
-                        let top = tree.layers[tree.layers.len() - 1];
+                        let top = tree.top().unwrap();
                         let blob = store.blob(top, Compression::None, Existing::Keep).unwrap();
                         store.content().read(&blob.digest).unwrap();
                         let cache = store.cache_dir("shared", None, Sharing::Locked, &|| false).unwrap();

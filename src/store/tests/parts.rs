@@ -20,7 +20,7 @@ fn check(base: Change, changes: &[Change]) {
         rest(root);
     });
     let composite = in_parts(&store, &base, changes);
-    let (top, other) = (whole.layers[1], composite.layers[1]);
+    let (top, other) = (whole.layers()[1], composite.layers()[1]);
     let info = store.layer(other).unwrap().unwrap();
     assert_eq!((info.parents.clone(), info.empty), (base.clone(), false));
     assert_eq!(info.parts.len(), if changes.len() <= 12 { changes.len() - 1 } else { changes.len() - 12 });
@@ -42,7 +42,7 @@ fn check(base: Change, changes: &[Change]) {
         fs::write(root.join("f"), "elsewhere").unwrap();
     });
     for below in [&scratch, &elsewhere] {
-        let on = |layer| Snapshot::merge([below, &Snapshot { layers: vec![layer] }, &elsewhere]);
+        let on = |layer| Snapshot::merge([below, &Snapshot::scratch().with(layer), &elsewhere]);
         assert_eq!(list(&store, &on(other)), list(&store, &on(top)));
         let alone = |layer| below.with(layer);
         assert_eq!(list(&store, &alone(other)), list(&store, &alone(top)));
@@ -65,7 +65,7 @@ fn check(base: Change, changes: &[Change]) {
 
 fn in_parts(store: &Store, base: &Snapshot, changes: &[Change]) -> Snapshot {
     let (first, rest) = changes.split_first().unwrap();
-    let mut layer = tree(store, base, |root| at_rest(root, *first)).layers[1];
+    let mut layer = tree(store, base, |root| at_rest(root, *first)).layers()[1];
     for change in rest {
         let active = store.stage_part(layer).unwrap().unwrap();
         assert_eq!(active.parents(), base);
@@ -216,8 +216,8 @@ fn what_hides_something_is_not_built_upon_as_root() {
     let (_dir, store) = store();
     let below = tree(&store, &Snapshot::scratch(), base);
     let hiding = tree(&store, &below, |root| fs::remove_file(root.join("base")).unwrap());
-    assert!(store.stage_part(hiding.layers[1]).unwrap().is_none());
-    let part = store.stage_part(below.layers[0]).unwrap().unwrap();
+    assert!(store.stage_part(hiding.layers()[1]).unwrap().is_none());
+    let part = store.stage_part(below.layers()[0]).unwrap().unwrap();
     assert_eq!(list(&store, &below), entries(&[("a", "/"), ("a/base", "base"), ("base", "base")]));
     drop(part);
     assert_eq!(fs::read_dir(store.root().join("layers")).unwrap().count(), 2);

@@ -15,7 +15,7 @@ fn a_layer_on_scratch_as_root() {
     });
     assert_eq!(list(&store, &one), entries(&[("d", "/"), ("d/f", "1")]));
     assert_eq!(list(&store, &Snapshot::scratch()), entries(&[]));
-    let info = store.layer(one.layers[0]).unwrap().unwrap();
+    let info = store.layer(one.layers()[0]).unwrap().unwrap();
     assert_eq!((info.usage.inodes, info.empty, info.parents), (2, false, Snapshot::scratch()));
     assert!(store.check(&one));
 }
@@ -50,7 +50,7 @@ fn removals_and_replacements_show_as_root() {
     let wanted = entries(&[("keep", "/"), ("new", "/"), ("new/deep", "/"), ("new/deep/g", "g")]);
     assert_eq!(list(&store, &top), wanted);
     // The upper layer alone shows no marks, and on another base it removes the same names.
-    let alone = Snapshot { layers: vec![top.layers[1]] };
+    let alone = Snapshot::scratch().with(top.layers()[1]);
     assert_eq!(list(&store, &alone), wanted);
     let other = tree(&store, &Snapshot::scratch(), |root| {
         fs::create_dir_all(root.join("new/deep")).unwrap();
@@ -71,7 +71,7 @@ fn a_step_that_changes_nothing_is_empty_as_root() {
         fs::set_permissions(root, fs::Permissions::from_mode(0o700)).unwrap();
     });
     let top = tree(&store, &base, |root| assert_eq!(fs::metadata(root).unwrap().mode() & 0o7777, 0o700));
-    assert!(store.layer(top.layers[1]).unwrap().unwrap().empty);
+    assert!(store.layer(top.layers()[1]).unwrap().unwrap().empty);
     assert_eq!(list(&store, &top), entries(&[("f", "1")]));
 }
 
@@ -100,11 +100,11 @@ fn walk(dir: &std::path::Path) -> Vec<String> {
 fn a_missing_layer_is_a_miss_as_root() {
     let (_dir, store) = store();
     let tree = tree(&store, &Snapshot::scratch(), |root| fs::write(root.join("f"), "1").unwrap());
-    fs::remove_dir_all(store.root().join("layers").join(tree.layers[0].to_string())).unwrap();
+    fs::remove_dir_all(store.root().join("layers").join(tree.layers()[0].to_string())).unwrap();
     assert!(!store.check(&tree));
     assert!(matches!(store.view(&tree), Err(crate::store::StoreError::NoLayer { .. })));
-    assert_eq!(store.layer(tree.layers[0]).unwrap(), None);
-    let unknown = Snapshot { layers: vec![LayerId::random()] };
+    assert_eq!(store.layer(tree.layers()[0]).unwrap(), None);
+    let unknown = Snapshot::scratch().with(LayerId::random());
     assert!(!store.check(&unknown));
     assert!(store.stage(&unknown).is_err());
 }
@@ -113,7 +113,7 @@ fn a_missing_layer_is_a_miss_as_root() {
 fn a_layer_that_lost_a_file_at_its_root_is_a_miss_as_root() {
     let (_dir, store) = store();
     let tree = tree(&store, &Snapshot::scratch(), |root| fs::write(root.join("f"), "1").unwrap());
-    fs::remove_file(store.root().join("layers").join(tree.layers[0].to_string()).join("fs/f")).unwrap();
+    fs::remove_file(store.root().join("layers").join(tree.layers()[0].to_string()).join("fs/f")).unwrap();
     assert!(!store.check(&tree));
 }
 
@@ -140,8 +140,8 @@ fn five_hundred_layers_mount_as_root() {
     assert_eq!(found.len(), 499);
     assert!(!found.contains_key("f7") && found.contains_key("f499"));
     // The parents of a chain come back whole.
-    let last = store.layer(*tree.layers.last().unwrap()).unwrap().unwrap();
-    assert_eq!(last.parents.layers, tree.layers[..499]);
+    let last = store.layer(*tree.layers().last().unwrap()).unwrap().unwrap();
+    assert_eq!(last.parents.layers(), tree.layers()[..499]);
     // And a writable mount on top works.
     let top = layer(&store, &tree, |root| fs::remove_file(root.join("f0")).unwrap());
     assert_eq!(list(&store, &tree.with(top)).len(), 498);
@@ -190,7 +190,7 @@ fn a_computed_diff_has_what_changed_as_root() {
     ]);
     assert_eq!(list(&store, &diff), wanted);
     assert_eq!(list(&store, &Snapshot::merge([&old, &diff])), list(&store, &new));
-    assert_eq!(store.diff_snapshots(&copied, &new, &meta("diff")).unwrap().layers, new.layers[1..]);
+    assert_eq!(store.diff_snapshots(&copied, &new, &meta("diff")).unwrap().layers(), new.layers()[1..]);
 }
 
 #[test]

@@ -86,6 +86,6 @@ fn other_bases_merges_and_damage_have_no_twins_as_root() {
     // On one base there is one, until it is found to be damaged.
     let again = tree(&store, &one, write("g", "2"));
     assert_eq!(store.twin(&again).unwrap(), Some(on_one.clone()));
-    fs::write(store.layer_fs(on_one.layers[1]).join("extra"), "").unwrap();
+    fs::write(store.layer_fs(on_one.layers()[1]).join("extra"), "").unwrap();
     assert_eq!(store.twin(&again).unwrap(), None);
 }

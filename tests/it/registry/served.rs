@@ -102,7 +102,7 @@ fn pulls_what_skopeo_pushed() {
     let digest = run("skopeo", &["inspect", "--tls-verify=false", "--format={{.Digest}}", &destination]);
     assert_eq!(resolved.root_digest.to_string(), digest.trim());
     let tree = puller.pull(&resolved).unwrap();
-    assert_eq!(tree.layers.len(), 2);
+    assert_eq!(tree.n_layers(), 2);
     assert_eq!(resolved.config_json()["config"]["Env"][0], "A=1");
     let pinned = format!("{}/deep/name/box@{}", served.address, resolved.root_digest);
     assert_eq!(puller.get(&pinned).unwrap(), tree);

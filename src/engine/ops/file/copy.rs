@@ -14,8 +14,8 @@ use super::error::FileError;
 use super::files::{Directory, Facts, Files};
 use super::regular::{Regular, Target};
 use super::root::{
-    Last, Owner, Place, Root, chmod_at, chown_at, has_xattrs, join, set_times_at, set_xattrs, shown, split,
-    strip_xattrs, timespec,
+    Last, Owner, Place, Root, chmod_at, chown_at, has_xattrs, join, resolve, set_times_at, set_xattrs, shown,
+    split, strip_xattrs, timespec,
 };
 use super::{mode, unpack};
 use crate::base::glob::{self, Kind, Matched, Patterns};
@@ -69,7 +69,44 @@ struct Verdicts {
 /// A regular file to be copied; several are copied at once.
 type Job = (OsString, Facts);
 
+/// What a copy is of, from the top, if that is one path.
+pub(super) fn single(op: &FileCopy) -> Option<String> {
+    let src = super::rooted(&op.src);
+    let has_patterns =
+        [&op.include_patterns, &op.exclude_patterns, &op.required_paths].iter().any(|it| !it.is_empty());
+    let is_pattern = op.allow_wildcard && !glob::split_wildcard(&src).1.is_empty();
+    (!has_patterns && !is_pattern && !op.attempt_unpack).then_some(src)
+}
+
 impl Copy<'_> {
+    /// Where it goes if no link is on the way: the directory that is made for it, and the path asked for.
+    pub(super) fn destination(&self) -> (Place, Place) {
+        let dest = self.dest();
+        let place = |path: &[u8]| resolve(path, Last::Follow, &|_| Ok(None)).unwrap_or_default();
+        (place(directory_of(dest.as_bytes())), place(dest.as_bytes()))
+    }
+
+    /// The mode of directories that are made on the way.
+    pub(super) fn parents_mode(&self) -> u32 {
+        let op = self.op;
+        if op.mode != -1 && op.mode_str.is_empty() { op.mode as u32 & 0o777 } else { 0o755 }
+    }
+
+    /// Copies the regular file at `source` to `target`, in place of a file that is there; `parent` is where that goes.
+    pub(super) fn file(
+        &self,
+        source: &[u8],
+        stat: &rustix::fs::Stat,
+        parent: BorrowedFd<'_>,
+        target: &[u8],
+    ) -> Result<(), FileError> {
+        let (directory, name) = split(source);
+        let from = self.from.directory(directory)?;
+        let job = (OsStr::from_bytes(name).to_owned(), Facts::of(stat));
+        let (place, name) = split(target);
+        self.tree()?.regular(&*from, &job, OsStr::from_bytes(name), &Target::new(parent, place))
+    }
+
     /// Does it; gives what was copied and not unpacked.
     pub(super) fn run(&self) -> Result<Vec<Match>, FileError> {
         let op = self.op;
@@ -177,15 +214,10 @@ impl Copy<'_> {
         let op = self.op;
         let is_dir = facts.is_dir();
         let time = timespec(op.timestamp);
-        let parents_mode =
-            if op.mode != -1 && op.mode_str.is_empty() { op.mode as u32 & 0o777 } else { 0o755 };
+        let parents_mode = self.parents_mode();
         let dest = self.dest();
         let dest = dest.as_bytes();
-        // `a/b/` and `a/b/.` name a directory, `a/b` something in `a`.
-        let directory = match dest.iter().rposition(|&byte| byte == b'/') {
-            Some(at) if !matches!(&dest[at + 1..], b"" | b".") => &dest[..at],
-            Some(_) | None => dest,
-        };
+        let directory = directory_of(dest);
         let mut made = Vec::new();
         let mut make = |place: &[u8]| -> Result<(), FileError> {
             made.extend(self.to.make_dirs(place, parents_mode, self.owner, time)?);
@@ -228,6 +260,14 @@ impl Copy<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// The directory that a destination says: `a/b/` and `a/b/.` name one, `a/b` something in `a`.
+fn directory_of(dest: &[u8]) -> &[u8] {
+    match dest.iter().rposition(|&byte| byte == b'/') {
+        Some(at) if !matches!(&dest[at + 1..], b"" | b".") => &dest[..at],
+        Some(_) | None => dest,
     }
 }
 

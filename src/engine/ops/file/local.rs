@@ -89,7 +89,7 @@ impl LocalCopy<'_> {
             }
         }
         let layer = self.store.stage(self.base)?;
-        let to = Root::new(layer.mount()?);
+        let to = Root::new(layer.open()?);
         self.prepare(&to)?;
         let files = ScannedFiles::new(self.local)?;
         let mut copied = self.copy(&files, &to, None).run()?;
@@ -126,15 +126,15 @@ impl LocalCopy<'_> {
         let Some(layer) = self.store.stage_part(earlier.layer)? else { return Ok(None) };
         // The layer in which things are prepared is only looked at.
         let (_prepared, before) = match self.prepare {
-            None => (None, Root::new(self.store.view(self.base)?)),
+            None => (None, Root::new(self.store.read(self.base)?)),
             Some(_) => {
                 let layer = self.store.stage(self.base)?;
-                let root = Root::new(layer.mount()?);
+                let root = Root::new(layer.open()?);
                 self.prepare(&root)?;
                 (Some(layer), root)
             }
         };
-        let to = Root::new(layer.mount()?);
+        let to = Root::new(layer.open()?);
         let mut removed: Option<&[u8]> = None;
         for &gone in &since.gone {
             let is_below = |top: &[u8]| gone.strip_prefix(top).is_some_and(|it| it.starts_with(b"/"));
@@ -163,7 +163,7 @@ impl LocalCopy<'_> {
         if self.op.allow_wildcard && !glob::split_wildcard(&src).1.is_empty() {
             return Ok(false);
         }
-        let to = Root::new(self.store.view(&Snapshot::scratch())?);
+        let to = Root::new(self.store.read(&Snapshot::scratch())?);
         let source = self.copy(files, &to, None).resolve(src.as_bytes())?;
         Ok(source == copied.source && files.look(&source)?.is_some_and(|it| it.is_dir()))
     }

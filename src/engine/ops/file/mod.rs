@@ -9,6 +9,7 @@ pub(crate) mod files;
 mod local;
 mod mode;
 mod owner;
+mod quick;
 mod regular;
 pub(crate) mod root;
 mod unpack;
@@ -35,6 +36,7 @@ pub use error::FileError;
 use files::Files;
 pub(super) use local::Reuse;
 pub(crate) use local::local_tree;
+use quick::{Done, Draft};
 use root::{Last, Owner, Place, Root, kind, shown, timespec};
 
 /// A file op on its way.
@@ -49,7 +51,23 @@ pub(super) struct Run<'a> {
     /// Whether parts of it are taken from earlier runs.
     pub(super) reuse: Reuse,
     pub(super) cancel: &'a Cancel,
+    pub(super) pace: Cell<Pace>,
 }
+
+/// Whether an op may take its time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// It is run where it may block.
+    #[default]
+    Any,
+    /// It is only run as long as that takes no longer than moving to another thread would.
+    AtOnce,
+}
+
+/// An op of more actions is not run at once.
+const MAX_ACTIONS: usize = 4;
+/// Nor one that writes larger files.
+const MAX_AT_ONCE: u64 = 64 << 10;
 
 /// A failed action.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +85,7 @@ pub struct FailedAction {
 /// What an action left.
 enum State {
     /// A layer that the next action goes on with.
-    Open(Open),
+    Open(Box<Open>),
     /// A tree.
     Tree(Snapshot),
     /// Nobody needs it any more.
@@ -76,11 +94,41 @@ enum State {
 
 /// A layer being made. The mount goes before the layer: field order is drop order.
 struct Open {
-    root: Root,
+    view: View,
     layer: ActiveLayer,
 }
 
+/// What actions work on.
+enum View {
+    /// The layers: as long as actions are simple.
+    Draft(Draft),
+    /// The mounted tree.
+    Mounted(Root),
+}
+
 impl Run<'_> {
+    /// Does a small op; `None`, and nothing done, if it is not small.
+    pub(super) fn at_once(&self) -> Option<Result<Vec<Snapshot>, FailedAction>> {
+        let is_small = |it: &FileAction| match &it.op {
+            FileActionOp::Mkfile(op) => op.data.len() as u64 <= MAX_AT_ONCE,
+            FileActionOp::Mkdir(_) | FileActionOp::Symlink(_) | FileActionOp::Copy(_) => true,
+            FileActionOp::Rm(_) => false,
+        };
+        let are_small = self
+            .op
+            .actions
+            .iter()
+            .all(|it| is_small(it) && names(&it.op).next().is_none() && !self.is_local(it.secondary));
+        let are_stored = self.inputs.iter().all(|it| matches!(it, Tree::Stored(_)));
+        if !are_small || !are_stored || MAX_ACTIONS < self.op.actions.len() {
+            return None;
+        }
+        self.pace.set(Pace::AtOnce);
+        let done = self.run();
+        // An action that was not small has said so.
+        (self.pace.replace(Pace::Any) == Pace::AtOnce).then_some(done)
+    }
+
     /// Does all actions; gives the outputs in order. On failure nothing of them is left.
     pub(super) fn run(&self) -> Result<Vec<Snapshot>, FailedAction> {
         let actions = &self.op.actions;
@@ -176,13 +224,24 @@ impl Run<'_> {
         if self.cancel.is_cancelled() {
             return Err(FileError::Cancelled);
         }
-        let open = self.open(action.input, states)?;
-        self.perform(action, &open.root, states)?;
+        let mut open = self.open(action.input, states)?;
+        if let View::Draft(draft) = &open.view
+            && (quick::is_off() || self.perform_quickly(action, draft, &open.layer, states)? == Done::No)
+        {
+            if self.pace.get() == Pace::AtOnce {
+                self.pace.set(Pace::Any);
+                return Err(FileError::Cancelled);
+            }
+            open.view = View::Mounted(Root::new(open.layer.open()?));
+        }
+        if let View::Mounted(root) = &open.view {
+            self.perform(action, root, states)?;
+        }
         if stays_open {
             return Ok(State::Open(open));
         }
-        let Open { root, layer } = open;
-        drop(root);
+        let Open { view, layer } = *open;
+        drop(view);
         let base = layer.parents().clone();
         let meta = LayerMeta { description: self.description.to_owned(), ..LayerMeta::default() };
         Ok(State::Tree(base.with(layer.commit(&meta)?)))
@@ -210,7 +269,7 @@ impl Run<'_> {
     }
 
     /// The layer that an action on `input` writes to.
-    fn open(&self, input: FileInput, states: &mut [State]) -> Result<Open, FileError> {
+    fn open(&self, input: FileInput, states: &mut [State]) -> Result<Box<Open>, FileError> {
         if let FileInput::Action(before) = input {
             let state = states.get_mut(before as usize).ok_or(LATER)?;
             if let State::Open(_) = state {
@@ -221,8 +280,8 @@ impl Run<'_> {
             }
         }
         let layer = self.store.stage(&self.tree(input, states)?)?;
-        let root = Root::new(layer.mount()?);
-        Ok(Open { root, layer })
+        let view = View::Draft(Draft::new(&layer)?);
+        Ok(Box::new(Open { view, layer }))
     }
 
     fn tree(&self, input: FileInput, states: &[State]) -> Result<Snapshot, FileError> {
@@ -245,6 +304,36 @@ impl Run<'_> {
 
     fn view(&self, input: FileInput, states: &[State]) -> Result<Root, FileError> {
         Ok(Root::new(self.store.read(&self.tree(input, states)?)?))
+    }
+
+    /// Does an action without a mount, if it is simple.
+    fn perform_quickly(
+        &self,
+        action: &FileAction,
+        draft: &Draft,
+        layer: &ActiveLayer,
+        states: &[State],
+    ) -> Result<Done, FileError> {
+        let owner = |chown: &Option<Chown>| -> Result<Option<Owner>, FileError> {
+            let lookup = |input| self.view(input, states);
+            chown.as_ref().map(|chown| owner::owner(chown, &lookup)).transpose()
+        };
+        match &action.op {
+            FileActionOp::Mkfile(op) => draft.mkfile(layer, op, owner(&op.owner)?),
+            FileActionOp::Mkdir(op) => draft.mkdir(layer, op, owner(&op.owner)?),
+            FileActionOp::Symlink(op) => draft.symlink(layer, op, owner(&op.owner)?),
+            FileActionOp::Copy(op) if !self.is_local(action.secondary) => {
+                let from = self.tree(action.secondary, states)?;
+                let max_size = if self.pace.get() == Pace::AtOnce { MAX_AT_ONCE } else { u64::MAX };
+                draft.copy(layer, op, (self.store, &from), owner(&op.owner)?, (max_size, self.cancel))
+            }
+            FileActionOp::Copy(_) | FileActionOp::Rm(_) => Ok(Done::No),
+        }
+    }
+
+    fn is_local(&self, input: FileInput) -> bool {
+        let FileInput::Input(idx) = input else { return false };
+        matches!(self.inputs.get(idx as usize), Some(Tree::Local(_)))
     }
 
     fn perform(&self, action: &FileAction, root: &Root, states: &[State]) -> Result<(), FileError> {

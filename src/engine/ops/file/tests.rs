@@ -1,6 +1,7 @@
 //! File actions on trees in a store. Skipped where overlayfs cannot be mounted.
 
 mod hostile;
+mod quick;
 mod strange;
 
 use std::fs;
@@ -54,6 +55,7 @@ impl Bench {
             description: "test",
             reuse: Reuse::Earlier,
             cancel: &cancel,
+            pace: Cell::default(),
         }
         .run()
     }
@@ -72,7 +74,7 @@ impl Bench {
             op,
         };
         let outputs = self.run(inputs, ops.into_iter().enumerate().map(action).collect())?;
-        assert_eq!(outputs[0].layers.len(), inputs[0].layers.len() + 1, "a chain is one layer");
+        assert_eq!(outputs[0].layers().len(), inputs[0].layers().len() + 1, "a chain is one layer");
         Ok(mounted(self.store.view(&outputs[0]).unwrap()))
     }
 

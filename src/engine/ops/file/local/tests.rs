@@ -260,12 +260,12 @@ fn history(seed: u64) -> usize {
                     assert_eq!(found.get(path), Some(facts), "{}: {about}", path.display());
                 }
                 assert_eq!(found.len(), expected.len(), "{found:#?} {expected:#?} {about}");
-                let id = |tree: &Snapshot| bench.store.diff_id(tree.layers[1]).unwrap();
+                let id = |tree: &Snapshot| bench.store.diff_id(tree.layers()[1]).unwrap();
                 if !has_clock {
                     assert_eq!(id(&updated), id(&whole), "{about}");
                 }
                 n_updated +=
-                    usize::from(!bench.store.layer(updated.layers[1]).unwrap().unwrap().parts.is_empty());
+                    usize::from(!bench.store.layer(updated.layers()[1]).unwrap().unwrap().parts.is_empty());
             }
             (Err(updated), Err(whole)) => assert_eq!(updated.to_string(), whole.to_string(), "{about}"),
             (updated, whole) => panic!("{:?} {:?} {about}", updated.err(), whole.err()),
