@@ -94,8 +94,11 @@ fn every_byte_is_counted_once_as_root() {
     assert!(off < 600 * 4096, "{off}");
     let of =
         |text: &str| contents.items.iter().filter(|it| it.description.contains(text)).collect::<Vec<_>>();
-    assert_eq!(of("squashed").iter().map(|it| it.record_type).collect::<Vec<_>>(), [RecordType::Internal]);
-    assert!(of("squashed")[0].shared && of("part")[0].parents.is_empty());
+    let squashed = of("squashed");
+    assert!(
+        !squashed.is_empty() && squashed.iter().all(|it| it.record_type == RecordType::Internal && it.shared)
+    );
+    assert!(of("part")[0].parents.is_empty());
     assert!(of("cache mount").iter().all(|it| it.mutable && it.record_type == RecordType::ExecCacheMount));
     let repository = of("repository")[0];
     assert!(200_000 > repository.usage.bytes && repository.usage.bytes >= 100_000);
