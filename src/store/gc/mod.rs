@@ -217,7 +217,7 @@ impl Store {
         }
         let chosen = choice.chosen;
         let (removed, failed) = remove::remove(self, &inventory, &chosen)?;
-        tidy::tidy(self, &inventory, policies, &clock)?;
+        let failed = failed.or(tidy::tidy(self, &inventory, policies, &clock).err());
         let gains = choose::gains(&inventory, &removed);
         let left = gains.iter().copied().fold(inventory.total(), choose::less);
         let removed = removed.iter().zip(gains);
