@@ -184,8 +184,8 @@ impl Store {
     pub fn log_writer(&self, run: &Digest) -> Result<File> {
         let path = self.log_path(run);
         let file = File::create(&path).at("create", path)?;
-        // As long as it is open it is in use.
-        let _ = rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockShared);
+        // As long as it is open it is in use. Who looks whether it is holds the lock for a moment.
+        let _ = rustix::fs::flock(&file, rustix::fs::FlockOperation::LockShared);
         Ok(file)
     }
 
