@@ -1,6 +1,7 @@
 //! Tests of the store. Those named `.._as_root` mount overlays and make devices: they need root and a real file system.
 
 mod archives;
+mod chains;
 mod faults;
 mod gc;
 mod history;

@@ -89,3 +89,13 @@ fn other_bases_merges_and_damage_have_no_twins_as_root() {
     fs::write(store.layer_fs(on_one.layers()[1]).join("extra"), "").unwrap();
     assert_eq!(store.twin(&again).unwrap(), None);
 }
+
+/// Blocks of layers have names for their files, too.
+#[test]
+fn other_names_of_a_file_do_not_count_as_root() {
+    let (dir, store) = store();
+    let make = || tree(&store, &Snapshot::scratch(), write("f", "1"));
+    let (one, other) = (make(), make());
+    fs::hard_link(store.layer_fs(one.layers()[0]).join("f"), dir.path().join("f")).unwrap();
+    assert_eq!(store.twin(&other).unwrap(), Some(one));
+}
