@@ -14,8 +14,11 @@ use crate::store::lease::try_lease;
 use crate::store::snapshot::delete_rows;
 use crate::store::{LayerId, Result, Store, StoreError, layer_dir};
 
-/// Items that are removed together: the database is locked for them at once.
-const BATCH: usize = 50;
+/// Items that are removed together: the database is locked for them at once. Of many more at once, as each batch reads
+/// what all processes say.
+const BATCH: std::ops::RangeInclusive<usize> = 50..=1000;
+/// As many batches as this are small ones.
+const N_BATCHES: usize = 40;
 
 /// Removes the items `chosen`, which come after what needs them. Gives those that are gone, and the first failure.
 pub(super) fn remove(
@@ -31,7 +34,7 @@ pub(super) fn remove(
         removed: Vec::new(),
         failed: None,
     };
-    for batch in chosen.chunks(BATCH) {
+    for batch in chosen.chunks((chosen.len() / N_BATCHES).clamp(*BATCH.start(), *BATCH.end())) {
         removing.batch(batch)?;
     }
     Ok((removing.removed, removing.failed))
