@@ -9,7 +9,7 @@
 //! <root>/ingest/<owner>-<n>    being written  <root>/staging/<owner>/  being built
 //! <root>/cache-mounts/         <root>/logs/   <root>/*.lock            <root>/empty   <root>/db.sqlite   <root>/lock
 //! <root>/damaged/<n>/          databases that were put aside (`heal`)
-//! <root>/git/<hash>/           copies of remote repositories (`work`)
+//! <root>/git/<hash>/           copies of remote repositories (`work`); <root>/git-names/<hash> has their names
 //! <root>/gc.lock               held by who removes what is not wanted (`gc`)
 //! ```
 //!

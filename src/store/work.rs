@@ -11,9 +11,6 @@ use super::{Result, Store, sweep};
 use crate::base::Digest;
 use crate::base::url::redacted;
 
-/// Extension of the file beside a mirror that has its remote's name.
-pub(super) const MIRROR_NAME: &str = "name";
-
 /// A directory of this process on the store's disk: removed when dropped; after a process that died, by the next one.
 pub struct WorkDir {
     store: Store,
@@ -76,10 +73,17 @@ impl Store {
         let path = self.inner.root.join("git").join(name.hex());
         make(&path)?;
         // Its name for people; written anew, it tells the time of the last use.
-        let named = path.with_extension(MIRROR_NAME);
+        let named = mirror_name(&path);
+        make(named.parent().unwrap_or(&named))?;
         fs::write(&named, redacted(remote)).at("write", named)?;
         Ok(Mirror { path, _lease: lease })
     }
+}
+
+/// The file that has the name of a mirror's remote: `git-names/<hash>`.
+pub(super) fn mirror_name(mirror: &Path) -> PathBuf {
+    let root = mirror.ancestors().nth(2).unwrap_or(mirror);
+    root.join("git-names").join(mirror.file_name().unwrap_or_default())
 }
 
 /// What the lease of a mirror is named by; `name` is that of its directory.

@@ -61,6 +61,7 @@ pub fn main() -> ! {
     // Executed by descriptor, it would be listed under the descriptor's number.
     let _ = rustix::thread::set_name(c"bkl-run");
     isolate();
+    init::heed_signals();
     quiet_panics();
     let socket = UnixStream::from(
         std::io::stdin()

@@ -98,63 +98,101 @@ fn assemble(arches: &[(u32, Arch)], profile: Profile) -> Vec<sock_filter> {
         let section = section(arch, profile);
         // Jump offsets of comparisons are eight bits: skip a section by a long jump.
         out.push(jump_eq(audit, 1, 0));
-        out.push(sock_filter { code: (libc::BPF_JMP | libc::BPF_JA) as u16, jt: 0, jf: 0, k: len(&section) });
+        out.push(skip(len(&section)));
         out.extend(section);
     }
     out.push(ret(KILL_PROCESS));
     out
 }
 
+/// What is done about a call.
+#[derive(Clone, PartialEq)]
+enum Rule {
+    Return(u32),
+    /// Instructions that look at the arguments; every path returns.
+    Look(Vec<sock_filter>),
+}
+
 /// The rules of one architecture; every path returns.
+///
+/// A search tree over the numbers, not a list of comparisons: when a filter is loaded the kernel runs it for every number
+/// there is, to know which calls are allowed whatever their arguments, and that is paid by every command.
 fn section(arch: Arch, profile: Profile) -> Vec<sock_filter> {
-    let mut allowed = Vec::new();
-    let mut ruled = Vec::new();
+    let refused = Rule::Return(ERRNO | libc::EPERM as u32);
+    let mut rules: Vec<(u32, Rule)> = Vec::new();
     for line in TABLE.lines().filter(|it| !it.starts_with('#')) {
         let columns: Vec<&str> = line.split(' ').collect();
         if profile == Profile::Strict && STRICT_REFUSED.contains(&columns[0]) {
             continue;
         }
         if let Ok(nr) = columns[arch as usize].parse::<u32>() {
-            match columns[4] {
-                "allow" => allowed.push(nr),
-                rule => ruled.push((nr, rule)),
-            }
+            rules.push((nr, rule(columns[4], profile)));
         }
     }
-    allowed.sort_unstable();
+    rules.sort_by_key(|(nr, _)| *nr);
+
+    // Where a stretch of numbers with one rule begins; each goes up to the next, the last one to the end.
+    let mut starts = vec![(0, refused.clone())];
+    let mut begin = |nr: u32, rule: Rule| match starts.last_mut() {
+        Some(last) if last.0 == nr => last.1 = rule,
+        Some(last) if last.1 == rule => {}
+        _ => starts.push((nr, rule)),
+    };
+    for (nr, rule) in rules {
+        begin(nr, rule);
+        begin(nr + 1, refused.clone());
+    }
+    let mut joined: Vec<(u32, Rule)> = Vec::new();
+    for (nr, rule) in starts {
+        if joined.last().is_none_or(|last| last.1 != rule) {
+            joined.push((nr, rule));
+        }
+    }
 
     let mut out = vec![load(NR)];
     if let Arch::Amd64 = arch {
         out.extend([jump_ge(X32_BIT, 0, 1), ret(ERRNO | libc::ENOSYS as u32)]);
     }
-    for run in runs(&allowed) {
-        out.extend(if_in(&run, &[ret(ALLOW)]));
+    out.extend(tree(&joined));
+    out
+}
+
+fn rule(name: &str, profile: Profile) -> Rule {
+    match name {
+        "allow" => Rule::Return(ALLOW),
+        "enosys" => Rule::Return(ERRNO | libc::ENOSYS as u32),
+        "family" => Rule::Look(if_arg_in(match profile {
+            Profile::Compat => FAMILIES,
+            Profile::Strict => STRICT_FAMILIES,
+        })),
+        "persona" => Rule::Look(if_arg_in(PERSONALITIES)),
+        "no-namespaces" => Rule::Look(vec![
+            load(ARG0_LOW),
+            sock_filter { code: (libc::BPF_ALU | libc::BPF_AND) as u16, jt: 0, jf: 0, k: CLONE_NAMESPACES },
+            jump_eq(0, 0, 1),
+            ret(ALLOW),
+            ret(ERRNO | libc::EPERM as u32),
+        ]),
+        other => unreachable!("the table names no rule `{other}`: a unit test reads it whole"),
     }
-    for (nr, rule) in ruled {
-        let body = match rule {
-            "family" => if_arg_in(match profile {
-                Profile::Compat => FAMILIES,
-                Profile::Strict => STRICT_FAMILIES,
-            }),
-            "persona" => if_arg_in(PERSONALITIES),
-            "no-namespaces" => vec![
-                load(ARG0_LOW),
-                sock_filter {
-                    code: (libc::BPF_ALU | libc::BPF_AND) as u16,
-                    jt: 0,
-                    jf: 0,
-                    k: CLONE_NAMESPACES,
-                },
-                jump_eq(0, 0, 1),
-                ret(ALLOW),
-                ret(ERRNO | libc::EPERM as u32),
-            ],
-            "enosys" => vec![ret(ERRNO | libc::ENOSYS as u32)],
-            other => unreachable!("the table names no rule `{other}`: a unit test reads it whole"),
+}
+
+/// Finds the stretch that the accumulator is in, by halves. There is at least one.
+fn tree(stretches: &[(u32, Rule)]) -> Vec<sock_filter> {
+    if let [(_, rule)] = stretches {
+        return match rule {
+            Rule::Return(action) => vec![ret(*action)],
+            Rule::Look(body) => body.clone(),
         };
-        out.extend(if_in(&(nr..=nr), &body));
     }
-    out.push(ret(ERRNO | libc::EPERM as u32));
+    let (below, above) = stretches.split_at(stretches.len() / 2);
+    let (first, below, above) = (above[0].0, tree(below), tree(above));
+    let mut out = match u8::try_from(below.len()) {
+        Ok(skip) => vec![jump_ge(first, skip, 0)],
+        Err(_) => vec![jump_ge(first, 0, 1), skip(len(&below))],
+    };
+    out.extend(below);
+    out.extend(above);
     out
 }
 
@@ -182,24 +220,17 @@ fn if_in(range: &RangeInclusive<u32>, body: &[sock_filter]) -> Vec<sock_filter> 
     out
 }
 
-/// Sorted numbers as ranges.
-fn runs(sorted: &[u32]) -> Vec<RangeInclusive<u32>> {
-    let mut out: Vec<RangeInclusive<u32>> = Vec::new();
-    for &nr in sorted {
-        match out.last_mut() {
-            Some(last) if *last.end() + 1 == nr => *last = *last.start()..=nr,
-            _ => out.push(nr..=nr),
-        }
-    }
-    out
-}
-
 fn len(section: &[sock_filter]) -> u32 {
     u32::try_from(section.len()).expect("a filter has at most 4096 instructions")
 }
 
 fn load(offset: u32) -> sock_filter {
     sock_filter { code: (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16, jt: 0, jf: 0, k: offset }
+}
+
+/// A jump over `n` instructions.
+fn skip(n: u32) -> sock_filter {
+    sock_filter { code: (libc::BPF_JMP | libc::BPF_JA) as u16, jt: 0, jf: 0, k: n }
 }
 
 fn ret(action: u32) -> sock_filter {

@@ -1,17 +1,16 @@
 //! What the runner and its helper say to each other, over one Unix stream socket.
 //!
-//! The runner sends a [`Request`] as a file descriptor to a memory file, along with every other descriptor the command
-//! needs; the helper answers with one [`Answer`] as a line of JSON. The end of the stream means, to the helper, that the
-//! command is to be killed: the runner closes its side to cancel, and the kernel does when the runner dies.
+//! The runner sends every descriptor that the command needs, then a [`Request`] as JSON; the helper answers with one
+//! [`Answer`] as a line of it. The end of the stream means, to the helper, that the command is to be killed: the runner
+//! closes its side to cancel, and the kernel does when the runner dies.
 
-use std::io::{IoSlice, IoSliceMut, Read, Seek, Write};
+use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recvmsg, sendmsg,
+    SendFlags, recv as recv_bytes, recvmsg, send as send_bytes, sendmsg,
 };
 use serde::{Deserialize, Serialize};
 
@@ -114,16 +113,18 @@ pub(crate) enum Answer {
     Bug { what: String },
 }
 
-/// First message: how many descriptors follow, and which of those that may be missing are among them.
+/// First message: how many descriptors come, which of those that may be missing are among them, and how long the request is.
 #[derive(Debug, Clone, Copy)]
 struct Head {
     n_fds: u32,
     has_seccomp: bool,
     has_network: bool,
+    /// Length of the request itself, which comes last.
+    n_bytes: u64,
 }
 
 /// Its bytes.
-const HEAD_BYTES: usize = 6;
+const HEAD_BYTES: usize = 14;
 
 /// A descriptor message holds at most 253 (SCM_MAX_FD).
 const FDS_PER_MESSAGE: usize = 200;
@@ -133,9 +134,8 @@ const FDS_PER_MESSAGE: usize = 200;
 /// # Errors
 /// Those of the system calls; a helper that is gone is `BrokenPipe`.
 pub(crate) fn send(socket: BorrowedFd<'_>, request: &Request, fds: &Fds) -> std::io::Result<()> {
-    let mut payload = std::fs::File::from(memfd_create("bkl-request", MemfdFlags::CLOEXEC)?);
-    payload.write_all(&serde_json::to_vec(request)?)?;
-    let mut list = vec![payload.as_fd(), fds.stdout.as_fd(), fds.stderr.as_fd(), fds.root.as_fd()];
+    let text = serde_json::to_vec(request)?;
+    let mut list = vec![fds.stdout.as_fd(), fds.stderr.as_fd(), fds.root.as_fd()];
     list.extend(fds.seccomp.as_ref().map(AsFd::as_fd));
     list.extend(fds.network.as_ref().map(AsFd::as_fd));
     list.extend(fds.trees.iter().map(AsFd::as_fd));
@@ -145,6 +145,7 @@ pub(crate) fn send(socket: BorrowedFd<'_>, request: &Request, fds: &Fds) -> std:
     head[..4].copy_from_slice(&n_fds.to_ne_bytes());
     head[4] = u8::from(fds.seccomp.is_some());
     head[5] = u8::from(fds.network.is_some());
+    head[6..].copy_from_slice(&(text.len() as u64).to_ne_bytes());
     let mut data: &[u8] = &head;
     for chunk in list.chunks(FDS_PER_MESSAGE) {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_PER_MESSAGE))];
@@ -152,6 +153,11 @@ pub(crate) fn send(socket: BorrowedFd<'_>, request: &Request, fds: &Fds) -> std:
         assert!(ancillary.push(SendAncillaryMessage::ScmRights(chunk)), "the buffer is made for a chunk");
         sendmsg(socket, &[IoSlice::new(data)], &mut ancillary, SendFlags::NOSIGNAL)?;
         data = &[0];
+    }
+    let mut rest = text.as_slice();
+    while !rest.is_empty() {
+        let n_sent = send_bytes(socket, rest, SendFlags::NOSIGNAL)?;
+        rest = &rest[n_sent..];
     }
     Ok(())
 }
@@ -182,17 +188,22 @@ pub(crate) fn receive(socket: BorrowedFd<'_>) -> std::io::Result<Option<(Request
             n_fds: u32::from_ne_bytes([data[0], data[1], data[2], data[3]]),
             has_seccomp: data[4] != 0,
             has_network: data[5] != 0,
+            n_bytes: u64::from_ne_bytes(data[6..].try_into().expect("eight are left")),
         }));
     }
     let mut fds = fds.into_iter();
     let mut next = || fds.next().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidData));
-    let mut payload = std::fs::File::from(next()?);
     let (stdout, stderr, root) = (next()?, next()?, next()?);
     let seccomp = if head.is_some_and(|it| it.has_seccomp) { Some(next()?) } else { None };
     let network = if head.is_some_and(|it| it.has_network) { Some(next()?) } else { None };
-    let mut text = Vec::new();
-    payload.rewind()?;
-    payload.read_to_end(&mut text)?;
+    let mut text = vec![0; usize::try_from(head.map_or(0, |it| it.n_bytes)).unwrap_or(0)];
+    let mut n_read = 0;
+    while n_read < text.len() {
+        match recv_bytes(socket, &mut text[n_read..], RecvFlags::WAITALL)?.0 {
+            0 => return Ok(None),
+            n => n_read += n,
+        }
+    }
     let fds = Fds { stdout, stderr, root, seccomp, network, trees: fds.collect() };
     Ok(Some((serde_json::from_slice(&text)?, fds)))
 }

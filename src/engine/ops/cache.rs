@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use futures_util::future::BoxFuture;
 
 use crate::base::Digest;
+use crate::engine::blocking::blocking;
 use crate::engine::solver::{CacheStore, Record};
 use crate::engine::tree::{Tree, Unstored};
 use crate::store::{self, Lease, Store};
@@ -60,7 +61,7 @@ impl CacheStore for StoreCache {
             return Box::pin(std::future::ready(Tree::Stored(tree)));
         }
         let (store, new) = (self.store.clone(), tree.clone());
-        let looking = tokio::task::spawn_blocking(move || store.twin(&new).ok()?);
+        let looking = blocking((), move || store.twin(&new).map_err(drop));
         // What cannot be compared is new.
         Box::pin(async move { Tree::Stored(looking.await.ok().flatten().unwrap_or(tree)) })
     }

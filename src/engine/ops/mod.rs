@@ -372,6 +372,10 @@ impl solver::Op for GraphOp {
             Op::Merge(_) | Op::Passthrough(_) | Op::Build(_) => Slot::Free,
         }
     }
+
+    fn may_block(&self) -> bool {
+        matches!(self.slot(), Slot::Command | Slot::Disk)
+    }
 }
 
 /// The trees in the store.

@@ -88,6 +88,11 @@ pub trait Op: Send + Sync + 'static {
 
     /// What its execution is limited by.
     fn slot(&self) -> Slot;
+
+    /// Whether its execution is one that may block its thread, and uses no connections: it then gets one of its own.
+    fn may_block(&self) -> bool {
+        false
+    }
 }
 
 /// An error of an op.

@@ -12,6 +12,7 @@ use super::run::{Answer, Purpose, Run};
 use super::vertex::{EdgeKeys, Stage, distinct};
 use super::{CacheStore, InputRule, Op, OpError as _, Output as _, Record};
 use crate::base::Digest;
+use crate::engine::blocking::on_own_thread;
 
 /// Something that happened to a vertex and has to be acted on.
 #[derive(Clone, Copy)]
@@ -399,25 +400,32 @@ async fn execute<O: Op, C: CacheStore<Output = O::Output>>(
     };
     ctx.started();
     let ctx = ExecCtx { run: Some(names.content.plain), ..ctx };
-    let landing = match op.exec(&ctx, inputs).await {
-        Ok(outputs) => {
-            let mut kept = Vec::with_capacity(outputs.len());
-            for (output, result) in outputs.into_iter().enumerate() {
-                let keys = names.content.of(output);
-                let result = cache.adopt(result).await;
-                let made_by = names.content.plain;
-                let record = Record { key: keys.plain, output: result.clone(), made_by };
-                let mut all = keys.all(key::edge(&names.def, output));
-                all.push(key::edge(&names.exact, output));
-                cache.put(&all, &record);
-                kept.push(result);
+    let may_block = op.may_block();
+    let work = async move {
+        let landing = match op.exec(&ctx, inputs).await {
+            Ok(outputs) => {
+                let mut kept = Vec::with_capacity(outputs.len());
+                for (output, result) in outputs.into_iter().enumerate() {
+                    let keys = names.content.of(output);
+                    let result = cache.adopt(result).await;
+                    let made_by = names.content.plain;
+                    let record = Record { key: keys.plain, output: result.clone(), made_by };
+                    let mut all = keys.all(key::edge(&names.def, output));
+                    all.push(key::edge(&names.exact, output));
+                    cache.put(&all, &record);
+                    kept.push(result);
+                }
+                Landing::Ran(kept)
             }
-            Landing::Ran(kept)
-        }
-        Err(error) if error.is_cancelled() => Landing::Cancelled,
-        // Its turn is over when those who wait have stopped: nobody begins in the meantime.
-        Err(error) => Landing::Failed(Arc::new(error), permit.map(Arc::new)),
+            Err(error) if error.is_cancelled() => Landing::Cancelled,
+            // Its turn is over when those who wait have stopped: nobody begins in the meantime.
+            Err(error) => Landing::Failed(Arc::new(error), permit.map(Arc::new)),
+        };
+        drop(lease);
+        landing
     };
-    drop(lease);
-    landing
+    match may_block {
+        true => on_own_thread(work).await.unwrap_or(Landing::Cancelled),
+        false => work.await,
+    }
 }

@@ -14,7 +14,7 @@ use super::{Item, RecordType, Sizes};
 use crate::store::error::Context as _;
 use crate::store::lease::{try_lease, try_lock};
 use crate::store::records::to_millis;
-use crate::store::work::{MIRROR_NAME, mirror_key};
+use crate::store::work::{mirror_key, mirror_name};
 use crate::store::{Result, Store, StoreError, Usage, content, db, sweep};
 
 /// Where something without rows lies.
@@ -93,10 +93,7 @@ fn mirrors(taking: &mut Taking<'_>) -> Result<()> {
     let all = taking.store.root().join("git");
     for name in names(&all)? {
         let path = all.join(&name);
-        let named = path.with_extension(MIRROR_NAME);
-        if name.ends_with(MIRROR_NAME) {
-            continue;
-        }
+        let named = mirror_name(&path);
         let used = changed(&named).or(changed(&path)).unwrap_or(UNIX_EPOCH);
         let in_use = try_lease(taking.store.root(), &mirror_key(&name))?.is_none();
         let usage = sum(measured(taking, &path, used, in_use), single(&named));
@@ -204,7 +201,7 @@ impl Place {
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
                 let Some(_lease) = try_lease(store.root(), &mirror_key(&name))? else { return Ok(false) };
                 take_away(store, path)?;
-                content::remove_file(&path.with_extension(MIRROR_NAME)).map(|()| true)
+                content::remove_file(&mirror_name(path)).map(|()| true)
             }
             Place::Log(path) => {
                 if is_locked(path) {
@@ -224,7 +221,7 @@ impl Place {
                 Some(_) => path.with_file_name("id"),
                 None => path.join("id"),
             },
-            Place::Mirror(path) => path.with_extension(MIRROR_NAME),
+            Place::Mirror(path) => mirror_name(path),
             Place::Log(path) | Place::Damaged(path) => path.clone(),
         }
     }

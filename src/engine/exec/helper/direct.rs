@@ -49,7 +49,10 @@ pub(super) fn serve(socket: &UnixStream) {
             return;
         }
     };
-    while serve_once(socket, |request, fds| station.run(socket, request, fds)) == Served::More {}
+    while serve_once(socket, |request, fds| station.run(socket, request, fds)) == Served::More {
+        // Nobody waits for it any more.
+        setup::empty(&station.area);
+    }
     station.groups.leave();
 }
 
@@ -90,17 +93,6 @@ impl Station {
     }
 
     fn run(&mut self, socket: &UnixStream, request: &Request, fds: Fds) -> Result<Answer, RunError> {
-        let outcome = self.prepare_and_run(socket, request, fds);
-        setup::empty(&self.area);
-        outcome
-    }
-
-    fn prepare_and_run(
-        &mut self,
-        socket: &UnixStream,
-        request: &Request,
-        fds: Fds,
-    ) -> Result<Answer, RunError> {
         let Fds { stdout, stderr, root, seccomp, network, trees } = fds;
         let prepared = setup::prepare(request, root.as_fd(), &trees, &self.area)?;
         drop(trees);

@@ -455,18 +455,34 @@ fn take_terminal() {
     }
 }
 
-/// What the engine ignores or blocks is no business of the command.
+/// Makes what who started the engine ignores or blocks no business of commands. Once in a helper: what is made default or
+/// handled is default in what it starts.
+pub(super) fn heed_signals() {
+    (1..=64).filter(|it| *it != libc::SIGPIPE).for_each(set_default);
+    unblock_signals();
+}
+
+/// The one signal that a helper ignores itself, and with it what it starts.
 fn reset_signals() {
+    set_default(libc::SIGPIPE);
+    unblock_signals();
+}
+
+/// Called directly because libc refuses its own two signals, which may be ignored too. Signals that cannot be set fail.
+fn set_default(signal: libc::c_int) {
     // The kernel's `struct sigaction` with no handler, no flags and an empty mask: all zero, 32 bytes.
     let default = [0u64; 4];
     const SET_BYTES: usize = 8;
-    // SAFETY: no handler is installed; what is pointed to is as large as the kernel reads. Called directly because libc
-    // refuses its own two signals, which may be ignored too. Signals that cannot be set fail.
+    // SAFETY: no handler is installed; what is pointed to is as large as the kernel reads.
     unsafe {
-        for signal in 1..=64 {
-            let none = std::ptr::null::<u64>();
-            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, SET_BYTES);
-        }
+        let none = std::ptr::null::<u64>();
+        libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, SET_BYTES);
+    }
+}
+
+fn unblock_signals() {
+    // SAFETY: an empty set is made and outlives the call.
+    unsafe {
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());

@@ -98,12 +98,9 @@ pub(super) fn prepare(
 }
 
 impl Prepared {
-    /// Removes the mount points that were made for the mounts.
+    /// Unmounts the tree and removes the mount points that were made in it.
     pub(super) fn clean_up(self) {
-        if self.stubs.is_empty() {
-            return;
-        }
-        // A mount point cannot be removed in the namespace where something is mounted on it.
+        // Also because a mount point cannot be removed in the namespace where something is mounted on it.
         let _ = unmount(&self.rootfs, UnmountFlags::DETACH);
         self.stubs.remove();
     }

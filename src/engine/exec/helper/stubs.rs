@@ -65,11 +65,6 @@ impl Stubs {
         Ok(())
     }
 
-    /// Whether there is nothing to remove.
-    pub(super) fn is_empty(&self) -> bool {
-        self.made.is_empty()
-    }
-
     /// Removes what is still there and still empty, and gives its directories back the times they would have had.
     ///
     /// What cannot be removed stays: a file that the command wrote to is its result.
