@@ -10,6 +10,9 @@ fn main() -> ExitCode {
     if bkl::store::flusher::is_requested() {
         bkl::store::flusher::main();
     }
+    if bkl::store::gc::collector::is_requested() {
+        bkl::store::gc::collector::main();
+    }
     share_memory();
     bkl::cli::main()
 }

@@ -6,6 +6,7 @@ mod args;
 mod build;
 mod definition;
 mod doc;
+mod du;
 mod emulation;
 mod explain;
 mod failure;
@@ -13,6 +14,7 @@ mod fmt;
 mod graph;
 mod init;
 mod inside;
+mod kept;
 mod lock;
 mod log;
 mod lower;
@@ -20,6 +22,7 @@ mod lowered;
 mod lsp;
 mod man;
 mod program;
+mod prune;
 mod replace;
 mod resolver;
 mod secret;
@@ -81,6 +84,8 @@ pub fn main() -> ExitCode {
         args::Command::Fmt(fmt) => fmt.format,
         args::Command::Why(why) => why.format,
         args::Command::Log(log) => log.format,
+        args::Command::Du(du) => du.format,
+        args::Command::Prune(prune) => prune.format,
         args::Command::Explain(_)
         | args::Command::Doc(_)
         | args::Command::Graph(_)
@@ -99,6 +104,8 @@ pub fn main() -> ExitCode {
         args::Command::Fmt(args) => fmt::run(args),
         args::Command::Why(args) => why::run(args),
         args::Command::Log(args) => log::run(args),
+        args::Command::Du(args) => du::run(args),
+        args::Command::Prune(args) => prune::run(args),
         args::Command::Explain(args) => explain::run(args),
         args::Command::Doc(args) => doc::run(args),
         args::Command::Graph(args) => graph::run(args),
@@ -126,6 +133,8 @@ fn prepare(command: &args::Command) -> Result<(), Failure> {
     let mounts_trees = match command {
         args::Command::Build(args) => !args.list,
         args::Command::Test(_) | args::Command::Why(_) => true,
+        // What is in it belongs to users of that namespace.
+        args::Command::Du(_) | args::Command::Prune(_) => true,
         _ => false,
     };
     if !mounts_trees {
@@ -156,6 +165,8 @@ fn results_on_stdout(command: &args::Command) -> bool {
         | args::Command::Update(_)
         | args::Command::Why(_)
         | args::Command::Log(_)
+        | args::Command::Du(_)
+        | args::Command::Prune(_)
         | args::Command::Test(_) => true,
         args::Command::Check(_) | args::Command::Fmt(_) | args::Command::Init(_) | args::Command::Man(_) => {
             false

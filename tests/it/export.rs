@@ -108,7 +108,7 @@ fn step(store: &Store, parents: &Snapshot, description: &str, change: impl FnOnc
     let mount = layer.mount().unwrap();
     change(Path::new(&format!("/proc/self/fd/{}", mount.as_raw_fd())));
     drop(mount);
-    let meta = LayerMeta { description: description.to_owned(), blob: None };
+    let meta = LayerMeta { description: description.to_owned(), ..LayerMeta::default() };
     parents.with(layer.commit(&meta).unwrap())
 }
 

@@ -221,7 +221,8 @@ impl Pull {
             size: layer.blob.size,
             diff_id: layer.diff_id,
         };
-        let meta = LayerMeta { description: layer.created_by.clone(), blob: Some(blob) };
+        let meta =
+            LayerMeta { description: layer.created_by.clone(), blob: Some(blob), ..LayerMeta::default() };
         let id = unpacked.commit(tree, Some(&layer.diff_id), &meta).map_err(failed)?;
         Ok(tree.with(id))
     }

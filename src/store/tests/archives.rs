@@ -453,7 +453,8 @@ fn a_pulled_layer_keeps_its_blob_as_root() {
     let bytes = archive(&[(file("f"), b"1")]);
     let digest = Digest::of(&bytes);
     let pulled = BlobDescriptor { media_type: "as/pulled".to_owned(), digest, size: 7, diff_id: digest };
-    let meta = LayerMeta { description: "pulled".to_owned(), blob: Some(pulled.clone()) };
+    let meta =
+        LayerMeta { description: "pulled".to_owned(), blob: Some(pulled.clone()), ..LayerMeta::default() };
     let layer = store.apply(&Snapshot::scratch(), &mut bytes.as_slice(), &digest, &meta).unwrap();
     assert_eq!(store.blob(layer, Compression::Zstd(3), Existing::Keep).unwrap(), pulled);
     assert_ne!(store.blob(layer, Compression::Zstd(3), Existing::Recompress).unwrap(), pulled);
@@ -474,7 +475,7 @@ fn a_recompressed_base_keeps_its_diff_id_as_root() {
     let packed = zstd::encode_all(bytes.as_slice(), 1).unwrap();
     let digest = store.content().put(&packed).unwrap();
     let pulled = BlobDescriptor { media_type: "zstd".to_owned(), digest, size: packed.len() as u64, diff_id };
-    let meta = LayerMeta { description: "pulled".to_owned(), blob: Some(pulled) };
+    let meta = LayerMeta { description: "pulled".to_owned(), blob: Some(pulled), ..LayerMeta::default() };
     let layer = store.apply(&Snapshot::scratch(), &mut bytes.as_slice(), &diff_id, &meta).unwrap();
     let gzip = store.blob(layer, Compression::Gzip(6), Existing::Recompress).unwrap();
     assert_eq!(gzip.diff_id, diff_id);
