@@ -10,5 +10,20 @@ fn main() -> ExitCode {
     if bkl::store::flusher::is_requested() {
         bkl::store::flusher::main();
     }
+    if bkl::store::gc::collector::is_requested() {
+        bkl::store::gc::collector::main();
+    }
+    share_memory();
     bkl::cli::main()
 }
+
+/// Has all threads take memory from one place. Else glibc gives each its own: what one thread frees is of no use to the
+/// others, and a place that grows is grown by a system call per page.
+#[cfg(target_env = "gnu")]
+fn share_memory() {
+    // SAFETY: it sets a number in the allocator; there are no other threads yet.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn share_memory() {}

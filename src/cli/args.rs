@@ -3,11 +3,14 @@
 use std::ffi::OsStr;
 use std::marker::PhantomData;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::{EnumValueParser, PossibleValue, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::kept::{self, Collection, Restriction};
 use crate::engine::exec::SandboxNetwork;
+use crate::store::gc::Space;
 
 /// A typed, declarative language for container builds, with its own solver.
 #[derive(Debug, Parser)]
@@ -46,6 +49,10 @@ pub(crate) enum Command {
     Why(Why),
     /// Show the whole output of a step, also of one whose result is cached; without a step, list what is kept
     Log(Log),
+    /// Show what the store holds, and what each thing takes
+    Du(Du),
+    /// Remove what no build uses just now from the store, and say what was gained
+    Prune(Prune),
     /// Write a first build.bkl, for what the folder holds (Go, Rust, Node, Python), and a .bklignore
     Init(Init),
     /// Serve an editor: the Language Server Protocol on stdin and stdout
@@ -142,6 +149,12 @@ pub(crate) struct Commands {
     /// What commands are connected to that ask for no other network
     #[arg(long, value_parser = or_default::<Sandbox>(), env = "BKL_NETWORK", default_value = "auto", hide_env_values = true)]
     pub(crate) network: Sandbox,
+
+    /// What is removed from the store after the build, in the background: `on`, what is wanted least, so that the store
+    /// takes at most 100 GB and 80 % of the disk, and 20 % of it stay free; `off`, nothing; or other limits:
+    /// `max-used-space=20GB,reserved-space=5GB,min-free-space=10%,max-used-inodes=1000000`
+    #[arg(long, value_name = "on|off|LIMITS", value_parser = kept::collection, env = "BKL_GC", default_value = "on", hide_env_values = true)]
+    pub(crate) gc: Collection,
 }
 
 /// What the sandbox of commands is connected to.
@@ -604,6 +617,75 @@ pub(crate) struct Log {
     #[command(flatten)]
     #[allow(missing_docs, reason = "see the type")]
     pub(crate) definition: Definition,
+
+    /// How the list and errors are printed
+    #[arg(long, value_enum, default_value = "human")]
+    pub(crate) format: Format,
+}
+
+/// `bkl du`
+#[derive(Debug, Args)]
+pub(crate) struct Du {
+    /// Only what this matches: `type==exec.cachemount`, `description~=apt`, `inuse`, several conditions by comma; fields
+    /// are id, parents, description, inuse, mutable, immutable, type, shared, private; `until=24h` is what was not
+    /// used for a day. May be repeated: what any of them matches
+    #[arg(long = "filter", value_name = "FILTER", value_parser = kept::restriction)]
+    pub(crate) filters: Vec<Restriction>,
+
+    /// Show all that is known of each, and also the output of each step
+    #[arg(short = 'v', long)]
+    pub(crate) verbose: bool,
+
+    /// Where images, results and caches are kept
+    #[arg(long, value_name = "DIR", env = "BKL_STORE", default_value_os_t = default_store())]
+    pub(crate) store: PathBuf,
+
+    /// How the list and errors are printed
+    #[arg(long, value_enum, default_value = "human")]
+    pub(crate) format: Format,
+}
+
+/// `bkl prune`
+#[derive(Debug, Args)]
+pub(crate) struct Prune {
+    /// Also what only helps: images of frontends, squashed layers, outputs of steps
+    #[arg(short = 'a', long)]
+    pub(crate) all: bool,
+
+    /// Only what this matches: `type==exec.cachemount`, `description~=apt`, several conditions by comma; fields are id,
+    /// parents, description, inuse, mutable, immutable, type, shared, private; `until=24h` is what was not used for a
+    /// day. May be repeated: what any of them matches
+    #[arg(long = "filter", value_name = "FILTER", value_parser = kept::restriction)]
+    pub(crate) filters: Vec<Restriction>,
+
+    /// Only what was not used for so long: `12h`, `7d`
+    #[arg(long, value_name = "DURATION", value_parser = kept::duration)]
+    pub(crate) keep_duration: Option<Duration>,
+
+    /// So much stays in any case: `5GB`, `512MiB`, or `10%` of the disk. With this or one of the next only what is wanted
+    /// least goes, until the rest may stay
+    #[arg(long, visible_alias = "keep-storage", value_name = "SIZE", value_parser = kept::space)]
+    pub(crate) reserved_space: Option<Space>,
+
+    /// The most that stays
+    #[arg(long, value_name = "SIZE", value_parser = kept::space)]
+    pub(crate) max_used_space: Option<Space>,
+
+    /// What should be free on the disk
+    #[arg(long, value_name = "SIZE", value_parser = kept::space)]
+    pub(crate) min_free_space: Option<Space>,
+
+    /// The most files and directories that stay, or `50%` of what the disk can have
+    #[arg(long, value_name = "N", value_parser = kept::space)]
+    pub(crate) max_used_inodes: Option<Space>,
+
+    /// Show all that is known of each
+    #[arg(short = 'v', long)]
+    pub(crate) verbose: bool,
+
+    /// Where images, results and caches are kept
+    #[arg(long, value_name = "DIR", env = "BKL_STORE", default_value_os_t = default_store())]
+    pub(crate) store: PathBuf,
 
     /// How the list and errors are printed
     #[arg(long, value_enum, default_value = "human")]

@@ -16,6 +16,7 @@ use crate::cli::definition::{self, Definition};
 use crate::cli::emulation;
 use crate::cli::failure::{self, Context};
 use crate::cli::inside;
+use crate::cli::kept::Collection;
 use crate::cli::program::{self, Program};
 use crate::cli::resolver::Resolver;
 use crate::cli::session::{Given, LocalSession};
@@ -143,7 +144,7 @@ impl Work {
     fn build(self, args: &args::Build) -> Result<(), Failure> {
         let Work { sources, graph, outputs, roots, plan, session, resolver, runtime, program } = self;
         let engine = resolver.engine()?;
-        let _sync = SyncLater(engine);
+        let _later = Later { engine, gc: args.commands.gc };
         let rerun = steps::named(&args.no_cache_filter, &outputs, &graph, &roots)?;
         let inspector = if args.shell_on_failure { Some(shell::inspector()?) } else { None };
         // What is drawn live would be drawn over the shell.
@@ -332,14 +333,23 @@ impl Build<'_> {
     }
 }
 
-/// Leaves the sync of what was built to another process, however the build ends.
-pub(super) struct SyncLater<'a>(pub(super) &'a Engine);
+/// Leaves to other processes what is to be done when the build has ended, however it ends: syncing what was built, and
+/// removing what is not wanted any more.
+pub(super) struct Later<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) gc: Collection,
+}
 
-impl Drop for SyncLater<'_> {
+impl Drop for Later<'_> {
     fn drop(&mut self) {
-        if self.0.store().is_unsynced() {
+        let store = self.engine.store();
+        if store.is_unsynced() {
             // Without it a power cut costs a rebuild.
-            let _ = self.0.store().start_flusher();
+            let _ = store.start_flusher();
+        }
+        if let Collection::On(limits) = self.gc {
+            // Without it the next build's does it.
+            let _ = store.start_collector(&limits);
         }
     }
 }

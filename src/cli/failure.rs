@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::ui::one_line;
+use super::ui::{one_line, size};
 use crate::base::{FileId, Report, SourceMap, Span};
 use crate::engine::content_hash::HashError;
 use crate::engine::entitlement;
@@ -17,7 +17,7 @@ use crate::engine::source::local::LocalError;
 use crate::engine::{FailedVertex, SolveError};
 use crate::graph::ir::{Graph, Location};
 use crate::session::SessionError;
-use crate::store::{StoreError, in_user_namespace, n_users};
+use crate::store::{StoreError, gc, in_user_namespace, n_users};
 
 /// Lines of a failed step's output that a report shows.
 const TAIL_LINES: usize = 20;
@@ -280,8 +280,15 @@ fn no_space(attempt: &str, path: &Path, store_root: &Path) -> Report {
         };
         format!("the disk of the store `{}`{mounted}", store_root.display())
     };
-    Report::error("bkl::no_space", format!("no space left on {disk}: cannot {attempt} `{}`", path.display()))
-        .help("nothing half-written was kept; free some space, or use a store on another disk: `--store DIR` or BKL_STORE")
+    let takes = match gc::noted_size(store_root) {
+        Some(bytes) => format!("; the store takes {} of it", size(bytes)),
+        None => String::new(),
+    };
+    let message = format!("no space left on {disk}: cannot {attempt} `{}`{takes}", path.display());
+    Report::error("bkl::no_space", message).help(
+        "nothing half-written was kept; `bkl du` shows what takes the space, `bkl prune` removes what no build uses \
+         just now; or use a store on another disk: `--store DIR` or BKL_STORE",
+    )
 }
 
 /// The directory on which the file system of `path` is mounted.

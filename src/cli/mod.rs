@@ -7,6 +7,7 @@ mod build;
 mod caches;
 mod definition;
 mod doc;
+mod du;
 mod emulation;
 mod explain;
 mod failure;
@@ -14,6 +15,7 @@ mod fmt;
 mod graph;
 mod init;
 mod inside;
+mod kept;
 mod lock;
 mod log;
 mod lower;
@@ -21,6 +23,7 @@ mod lowered;
 mod lsp;
 mod man;
 mod program;
+mod prune;
 mod replace;
 mod resolver;
 mod secret;
@@ -82,6 +85,8 @@ pub fn main() -> ExitCode {
         args::Command::Fmt(fmt) => fmt.format,
         args::Command::Why(why) => why.format,
         args::Command::Log(log) => log.format,
+        args::Command::Du(du) => du.format,
+        args::Command::Prune(prune) => prune.format,
         args::Command::Explain(_)
         | args::Command::Doc(_)
         | args::Command::Graph(_)
@@ -100,6 +105,8 @@ pub fn main() -> ExitCode {
         args::Command::Fmt(args) => fmt::run(args),
         args::Command::Why(args) => why::run(args),
         args::Command::Log(args) => log::run(args),
+        args::Command::Du(args) => du::run(args),
+        args::Command::Prune(args) => prune::run(args),
         args::Command::Explain(args) => explain::run(args),
         args::Command::Doc(args) => doc::run(args),
         args::Command::Graph(args) => graph::run(args),
@@ -127,6 +134,8 @@ fn prepare(command: &args::Command) -> Result<(), Failure> {
     let mounts_trees = match command {
         args::Command::Build(args) => !args.list,
         args::Command::Test(_) | args::Command::Why(_) => true,
+        // What is in it belongs to users of that namespace.
+        args::Command::Du(_) | args::Command::Prune(_) => true,
         _ => false,
     };
     if !mounts_trees {
@@ -157,6 +166,8 @@ fn results_on_stdout(command: &args::Command) -> bool {
         | args::Command::Update(_)
         | args::Command::Why(_)
         | args::Command::Log(_)
+        | args::Command::Du(_)
+        | args::Command::Prune(_)
         | args::Command::Test(_) => true,
         args::Command::Check(_) | args::Command::Fmt(_) | args::Command::Init(_) | args::Command::Man(_) => {
             false

@@ -9,7 +9,7 @@ use crate::base::{Label, Platform, Report, SourceMap};
 use crate::cli::again;
 use crate::cli::allow;
 use crate::cli::args;
-use crate::cli::build::{Build, Stopped, SyncLater, runtime, stopped};
+use crate::cli::build::{Build, Later, Stopped, runtime, stopped};
 use crate::cli::caches::Caches;
 use crate::cli::emulation;
 use crate::cli::failure::{self, Context};
@@ -238,7 +238,7 @@ fn run_checks(
         return Ok(Vec::new());
     }
     let engine = resolver.engine()?;
-    let _sync = SyncLater(engine);
+    let _later = Later { engine, gc: args.commands.gc };
     let roots: Vec<Tree> = tested.checks.iter().map(|(edge, _)| Some(*edge)).collect();
     let (graph, roots, _) = passes::optimize(&tested.graph, &roots);
     if let Err(reports) = inside::refuse(&graph, &roots, &program.root, sources) {

@@ -139,6 +139,8 @@ impl Engine {
         let runs: HashMap<usize, Digest> =
             ran.iter().filter_map(|(node, account)| Some((*node, account.run?))).collect();
         prepared.keep(request.graph, ran, &sources, &failed);
+        // Not known, it costs results their place among those that stay.
+        let _ = self.store.note_uses();
         let kept = match result {
             Ok(solved) => prepared.store_roots(solved, &request.cancel).await,
             Err(failure) => Err(failure),

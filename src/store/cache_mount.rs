@@ -7,14 +7,18 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, OFlags, ResolveFlags, flock, openat2};
 
 use super::error::Context as _;
 use super::lease::{try_lock, wait};
-use super::{Result, Snapshot, Store, tree};
+use super::{Result, Snapshot, Store, StoreError, tree};
 use crate::base::Digest;
+
+/// How often a mount is entered that is removed again and again.
+const N_TRIES: u32 = 100;
 
 /// How steps share a cache mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,19 +73,48 @@ impl Store {
         cancelled: &dyn Fn() -> bool,
     ) -> Result<CacheDir> {
         let dir = self.inner.root.join("cache-mounts").join(mount_key(id, seed).hex());
-        fs::create_dir_all(&dir).at("create", &dir)?;
+        for _ in 0..N_TRIES {
+            match self.enter(&dir, id, seed, sharing, cancelled) {
+                Ok(Some(found)) => return Ok(found),
+                // Somebody removed the whole mount just now (`gc`).
+                Ok(None) => {}
+                Err(StoreError::Io { source, path, .. })
+                    if source.kind() == std::io::ErrorKind::NotFound && path.starts_with(&dir) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(StoreError::io("open", &dir, std::io::Error::from(std::io::ErrorKind::NotFound)))
+    }
+
+    /// `None` when what was locked has not the name any more.
+    fn enter(
+        &self,
+        dir: &Path,
+        id: &str,
+        seed: Option<Seed<'_>>,
+        sharing: Sharing,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Option<CacheDir>> {
+        fs::create_dir_all(dir).at("create", dir)?;
+        // Written anew, it tells the time of the last use.
         fs::write(dir.join("id"), id).at("write", dir.join("id"))?;
         let (lock, number) = match sharing {
-            Sharing::Shared => (self.wait_for(&dir, FlockOperation::NonBlockingLockShared, cancelled)?, 0),
-            Sharing::Locked => (self.wait_for(&dir, FlockOperation::NonBlockingLockExclusive, cancelled)?, 0),
-            Sharing::Private => first_free(&dir)?,
+            Sharing::Shared => (self.wait_for(dir, FlockOperation::NonBlockingLockShared, cancelled)?, 0),
+            Sharing::Locked => (self.wait_for(dir, FlockOperation::NonBlockingLockExclusive, cancelled)?, 0),
+            Sharing::Private => first_free(dir)?,
         };
         let path = dir.join(number.to_string());
         if !path.exists() {
-            self.create_cache(&dir, &path, seed)?;
+            self.create_cache(dir, &path, seed)?;
+        }
+        // A mount without copies may be removed as a whole (`gc`), its locks with it.
+        let named = fs::metadata(dir.join(format!("{number}.lock")));
+        let held = lock.metadata().at("look at", dir)?;
+        if !named.is_ok_and(|named| named.ino() == held.ino()) {
+            return Ok(None);
         }
         let fd = File::open(&path).at("open", &path)?.into();
-        Ok(CacheDir { path, fd, _lock: lock })
+        Ok(Some(CacheDir { path, fd, _lock: lock }))
     }
 
     /// Empties the cache mounts with any of these ids, also where `:` and a digest follow it, which names what it was

@@ -4,11 +4,14 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rusqlite::OptionalExtension as _;
 
 use super::error::Context as _;
-use super::{Inner, Result, StoreError};
+use super::lease::{try_lease, wait};
+use super::pins::COARSE;
+use super::{Inner, Result, StoreError, Usage};
 use crate::base::Digest;
 use crate::base::digest::DigestWriter;
 
@@ -26,14 +29,25 @@ impl ContentStore {
 
     /// Size of the blob in bytes; `None` when it is not there (or not with the size it had: then it is dropped).
     pub fn size(&self, digest: &Digest) -> Result<Option<u64>> {
+        // Said before it is looked at: see `gc`.
+        let is_new = self.inner.pins.announce_blob(&self.inner.owner, digest)?;
         let recorded = self.inner.database.with("read a blob's row", |connection| {
-            let mut statement = connection.prepare_cached("SELECT size FROM blobs WHERE digest = ?1")?;
-            statement.query_row([digest.as_bytes()], |row| row.get::<_, i64>(0)).optional()
+            let mut statement =
+                connection.prepare_cached("SELECT size, doomed FROM blobs WHERE digest = ?1")?;
+            let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?));
+            statement.query_row([digest.as_bytes()], read).optional()
         })?;
-        let Some(recorded) = recorded else { return Ok(None) };
+        let recorded = match recorded {
+            Some((size, doomed)) if doomed.is_none() || !is_new => size,
+            Some(_) | None => return Ok(None),
+        };
         let path = self.path(digest);
         match fs::symlink_metadata(&path) {
             Ok(found) if found.is_file() && i64::try_from(found.len()) == Ok(recorded) => {
+                if is_new {
+                    self.inner.pins.hold_blob(digest);
+                    touch(&path, &found);
+                }
                 Ok(Some(found.len()))
             }
             Ok(_) => self.forget(digest).map(|()| None),
@@ -153,6 +167,8 @@ impl Ingest {
         }
         let inner = &self.content.inner;
         let target = blob_path(&inner.root, &digest);
+        // A file of this name may just be on its way out (`gc`).
+        let _lease = wait(&|| false, || try_lease(&inner.root, &blob_key(&digest)))?;
         inner.owner.announce("blob", &digest.hex())?;
         // Over an older file of this name: the bytes are the same, or the older ones are damaged.
         fs::rename(&path, &target).at("publish", &target)?;
@@ -163,6 +179,8 @@ impl Ingest {
                 .execute((digest.as_bytes(), n_bytes.cast_signed(), &inner.boot_id))
         })?;
         inner.watermark.raise();
+        inner.pins.hold_blob(&digest);
+        inner.grown.add(Usage { bytes: n_bytes, inodes: 1 });
         Ok(digest)
     }
 }
@@ -186,6 +204,21 @@ impl Write for Ingest {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Names the lease under which a blob is put into its place, or removed.
+pub(super) fn blob_key(digest: &Digest) -> Digest {
+    Digest::of(format!("blob {digest}"))
+}
+
+/// Lets the file's time tell of this use, to the hour.
+pub(super) fn touch(path: &Path, found: &fs::Metadata) {
+    let now = SystemTime::now();
+    let is_recent = |at: SystemTime| now.duration_since(at).is_ok_and(|age| age < COARSE);
+    if !found.modified().is_ok_and(is_recent) {
+        // Without, it seems to be older than it is.
+        let _ = File::open(path).and_then(|file| file.set_modified(now));
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) const DAMAGED_MARK: &str = "db.damaged";
 /// How long other processes' transactions are waited for.
 const BUSY: Duration = Duration::from_secs(30);
 /// Version of [`SCHEMA`]; an older store is brought up to it by [`UPGRADES`], a newer one is refused.
-const VERSION: i64 = 4;
+const VERSION: i64 = 5;
 
 /// `boot` names the boot whose page cache may still hold the bytes; NULL once they are synced. `parts` and `hides`: see
 /// `snapshot/parts.rs`; `hides` is NULL where nobody looked.
@@ -43,6 +43,23 @@ CREATE INDEX runs_by_line ON runs(line, id);
 CREATE INDEX runs_by_key ON runs(key, id);
 ";
 
+/// What garbage collection keeps (`gc`): `doomed` marks what is about to be removed, `used` and `uses` say when and how
+/// often a result was found, `members` which layers a squashed one stands for, `measured` what changes in place.
+const COLLECTION: &str = "
+ALTER TABLE layers ADD COLUMN type INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE layers ADD COLUMN used INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE layers ADD COLUMN doomed INTEGER;
+ALTER TABLE blobs ADD COLUMN doomed INTEGER;
+ALTER TABLE records ADD COLUMN used INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE records ADD COLUMN uses INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE squashed ADD COLUMN members BLOB;
+CREATE TABLE measured(
+  path TEXT PRIMARY KEY, stamp INTEGER NOT NULL, bytes INTEGER NOT NULL, inodes INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE collected(
+  only INTEGER PRIMARY KEY CHECK(only = 1), at INTEGER NOT NULL, room INTEGER NOT NULL, gaps TEXT NOT NULL);
+INSERT INTO collected VALUES(1, 0, 0, '[]');
+";
+
 /// What leads from version 1 to 2, from 2 to 3, ….
 const UPGRADES: [&str; VERSION as usize - 1] = [
     "ALTER TABLE layers ADD COLUMN outline INTEGER;
@@ -53,6 +70,7 @@ const UPGRADES: [&str; VERSION as usize - 1] = [
      CREATE INDEX runs_by_line ON runs(line, id);
      CREATE INDEX runs_by_key ON runs(key, id);",
     "ALTER TABLE layers ADD COLUMN parts BLOB; ALTER TABLE layers ADD COLUMN hides INTEGER;",
+    COLLECTION,
 ];
 
 /// The open database; calls from several threads take turns.
@@ -140,6 +158,7 @@ fn create(connection: &mut Connection) -> rusqlite::Result<i64> {
         return Ok(version);
     }
     transaction.execute_batch(SCHEMA)?;
+    transaction.execute_batch(COLLECTION)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()?;
     Ok(VERSION)

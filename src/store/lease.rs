@@ -30,14 +30,18 @@ impl Store {
 
     /// The lease if nobody holds it.
     pub fn try_lease(&self, key: &Digest) -> Result<Option<Lease>> {
-        let path = self.inner.root.join("leases.lock");
-        let file =
-            OpenOptions::new().create(true).truncate(false).write(true).open(&path).at("open", &path)?;
-        match lock_byte(&file, position(key)) {
-            Ok(true) => Ok(Some(Lease { _file: file })),
-            Ok(false) => Ok(None),
-            Err(error) => Err(StoreError::io("lock", path, error)),
-        }
+        try_lease(&self.inner.root, key)
+    }
+}
+
+/// [`Store::try_lease`] in the store at `root`.
+pub(super) fn try_lease(root: &Path, key: &Digest) -> Result<Option<Lease>> {
+    let path = root.join("leases.lock");
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).at("open", &path)?;
+    match lock_byte(&file, position(key)) {
+        Ok(true) => Ok(Some(Lease { _file: file })),
+        Ok(false) => Ok(None),
+        Err(error) => Err(StoreError::io("lock", path, error)),
     }
 }
 

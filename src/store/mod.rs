@@ -9,7 +9,8 @@
 //! <root>/ingest/<owner>-<n>    being written  <root>/staging/<owner>/  being built
 //! <root>/cache-mounts/         <root>/logs/   <root>/*.lock            <root>/empty   <root>/db.sqlite   <root>/lock
 //! <root>/damaged/<n>/          databases that were put aside (`heal`)
-//! <root>/git/<hash>/           copies of remote repositories (`work`)
+//! <root>/git/<hash>/           copies of remote repositories (`work`); <root>/git-names/<hash> has their names
+//! <root>/gc.lock               held by who removes what is not wanted (`gc`)
 //! ```
 //!
 //! How it stays whole: work in progress lies in a corner that a dead process's successor sweeps (`sweep`); what is done
@@ -23,10 +24,12 @@ mod error;
 mod export;
 mod flush;
 pub mod flusher;
+pub mod gc;
 mod heal;
 mod id;
 pub mod layer;
 mod lease;
+mod pins;
 mod records;
 mod runs;
 mod snapshot;
@@ -46,6 +49,7 @@ pub use chain::Snapshot;
 pub use content::{ContentStore, Ingest};
 pub use error::StoreError;
 pub use export::Existing;
+pub use gc::RecordType;
 pub use id::{LayerId, LayerIdError};
 pub use layer::{ArchiveError, Compression, Limits, UnpackedLayer};
 pub use lease::Lease;
@@ -97,6 +101,12 @@ struct Inner {
     database: db::Database,
     owner: sweep::Owner,
     watermark: flush::Watermark,
+    /// What this process uses.
+    pins: pins::Pins,
+    /// Results that were found.
+    uses: pins::Uses,
+    /// What was committed since anybody looked.
+    grown: pins::Grown,
     chains: snapshot::Chains,
     stacks: snapshot::Stacks,
     checked: snapshot::Checked,
@@ -134,6 +144,9 @@ impl Store {
             database,
             owner,
             watermark,
+            pins: pins::Pins::default(),
+            uses: pins::Uses::default(),
+            grown: pins::Grown::default(),
             chains: snapshot::Chains::default(),
             stacks: snapshot::Stacks::default(),
             checked: snapshot::Checked::default(),
@@ -170,7 +183,10 @@ impl Store {
     /// Starts the log of a run anew.
     pub fn log_writer(&self, run: &Digest) -> Result<File> {
         let path = self.log_path(run);
-        File::create(&path).at("create", path)
+        let file = File::create(&path).at("create", path)?;
+        // As long as it is open it is in use. Who looks whether it is holds the lock for a moment.
+        let _ = rustix::fs::flock(&file, rustix::fs::FlockOperation::LockShared);
+        Ok(file)
     }
 
     /// Removes the log of a run: when it is run again, it may write nothing.

@@ -47,7 +47,7 @@ impl Table {
 const SHORT: usize = 32;
 /// Stands for the number of layers where a record names the top one only.
 const CHAIN: u32 = u32::MAX;
-const GET_RECORD: &str = "SELECT outputs, meta, created FROM records WHERE key = ?1";
+const GET_RECORD: &str = "SELECT outputs, meta, created, used FROM records WHERE key = ?1";
 const PUT_RECORD: &str = "INSERT OR REPLACE INTO records(key, outputs, meta, created) VALUES(?1, ?2, ?3, ?4)";
 const GET_SMALL: &str = "SELECT value FROM small WHERE place = ?1 AND key = ?2";
 const PUT_SMALL: &str = "INSERT OR REPLACE INTO small(place, key, value) VALUES(?1, ?2, ?3)";
@@ -147,12 +147,13 @@ impl Store {
     fn query_record(&self, connection: &Connection, key: &Digest) -> rusqlite::Result<Option<Record>> {
         let mut statement = connection.prepare_cached(GET_RECORD)?;
         let row = statement.query_row([key.as_bytes()], |row| {
-            Ok((row.get::<_, Vec<u8>>(0)?, row.get(1)?, from_millis(row.get(2)?)))
+            Ok((row.get::<_, Vec<u8>>(0)?, row.get(1)?, from_millis(row.get(2)?), row.get(3)?))
         });
-        let Some((outputs, meta, created_at)) = row.optional()? else { return Ok(None) };
+        let Some((outputs, meta, created_at, used)) = row.optional()? else { return Ok(None) };
         // Bytes that do not decode are damage, and damage is a miss.
         let outputs = self.decode_outputs(connection, &outputs)?;
-        Ok(outputs.map(|outputs| Record { outputs, meta, created_at }))
+        let uses = &self.inner.uses;
+        Ok(outputs.map(|outputs| uses.found(key, (Record { outputs, meta, created_at }, used))))
     }
 
     fn put_record_in(&self, connection: &Connection, key: &Digest, record: &Record) -> rusqlite::Result<()> {
@@ -208,6 +209,20 @@ enum Stored<'a> {
     List(&'a [u8]),
     /// The layer it was made to end with.
     Chain(LayerId),
+}
+
+/// The layers that a record's outputs name, of a chain only the top one; `None` when they do not decode.
+pub(super) fn named_layers(mut bytes: &[u8]) -> Option<Vec<LayerId>> {
+    let mut layers = Vec::new();
+    while !bytes.is_empty() {
+        let (tree, rest) = split_output(bytes)?;
+        bytes = rest;
+        match tree {
+            Stored::List(ids) => layers.extend(rows::decode_layers(ids)?),
+            Stored::Chain(top) => layers.push(top),
+        }
+    }
+    Some(layers)
 }
 
 /// The first tree of a record's outputs, and the rest of them.

@@ -2,7 +2,9 @@
 //!
 //! Each process owns `staging/<owner>/` and the files `ingest/<owner>-*`, and holds a flock on
 //! `staging/<owner>/owner` for as long as it lives: the kernel frees it, however the process ends. In that file it notes
-//! what it moves to its place, a line each (`layer <id>`, `blob <hex>`), and the commands that it begins to run (`run …`, `runs`).
+//! what it moves to its place, a line each (`layer <id>`, `blob <hex>`), what it uses (`uses <id>`, `uses-blob <hex>`, see
+//! `pins`), what it is about to remove (`drop-layer <id>`, `drop-blob <hex>`, see `gc`), and the commands that it begins to
+//! run (`run …`, `runs`).
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
@@ -17,6 +19,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::db::Database;
 use super::error::Context as _;
 use super::id::random_name;
+use super::lease::try_lease;
 use super::{LayerId, Result, layer_dir, tree};
 
 /// This process's corner of the store for work in progress.
@@ -56,8 +59,12 @@ impl Owner {
     /// A line in a file that is there already: what ext4 spends on making and removing a file per layer is a tenth of a
     /// step.
     pub(super) fn announce(&self, what: &'static str, name: &str) -> Result<()> {
-        let note = format!("{what} {name}\n");
-        (&self.lock).write_all(note.as_bytes()).at("write to", self.dir.join("owner"))
+        self.note(&format!("{what} {name}\n"))
+    }
+
+    /// Adds lines to the notes, all at once.
+    pub(super) fn note(&self, notes: &str) -> Result<()> {
+        (&self.lock).write_all(notes.as_bytes()).at("write to", self.dir.join("owner"))
     }
 
     /// Removes a directory of this corner soon. What is not removed when the process ends is swept at the next open.
@@ -100,15 +107,7 @@ pub(super) fn remove_dir(dir: &Path) -> Result<()> {
 /// Claims a corner for this process and removes those of dead ones.
 pub(super) fn claim(root: &Path, database: &Database) -> Result<Owner> {
     let staging = root.join("staging");
-    // Claiming and sweeping take turns: a corner not yet locked must not look dead.
-    let guard_path = root.join("staging.lock");
-    let guard = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&guard_path)
-        .at("open", &guard_path)?;
-    flock(&guard, FlockOperation::LockExclusive).at("lock", &guard_path)?;
+    let guard = guard(root)?;
     let name = random_name();
     let dir = staging.join(&name);
     fs::create_dir(&dir).at("create", &dir)?;
@@ -137,24 +136,53 @@ fn drop_unpublished(root: &Path, dead: &Path, database: &Database) -> Result<()>
             database.with("look for a row", |connection| connection.prepare_cached(sql)?.exists([key]))
         };
         match what {
-            "layer" => {
-                if let Ok(id) = name.parse::<LayerId>()
-                    && !has_row("SELECT 1 FROM layers WHERE id = ?1", id.as_bytes())?
-                {
+            "layer" | "drop-layer" => {
+                let Ok(id) = name.parse::<LayerId>() else { continue };
+                if !has_row("SELECT 1 FROM layers WHERE id = ?1", id.as_bytes())? {
                     remove_dir(&layer_dir(root, id))?;
+                } else if what == "drop-layer" {
+                    super::gc::spare(database, &[id], &[])?;
                 }
             }
-            "blob" => {
-                if let Ok(digest) = format!("sha256:{name}").parse::<crate::base::Digest>()
-                    && !has_row("SELECT 1 FROM blobs WHERE digest = ?1", digest.as_bytes())?
-                {
+            "blob" | "drop-blob" => {
+                let Ok(digest) = format!("sha256:{name}").parse::<crate::base::Digest>() else { continue };
+                // Who holds it is about to put such a blob there.
+                let Some(_lease) = try_lease(root, &super::content::blob_key(&digest))? else { continue };
+                if !has_row("SELECT 1 FROM blobs WHERE digest = ?1", digest.as_bytes())? {
                     super::content::remove_file(&super::content::blob_path(root, &digest))?;
+                } else if what == "drop-blob" {
+                    super::gc::spare(database, &[], &[digest])?;
                 }
             }
             _ => {}
         }
     }
     super::runs::put_noted(database, notes.lines().filter_map(|note| note.strip_prefix("run ")))
+}
+
+/// The notes of all processes that live, ours among them.
+pub(super) fn living_notes(root: &Path) -> Result<Vec<String>> {
+    let staging = root.join("staging");
+    let guard = guard(root)?;
+    let mut living = Vec::new();
+    for entry in fs::read_dir(&staging).at("list", &staging)? {
+        let path = entry.at("list", &staging)?.path().join("owner");
+        let Ok(file) = File::open(&path) else { continue };
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            living.push((file, path));
+        }
+    }
+    drop(guard);
+    living.into_iter().map(|(file, path)| std::io::read_to_string(file).at("read", path)).collect()
+}
+
+/// Claiming, sweeping and asking who lives take turns: a corner not yet locked must not look dead, and looking must not
+/// be in the way of its owner's lock.
+fn guard(root: &Path) -> Result<File> {
+    let path = root.join("staging.lock");
+    let guard = OpenOptions::new().create(true).truncate(false).write(true).open(&path).at("open", &path)?;
+    flock(&guard, FlockOperation::LockExclusive).at("lock", &path)?;
+    Ok(guard)
 }
 
 /// Moves the corners of dead processes into our own, so that removing them needs no turn.

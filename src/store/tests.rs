@@ -3,6 +3,7 @@
 mod archives;
 mod chains;
 mod faults;
+mod gc;
 mod history;
 mod hostile;
 mod parts;
@@ -147,7 +148,11 @@ fn records_and_values_are_kept() {
 #[test]
 fn a_store_of_an_older_version_is_upgraded() {
     let (dir, store) = store();
-    let undo = "ALTER TABLE layers DROP COLUMN parts; ALTER TABLE layers DROP COLUMN hides; DROP INDEX layers_by_outline; ALTER TABLE layers DROP COLUMN outline; DROP TABLE runs;
+    let undo = "DROP TABLE measured; DROP TABLE collected; ALTER TABLE squashed DROP COLUMN members;
+        ALTER TABLE records DROP COLUMN used; ALTER TABLE records DROP COLUMN uses;
+        ALTER TABLE blobs DROP COLUMN doomed; ALTER TABLE layers DROP COLUMN doomed;
+        ALTER TABLE layers DROP COLUMN type; ALTER TABLE layers DROP COLUMN used;
+        ALTER TABLE layers DROP COLUMN parts; ALTER TABLE layers DROP COLUMN hides; DROP INDEX layers_by_outline; ALTER TABLE layers DROP COLUMN outline; DROP TABLE runs;
         PRAGMA user_version = 1;";
     store.inner.database.with("test", |it| it.execute_batch(undo)).unwrap();
     drop(store);

@@ -9,6 +9,7 @@ use super::error::Context as _;
 use super::lease::Lease;
 use super::{Result, Store, sweep};
 use crate::base::Digest;
+use crate::base::url::redacted;
 
 /// A directory of this process on the store's disk: removed when dropped; after a process that died, by the next one.
 pub struct WorkDir {
@@ -68,11 +69,26 @@ impl Store {
     /// No command ever sees it: what git reads its settings from must not be written by steps.
     pub fn mirror(&self, remote: &str, cancelled: &dyn Fn() -> bool) -> Result<Mirror> {
         let name = Digest::of(remote);
-        let lease = self.lease(&Digest::of(format!("git mirror {remote}")), cancelled)?;
+        let lease = self.lease(&mirror_key(&name.hex()), cancelled)?;
         let path = self.inner.root.join("git").join(name.hex());
         make(&path)?;
+        // Its name for people; written anew, it tells the time of the last use.
+        let named = mirror_name(&path);
+        make(named.parent().unwrap_or(&named))?;
+        fs::write(&named, redacted(remote)).at("write", named)?;
         Ok(Mirror { path, _lease: lease })
     }
+}
+
+/// The file that has the name of a mirror's remote: `git-names/<hash>`.
+pub(super) fn mirror_name(mirror: &Path) -> PathBuf {
+    let root = mirror.ancestors().nth(2).unwrap_or(mirror);
+    root.join("git-names").join(mirror.file_name().unwrap_or_default())
+}
+
+/// What the lease of a mirror is named by; `name` is that of its directory.
+pub(super) fn mirror_key(name: &str) -> Digest {
+    Digest::of(format!("git mirror {name}"))
 }
 
 fn make(path: &Path) -> Result<()> {

@@ -78,6 +78,8 @@ fn run(command: &str, root: &Path, temp: &Path, server: &str) -> String {
         .env("PATH", path)
         .env("BKL_STORE", temp.join("store"))
         .env("NO_COLOR", "1")
+        // It would come when the session is over, or between two commands.
+        .env("BKL_GC", "off")
         .env("SERVER", server)
         .envs(IDENTITY)
         .env_remove("SSH_AUTH_SOCK")

@@ -21,6 +21,7 @@ mod lsp;
 mod numbers;
 mod passes;
 mod programs;
+mod prune;
 mod registry;
 mod rootless;
 mod shell;
@@ -57,6 +58,7 @@ fn main() {
     trials.extend(lsp::trials());
     trials.extend(passes::trials());
     trials.extend(programs::trials());
+    trials.extend(prune::trials());
     trials.extend(registry::trials());
     trials.extend(rootless::trials());
     trials.extend(shell::trials());

@@ -160,6 +160,12 @@ fn a_range_of_users() {
     place.build(&["given", "-o", "two"]);
     // What is written outside is the user's, who could not remove it otherwise.
     assert_eq!(fs::symlink_metadata(place.dist("two/given")).unwrap().uid(), UID);
+    // What belongs to other users of the range goes, too.
+    let ran = place.bkl_after("", &["prune", "--all"]);
+    assert!(ran.succeeded && ran.text.contains("Total: "), "{}", ran.text);
+    assert_eq!(fs::read_dir(place.path("home/.local/share/bkl/layers")).unwrap().count(), 0, "{}", ran.text);
+    let ran = place.bkl_after("", &["du", "--format", "json"]);
+    assert!(ran.succeeded && ran.text.contains("\"records\": []"), "{}", ran.text);
     let broken = Place::new("71234:4294967000:1000\n");
     broken.fails("", &["plain"], &["the users of this user cannot be mapped", "newuidmap"]);
 }

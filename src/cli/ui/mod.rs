@@ -12,7 +12,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-pub(super) use model::one_line;
+pub(super) use model::{one_line, size};
 
 use crate::cli::args;
 use crate::engine::event::Event;

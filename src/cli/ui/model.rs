@@ -172,7 +172,7 @@ pub(super) fn duration(time: Duration) -> String {
 }
 
 /// `12.3MB`, in powers of ten as registries count.
-pub(super) fn size(n_bytes: u64) -> String {
+pub(in crate::cli) fn size(n_bytes: u64) -> String {
     let units = ["B", "kB", "MB", "GB", "TB"];
     let mut value = n_bytes as f64;
     let mut unit = 0;

@@ -69,6 +69,26 @@ impl solver::OpError for OpError {
     }
 }
 
+impl OpError {
+    /// Whether the disk that holds the store is full: with some room, the same may succeed.
+    pub fn is_no_space(&self) -> bool {
+        match self {
+            OpError::Store(error) | OpError::Exec(ExecError::Store(error)) => error.is_no_space(),
+            OpError::Exec(ExecError::Exit { no_space, .. }) => *no_space,
+            OpError::File(action) => action.error.is_no_space(),
+            OpError::Source(error) => error.is_no_space(),
+            // What a definition is built of tried again itself.
+            OpError::Build(_)
+            | OpError::Exec(_)
+            | OpError::Hash(_)
+            | OpError::Mount { .. }
+            | OpError::Key(_)
+            | OpError::Unsupported { .. }
+            | OpError::Cancelled => false,
+        }
+    }
+}
+
 impl From<StoreError> for OpError {
     fn from(error: StoreError) -> OpError {
         OpError::Store(Box::new(error))

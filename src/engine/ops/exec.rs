@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use super::agent::AgentSocket;
 use super::inspect::{FailedCommand, Looking, shell_of};
-use super::{OpError, Said};
+use super::{Attempt, OpError, Said};
 use crate::base::Digest;
 use crate::engine::cdi::{self, CdiError};
 use crate::engine::entitlement::{Authorized, Denied, Grants, authorize};
@@ -45,6 +45,8 @@ pub enum ExecError {
         code: i32,
         /// What is known beside the code: not found, killed for lack of memory, disk full.
         reason: Option<String>,
+        /// The disk that holds the store was full when it had ended.
+        no_space: bool,
         /// The last lines it wrote, both streams as they came.
         tail: String,
     },
@@ -104,6 +106,7 @@ pub(super) struct Run<'a> {
     pub(super) description: String,
     pub(super) ctx: &'a ExecCtx,
     pub(super) looking: Option<Looking<'a>>,
+    pub(super) attempt: Attempt,
     pub(super) grants: &'a Grants,
     pub(super) said: &'a Said,
     /// Where devices are specified.
@@ -173,15 +176,19 @@ impl Run<'_> {
         };
         if !is_success {
             // Looked at before what the command wrote is removed.
-            let reason = status.reason.or_else(|| self.disk_full());
+            let full = self.disk_full();
+            let no_space = full.is_some();
+            let reason = status.reason.or(full);
             let (code, tail) = (status.code, log.tail());
-            if let Some(looking) = self.looking {
+            // A command that is run again is looked at then.
+            let looking = self.looking.filter(|_| !(no_space && self.attempt == Attempt::First));
+            if let Some(looking) = looking {
                 looking.hold.hold(self.vertex);
                 let status =
                     ExitStatus { code, reason: reason.clone(), warnings: Vec::new(), notices: Vec::new() };
                 self.inspect(looking, status, &places, &outputs, &scratch).await;
             }
-            let failed = ExecError::Exit { args: op.args.clone(), code, reason, tail };
+            let failed = ExecError::Exit { args: op.args.clone(), code, reason, no_space, tail };
             drop((outputs, scratch, _caches, _agents));
             return Err(failed.into());
         }

@@ -85,6 +85,14 @@ pub struct Build {
     pub within: Vec<Digest>,
 }
 
+/// Which time something is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    First,
+    /// After room was made on a full disk.
+    Second,
+}
+
 /// What a build was told already.
 #[derive(Debug, Default)]
 pub struct Said(Mutex<BTreeSet<String>>);
@@ -258,7 +266,27 @@ impl GraphOp {
         blocking(move || Ok(find()?)).await
     }
 
-    async fn run(&self, ctx: &ExecCtx, inputs: Vec<Tree>) -> Result<Vec<Tree>, OpError> {
+    /// Runs it; on a full disk, once more when there is some room.
+    async fn try_run(&self, ctx: &ExecCtx, inputs: Vec<Tree>) -> Result<Vec<Tree>, OpError> {
+        let again = inputs.clone();
+        // What it had written is gone by now.
+        let error = match self.run(ctx, inputs, Attempt::First).await {
+            Err(error) if error.is_no_space() => error,
+            done => return done,
+        };
+        let (store, cancel) = (self.build.store.clone(), ctx.cancel.clone());
+        let making = blocking(move || Ok(store.make_room(&|| cancel.is_cancelled())?));
+        match making.await {
+            Ok(gained) if 0 < gained.bytes => {
+                let gained = gained.bytes / 1_000_000;
+                ctx.warn(&format!("the disk was full: {gained} MB that nobody used were removed from the cache, and this step runs again"));
+                self.run(ctx, again, Attempt::Second).await
+            }
+            Ok(_) | Err(_) => Err(error),
+        }
+    }
+
+    async fn run(&self, ctx: &ExecCtx, inputs: Vec<Tree>, attempt: Attempt) -> Result<Vec<Tree>, OpError> {
         let stored = match &self.vertex.op {
             Op::Source(_) => {
                 let answer = self.answer.get().expect("the cache map was asked for first");
@@ -283,6 +311,7 @@ impl GraphOp {
                         hold: &self.build.hold,
                         cancel: &self.build.cancel,
                     }),
+                    attempt,
                     grants: &self.build.grants,
                     said: &self.build.said,
                     cdi: &self.build.cdi,
@@ -390,7 +419,7 @@ impl solver::Op for GraphOp {
     }
 
     fn exec<'a>(&'a self, ctx: &'a ExecCtx, inputs: Vec<Tree>) -> BoxFuture<'a, Result<Vec<Tree>, OpError>> {
-        Box::pin(self.run(ctx, inputs))
+        Box::pin(self.try_run(ctx, inputs))
     }
 
     /// An image is what its digest says, wherever a cache says that it lies.

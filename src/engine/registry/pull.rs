@@ -240,6 +240,7 @@ impl Pull {
             description: layer.created_by.clone(),
             blob: Some(blob),
             created_at: layer.created_at,
+            ..LayerMeta::default()
         };
         let id = unpacked.commit(tree, Some(&layer.diff_id), &meta).map_err(failed)?;
         Ok(tree.with(id))

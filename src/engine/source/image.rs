@@ -12,6 +12,7 @@ use crate::engine::registry::{
 };
 use crate::graph::ir::{SourceOp, attr};
 use crate::graph::llb::key::image_key;
+use crate::store::RecordType;
 
 /// Images of registries.
 pub struct ImageSource {
@@ -46,7 +47,7 @@ impl ImageSource {
         let mode = op.attrs.get(attr::IMAGE_RESOLVE_MODE).map(String::as_str);
         let mode = ResolveMode::from_attr(mode)
             .ok_or_else(|| bad(format!("`{}` is no resolve mode", mode.unwrap_or_default())))?;
-        // How the use of an image is counted, by those who count it.
+        // When its layers may be removed.
         let record_type = op.attrs.get(attr::IMAGE_RECORD_TYPE).map_or("", String::as_str);
         if !matches!(record_type, "" | "internal" | "frontend" | "regular") {
             return Err(bad(format!("`{record_type}` is no type of record")));
@@ -65,7 +66,8 @@ impl ImageSource {
                 return Err(ImageError::Checksum { reference, expected, found });
             }
         }
-        PulledImage::new(image, op, attr::IMAGE_LAYER_LIMIT, platform)
+        let image = PulledImage::new(image, op, attr::IMAGE_LAYER_LIMIT, platform)?;
+        Ok(PulledImage { record_type: RecordType::from_name(record_type).unwrap_or_default(), ..image })
     }
 }
 
@@ -93,6 +95,7 @@ pub(super) struct PulledImage {
     /// What the op asked for, normalised.
     platform: Platform,
     layer_limit: Option<u32>,
+    record_type: RecordType,
 }
 
 impl PulledImage {
@@ -116,7 +119,7 @@ impl PulledImage {
         if let Some(limit) = layer_limit {
             image.limit_layers(limit as usize);
         }
-        Ok(PulledImage { image, platform, layer_limit })
+        Ok(PulledImage { image, platform, layer_limit, record_type: RecordType::Regular })
     }
 }
 
@@ -150,7 +153,10 @@ impl Resolved for PulledImage {
                     unit: Unit::Bytes,
                 });
             });
-            pull(&self.image, &ctx.store, &ctx.cancel, on_progress).await.map_err(source_error)
+            let tree = pull(&self.image, &ctx.store, &ctx.cancel, on_progress).await.map_err(source_error)?;
+            // Not known, it only goes sooner.
+            let _ = ctx.store.set_record_type(&tree, self.record_type);
+            Ok(tree)
         })
     }
 }

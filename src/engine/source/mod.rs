@@ -21,12 +21,16 @@ use futures_util::future::BoxFuture;
 use crate::base::{Digest, Platform};
 use crate::graph::ir::SourceOp;
 use crate::session::Session;
-use crate::store::{Snapshot, Store};
+use crate::store::{Snapshot, Store, StoreError};
 
 use super::cancel::Cancel;
 use super::content_hash::FileKind;
 use super::event::Unit;
+use super::registry::ImageError;
 use super::tree::Tree;
+use git::GitError;
+use http::HttpError;
+use local::LocalError;
 
 /// Brings trees of some schemes in.
 pub trait Source: Send + Sync {
@@ -142,6 +146,25 @@ pub enum SourceError {
     /// The build was stopped.
     #[error("cancelled")]
     Cancelled,
+}
+
+impl SourceError {
+    /// Whether the disk that holds the store is full.
+    pub(crate) fn is_no_space(&self) -> bool {
+        let SourceError::Source(error) = self else { return false };
+        let store = match (error.downcast_ref(), error.downcast_ref(), error.downcast_ref()) {
+            (Some(ImageError::Store { source, .. } | ImageError::Unpack { source, .. }), ..) => {
+                Some(&**source)
+            }
+            (_, Some(HttpError::Store(error)), _) => Some(&**error),
+            (_, _, Some(GitError::Store(error))) => Some(&**error),
+            _ => match error.downcast_ref() {
+                Some(LocalError::Store(error)) => Some(error),
+                _ => None,
+            },
+        };
+        store.is_some_and(StoreError::is_no_space)
+    }
 }
 
 fn no_scheme(identifier: &str, scheme: &str) -> String {

@@ -33,7 +33,7 @@ pub(super) use rows::delete_rows;
 pub(super) use stack::Stacks;
 
 use super::error::Context as _;
-use super::{LayerId, Result, Snapshot, Store, StoreError, layer_dir, sweep, tree};
+use super::{LayerId, RecordType, Result, Snapshot, Store, StoreError, layer_dir, sweep, tree};
 use crate::base::Digest;
 
 /// What is said about a layer when it is committed.
@@ -41,6 +41,8 @@ use crate::base::Digest;
 pub struct LayerMeta {
     /// What made it, for people and for the image's history.
     pub description: String,
+    /// What it is of, for those who clean up.
+    pub record_type: RecordType,
     /// The blob it was pulled as.
     pub blob: Option<BlobDescriptor>,
     /// When it was made, where that was elsewhere; `None` is now.
@@ -151,6 +153,8 @@ impl Staged {
             return Err(error);
         }
         inner.watermark.raise();
+        inner.pins.hold(&[id]);
+        inner.grown.add(row.usage);
         Ok(id)
     }
 }
@@ -382,6 +386,14 @@ impl Store {
             transaction.commit()
         })?;
         sweep::remove_dir(&layer_dir(&self.inner.root, layer))
+    }
+
+    /// Says what the layers of a tree are of, where nothing was said yet.
+    pub fn set_record_type(&self, tree: &Snapshot, record_type: RecordType) -> Result<()> {
+        if record_type == RecordType::Regular {
+            return Ok(());
+        }
+        rows::set_type(&self.inner.database, &tree.layers(), record_type)
     }
 
     /// Bytes and inodes the tree's layers occupy, each layer once.

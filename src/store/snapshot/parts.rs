@@ -20,7 +20,7 @@ use super::normalise::{Origin, Outline, normalise};
 use super::squash::stack_on;
 use super::{ActiveLayer, LayerMeta, MountPlan, Staged, Usage, rows};
 use crate::base::Digest;
-use crate::store::{LayerId, Result, Snapshot, Store, StoreError, tree};
+use crate::store::{LayerId, RecordType, Result, Snapshot, Store, StoreError, tree};
 
 /// Of more parts than this the upper ones are put together.
 const MAX_PARTS: usize = 12;
@@ -91,13 +91,18 @@ impl Store {
             return Ok(whole);
         }
         let staged = Staged::new(self)?;
-        for dir in self.all_dirs(&[layer])? {
+        let members = self.all_dirs(&[layer])?;
+        for &dir in &members {
             self.put_on(dir, &staged)?;
         }
         remove_whiteouts(staged.fs()).at("put together the layer", staged.dir())?;
         let whole = staged.publish(&rows::NewLayer {
             parents: &Snapshot::scratch(),
-            meta: &LayerMeta { description: "a layer put together".to_owned(), ..LayerMeta::default() },
+            meta: &LayerMeta {
+                description: "a layer put together".to_owned(),
+                record_type: RecordType::Internal,
+                ..LayerMeta::default()
+            },
             empty: false,
             usage: Usage::default(),
             outline: None,
@@ -105,7 +110,7 @@ impl Store {
             parts: &[],
             hides: Some(false),
         })?;
-        rows::set_squashed(&self.inner.database, &key, whole)?;
+        rows::set_squashed(&self.inner.database, &key, whole, &members)?;
         Ok(whole)
     }
 

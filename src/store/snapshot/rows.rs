@@ -9,7 +9,7 @@ use super::super::records::{from_millis, to_millis};
 use super::chains::Chains;
 use super::{BlobDescriptor, LayerInfo, LayerMeta, Usage};
 use crate::base::Digest;
-use crate::store::{LayerId, Result, Snapshot};
+use crate::store::{LayerId, RecordType, Result, Snapshot};
 
 /// A layer about to get its row.
 pub(in crate::store) struct NewLayer<'a> {
@@ -42,8 +42,8 @@ pub(super) fn insert(
         let list = parent.is_none().then(|| join(new.parents.layers()));
         let pulled = new.meta.blob.as_ref().map(to_json);
         let sql = "INSERT INTO layers(id, parent, parents, chain, created, description, empty, bytes, inodes, stamp,
-                   diff_id, pulled, boot, outline, parts, hides)
-                   VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
+                   diff_id, pulled, boot, outline, parts, hides, type)
+                   VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
         let parts = (!new.parts.is_empty()).then(|| join(new.parts.iter().copied()));
         connection.prepare_cached(sql)?.execute(rusqlite::params![
             id.as_bytes(),
@@ -62,6 +62,7 @@ pub(super) fn insert(
             new.outline,
             parts,
             new.hides,
+            new.meta.record_type.code(),
         ])?;
         Ok(())
     })
@@ -96,6 +97,8 @@ pub(super) struct Stacking {
     pub(super) hides: Option<bool>,
     /// Of its own root directory.
     pub(super) stamp: i64,
+    /// It is about to be removed: nobody may begin to use it.
+    pub(super) doomed: bool,
     /// Directory entries in it.
     pub(super) n_entries: u64,
 }
@@ -104,7 +107,7 @@ pub(super) struct Stacking {
 pub(super) fn stackings(database: &Database, layers: &[LayerId]) -> Result<Vec<Option<Stacking>>> {
     per_layer(
         database,
-        "SELECT empty, parts, hides, stamp, inodes FROM layers WHERE id = ?1",
+        "SELECT empty, parts, hides, stamp, doomed, inodes FROM layers WHERE id = ?1",
         layers,
         |row| {
             Ok(Stacking {
@@ -112,7 +115,8 @@ pub(super) fn stackings(database: &Database, layers: &[LayerId]) -> Result<Vec<O
                 parts: parts_of(row, 1)?,
                 hides: row.get(2)?,
                 stamp: row.get(3)?,
-                n_entries: row.get::<_, i64>(4)?.cast_unsigned(),
+                doomed: row.get::<_, Option<i64>>(4)?.is_some(),
+                n_entries: row.get::<_, i64>(5)?.cast_unsigned(),
             })
         },
     )
@@ -215,6 +219,18 @@ pub(in crate::store) fn set_diff_id(database: &Database, id: LayerId, diff_id: &
     })
 }
 
+/// Notes what layers are of that are regular.
+pub(super) fn set_type(database: &Database, layers: &[LayerId], record_type: RecordType) -> Result<()> {
+    database.with("note what layers are of", |connection| {
+        let transaction = connection.transaction()?;
+        for layer in layers {
+            let sql = "UPDATE layers SET type = ?2 WHERE id = ?1 AND type = 0";
+            transaction.prepare_cached(sql)?.execute((layer.as_bytes(), record_type.code()))?;
+        }
+        transaction.commit()
+    })
+}
+
 /// The blob a layer was compressed to before.
 pub(in crate::store) fn compressed(
     database: &Database,
@@ -264,11 +280,16 @@ pub(super) fn squashed(database: &Database, key: &[u8; 16]) -> Result<Option<Lay
     })
 }
 
-/// Notes the layer that a list of layers was squashed to.
-pub(super) fn set_squashed(database: &Database, key: &[u8; 16], layer: LayerId) -> Result<()> {
+/// Notes the layer that a list of layers, `members`, was squashed to: when one of them goes, it goes, too.
+pub(super) fn set_squashed(
+    database: &Database,
+    key: &[u8; 16],
+    layer: LayerId,
+    members: &[LayerId],
+) -> Result<()> {
     database.with("note a squashed layer", |connection| {
-        let sql = "INSERT OR REPLACE INTO squashed(key, layer) VALUES(?1, ?2)";
-        connection.prepare_cached(sql)?.execute((key, layer.as_bytes()))?;
+        let sql = "INSERT OR REPLACE INTO squashed(key, layer, members) VALUES(?1, ?2, ?3)";
+        connection.prepare_cached(sql)?.execute((key, layer.as_bytes(), join(members.iter().copied())))?;
         Ok(())
     })
 }

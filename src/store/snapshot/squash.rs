@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::super::error::Context as _;
 use super::normalise::{OPAQUE, ORIGIN};
 use super::{LayerMeta, Staged, Usage, rows};
-use crate::store::{LayerId, Result, Snapshot, Store, tree};
+use crate::store::{LayerId, RecordType, Result, Snapshot, Store, tree};
 
 impl Store {
     /// One layer that stands for the directories of several, bottom first, named by `key`.
@@ -25,8 +25,8 @@ impl Store {
             let root = tree::stat_fd(&dir).at("look at", &path)?;
             tree::copy_attributes(&dir, b".", &root, staged.fs(), b".").at("squash the layer", &path)?;
         }
-        let meta =
-            LayerMeta { description: format!("{} layers squashed", dirs.len()), ..LayerMeta::default() };
+        let description = format!("{} layers squashed", dirs.len());
+        let meta = LayerMeta { description, record_type: RecordType::Internal, ..LayerMeta::default() };
         let usage = Usage::default();
         let layer = staged.publish(&rows::NewLayer {
             parents: &Snapshot::scratch(),
@@ -38,7 +38,7 @@ impl Store {
             parts: &[],
             hides: None,
         })?;
-        rows::set_squashed(&self.inner.database, key, layer)?;
+        rows::set_squashed(&self.inner.database, key, layer, dirs)?;
         Ok(layer)
     }
 }

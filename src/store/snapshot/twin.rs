@@ -32,8 +32,8 @@ impl Store {
         let Ok(this) = dir(top) else { return Ok(None) };
         for layer in alike {
             let twin = below.with(layer);
-            // What cannot be read is no twin.
-            if self.check(&twin)
+            // The layers below are those that the new one was made on just now. What cannot be read is no twin.
+            if self.check(&Snapshot::scratch().with(layer))
                 && let Ok(that) = dir(layer)
                 && Comparison::default().layers(this.as_fd(), that.as_fd()).unwrap_or(false)
             {

@@ -103,7 +103,7 @@ fn a_power_cut_drops_what_was_not_synced_as_root() {
 }
 
 /// Runs `work` in a mount namespace of its own with a small disk at the given path; nothing stays mounted.
-fn with_small_disk(work: impl FnOnce(&Path) + Send + 'static) {
+pub(super) fn with_small_disk(work: impl FnOnce(&Path) + Send + 'static) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().to_owned();
     let outcome = std::thread::spawn(move || {

@@ -107,6 +107,18 @@ impl FileError {
     }
 }
 
+impl FileError {
+    /// Whether the disk that holds the store is full.
+    pub(crate) fn is_no_space(&self) -> bool {
+        match self {
+            FileError::NoSpace { .. } => true,
+            FileError::Store(error) => error.is_no_space(),
+            FileError::Local(error) => matches!(&**error, LocalError::Store(error) if error.is_no_space()),
+            _ => false,
+        }
+    }
+}
+
 impl From<StoreError> for FileError {
     fn from(error: StoreError) -> FileError {
         FileError::Store(Box::new(error))

@@ -26,7 +26,7 @@ use crate::base::{Digest, glob, path};
 use crate::engine::cancel::Cancel;
 use crate::engine::source::local::{LocalError, LocalTree, Moment, ScannedFiles};
 use crate::graph::ir::FileCopy;
-use crate::store::{ActiveLayer, LayerId, LayerMeta, Snapshot, Store, StoreError, Table};
+use crate::store::{ActiveLayer, LayerId, LayerMeta, RecordType, Snapshot, Store, StoreError, Table};
 
 /// More files than this are copied anew if they are half of all.
 const FEW: usize = 64;
@@ -44,6 +44,8 @@ pub(super) struct LocalCopy<'a> {
     pub(super) owner: Option<Owner>,
     /// What is said about the layer.
     pub(super) description: &'a str,
+    /// What the layer is of.
+    pub(super) record_type: RecordType,
     /// Whether earlier results are used.
     pub(super) reuse: Reuse,
     pub(super) cancel: &'a Cancel,
@@ -106,6 +108,7 @@ impl LocalCopy<'_> {
             return Ok(None);
         }
         if since.changed.is_empty() && since.gone.is_empty() {
+            self.store.used_layer(earlier.layer);
             return Ok(Some(earlier.layer));
         }
         let has_patterns = !self.op.include_patterns.is_empty() || !self.op.exclude_patterns.is_empty();
@@ -174,7 +177,8 @@ impl LocalCopy<'_> {
     }
 
     fn commit(&self, layer: ActiveLayer) -> Result<LayerId, StoreError> {
-        layer.commit(&LayerMeta { description: self.description.to_owned(), ..LayerMeta::default() })
+        let (description, record_type) = (self.description.to_owned(), self.record_type);
+        layer.commit(&LayerMeta { description, record_type, ..LayerMeta::default() })
     }
 
     /// Without it the next copy is a whole one.
@@ -228,6 +232,7 @@ pub(crate) fn local_tree(store: &Store, local: &LocalTree, cancel: &Cancel) -> R
         key: Digest::of(format!("tree {}", local.id())),
         owner: None,
         description: &format!("local {}", local.dir().display()),
+        record_type: RecordType::SourceLocal,
         reuse: Reuse::Earlier,
         cancel,
     };

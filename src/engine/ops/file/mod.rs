@@ -30,7 +30,7 @@ use crate::graph::ir::{
     Chown, FileAction, FileActionOp, FileCopy, FileInput, FileMkdir, FileMkfile, FileOp, FileRm, FileSymlink,
     User,
 };
-use crate::store::{ActiveLayer, LayerMeta, Snapshot, Store};
+use crate::store::{ActiveLayer, LayerMeta, RecordType, Snapshot, Store};
 
 pub use error::FileError;
 use files::Files;
@@ -208,6 +208,7 @@ impl Run<'_> {
             key: Digest::of(format!("{} {} {names}", self.digest, base.identity())),
             owner: op.owner.as_ref().map(|chown| owner::owner(chown, &lookup)).transpose()?,
             description: self.description,
+            record_type: RecordType::Regular,
             reuse: self.reuse,
             cancel: self.cancel,
         }

@@ -13,7 +13,7 @@ use super::error::GitError;
 use super::mirror::{self, Held};
 use super::submodule;
 use super::{Fetcher, Wanted, bundle};
-use crate::store::{LayerMeta, Snapshot, StoreError, WorkDir};
+use crate::store::{LayerMeta, RecordType, Snapshot, StoreError, WorkDir};
 
 /// What to check out: an object in a mirror.
 pub(super) struct Checkout<'a> {
@@ -75,7 +75,8 @@ impl Checkout<'_> {
         set_time(layer.upper_dir(), b".", time)?;
         drop(source);
         let description = format!("git {}#{}", git.url, self.object);
-        let layer = layer.commit(&LayerMeta { description, ..LayerMeta::default() })?;
+        let record_type = RecordType::SourceGitCheckout;
+        let layer = layer.commit(&LayerMeta { description, record_type, ..LayerMeta::default() })?;
         Ok(Snapshot::scratch().with(layer))
     }
 

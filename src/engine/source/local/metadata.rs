@@ -21,7 +21,7 @@ use crate::base::Digest;
 use crate::base::glob::Patterns;
 use crate::engine::content_hash::FileKind;
 use crate::engine::source::{Resolved, SourceCtx, SourceError};
-use crate::store::{LayerMeta, Snapshot, Store, StoreError};
+use crate::store::{LayerMeta, RecordType, Snapshot, Store, StoreError};
 
 /// Name of the list.
 const LIST: &str = ".fsutil-metadata";
@@ -187,7 +187,11 @@ fn write(store: &Store, base: &Snapshot, dir: &Path, list: &[u8]) -> Result<Snap
         rustix::fs::utimensat(upper.as_fd(), name, &times, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(failed("set the times of"))?;
     }
-    let meta = LayerMeta { description: format!("local {}", dir.display()), ..LayerMeta::default() };
+    let meta = LayerMeta {
+        description: format!("local {}", dir.display()),
+        record_type: RecordType::SourceLocal,
+        ..LayerMeta::default()
+    };
     Ok(base.with(layer.commit(&meta)?))
 }
 

@@ -164,7 +164,9 @@ impl Bench {
         let prepare: Option<Prepare<'_>> = if op.timestamp == -1 { None } else { Some(&write) };
         let (store, description, cancel) = (&self.store, "test", &cancel);
         let reuse = Reuse::Earlier;
-        LocalCopy { store, op, local, base, prepare, key, owner, description, reuse, cancel }.run()
+        let record_type = crate::store::RecordType::Regular;
+        LocalCopy { store, op, local, base, prepare, key, owner, description, record_type, reuse, cancel }
+            .run()
     }
 
     /// All that can be told of a tree, and whether the clock was in it.
