@@ -26,7 +26,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Build targets of a program, on this machine and without a daemon
-    Build(Build),
+    Build(Box<Build>),
     /// Parse and type-check a program; nothing is built and nothing is fetched
     Check(Check),
     /// Run the tests of a program and the examples in its docs; asserted checks run as steps of a build
