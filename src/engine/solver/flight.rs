@@ -11,10 +11,12 @@ use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::Op;
 use crate::base::Digest;
+use crate::engine::blocking::on_own_thread;
 use crate::engine::cancel::{Cancel, Hold};
 use crate::engine::event::{Event, EventSink, Stream, Unit};
 
@@ -106,6 +108,23 @@ impl Listener {
     }
 }
 
+/// Where an execution begins; its task is where it goes on.
+#[derive(Clone, Copy)]
+pub(super) enum Begin {
+    /// In its task.
+    Task,
+    /// Where it is asked for, up to where it first waits: for what gets a thread of its own, which is then woken by no task.
+    Here,
+}
+
+/// How far an execution comes by itself.
+pub(super) enum Under<O: Op> {
+    /// It ended.
+    Landed(Landing<O>),
+    /// What is left of it gets a thread of its own.
+    Way(BoxFuture<'static, Landing<O>>),
+}
+
 /// How an execution ended.
 pub(super) enum Landing<O: Op> {
     /// The op ran.
@@ -176,14 +195,15 @@ impl<O: Op> Flights<O> {
         listener: Listener,
         cancel: &Cancel,
         hold: &Hold,
+        begin: Begin,
         start: impl FnOnce(ExecCtx) -> F,
     ) -> Landing<O>
     where
-        F: Future<Output = Landing<O>> + Send + 'static,
+        F: Future<Output = Under<O>> + Send + 'static,
     {
         let mut boarding = Some((listener, start));
         let (mut seat, first) = loop {
-            match self.board(key, &mut boarding) {
+            match self.board(key, begin, &mut boarding) {
                 Boarded::Seat { flight, first } => {
                     break (Seat { flights: self, flight, taken: true }, first);
                 }
@@ -219,10 +239,15 @@ impl<O: Op> Flights<O> {
 
     /// Joins the running execution `key` or starts it; takes what is in `boarding` unless it answers
     /// [`Boarded::Ending`].
-    fn board<S, F>(self: &Arc<Self>, key: Digest, boarding: &mut Option<(Listener, S)>) -> Boarded<O>
+    fn board<S, F>(
+        self: &Arc<Self>,
+        key: Digest,
+        begin: Begin,
+        boarding: &mut Option<(Listener, S)>,
+    ) -> Boarded<O>
     where
         S: FnOnce(ExecCtx) -> F,
-        F: Future<Output = Landing<O>> + Send + 'static,
+        F: Future<Output = Under<O>> + Send + 'static,
     {
         let mut running = self.running.lock().expect("never poisoned: nothing panics under it");
         if let Some(flight) = running.get(&key)
@@ -249,27 +274,48 @@ impl<O: Op> Flights<O> {
         });
         running.insert(key, flight.clone());
         drop(running);
-        self.launch(key, &flight, start(ctx));
+        self.launch(key, &flight, begin, start(ctx));
         Boarded::Seat { flight, first: true }
     }
 
     /// Runs `work` as the task of `flight`.
-    fn launch<F>(self: &Arc<Self>, key: Digest, flight: &Flight<O>, work: F)
+    fn launch<F>(self: &Arc<Self>, key: Digest, flight: &Flight<O>, begin: Begin, work: F)
     where
-        F: Future<Output = Landing<O>> + Send + 'static,
+        F: Future<Output = Under<O>> + Send + 'static,
     {
-        let work = AssertUnwindSafe(work).catch_unwind();
         let (flights, landing) = (self.clone(), flight.landing.clone());
-        tokio::spawn(async move {
-            let outcome = work.await.unwrap_or_else(|panic| {
-                let text = panic.downcast_ref::<&str>().map(|it| (*it).to_owned());
-                Landing::Panicked(text.or(panic.downcast_ref().cloned()).unwrap_or_default())
-            });
+        let land = move |outcome: Landing<O>| {
             // Removed first: who comes now looks into the cache, where the result is.
             flights.running.lock().expect("as above").remove(&key);
             landing.send_replace(Some(outcome));
+        };
+        let mut task = Box::pin(async move {
+            match caught(work).await {
+                Err(panic) => land(panic),
+                Ok(Under::Landed(landing)) => land(landing),
+                // Told from there: those who wait are woken by nobody in between.
+                Ok(Under::Way(rest)) => {
+                    let telling = land.clone();
+                    let rest = async move { telling(caught(rest).await.unwrap_or_else(|panic| panic)) };
+                    if on_own_thread(rest).await.is_none() {
+                        land(Landing::Cancelled);
+                    }
+                }
+            }
         });
+        match begin {
+            Begin::Here if (&mut task).now_or_never().is_some() => {}
+            Begin::Here | Begin::Task => drop(tokio::spawn(task)),
+        }
     }
+}
+
+/// What `work` gives, or its panic as a landing.
+async fn caught<O: Op, T>(work: impl Future<Output = T>) -> Result<T, Landing<O>> {
+    AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|it| (*it).to_owned());
+        Landing::Panicked(text.or(panic.downcast_ref().cloned()).unwrap_or_default())
+    })
 }
 
 impl<O: Op> Flight<O> {

@@ -7,14 +7,13 @@ use futures_util::FutureExt as _;
 use tokio::sync::Semaphore;
 
 use super::account::Account;
-use super::flight::{ExecCtx, Landing};
+use super::flight::{Begin, ExecCtx, Landing, Under};
 use super::import::OfferState;
 use super::key::{self, Part};
 use super::run::{Answer, Purpose, Run};
 use super::vertex::{EdgeKeys, Stage, distinct};
 use super::{CacheStore, InputRule, Op, OpError as _, Output as _, Record};
 use crate::base::Digest;
-use crate::engine::blocking::on_own_thread;
 
 /// Something that happened to a vertex and has to be acted on.
 #[derive(Clone, Copy)]
@@ -303,11 +302,12 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
         let (op, cache, permits) = (node.op.clone(), self.cache.clone(), self.scheduler.slot(node.op.slot()));
         let execution = if op.ignore_cache() { key::fresh(&content.used) } else { content.used };
         let work = move |ctx: ExecCtx| execute(ctx, op, cache, permits, inputs, names, account, execution);
+        let begin = if node.op.may_block() { Begin::Here } else { Begin::Task };
         let (flights, listener) = (&self.scheduler.flights, self.listener(vertex));
         let (stop, hold) = (self.stop.clone(), self.hold.clone());
         let started = listener.started.clone();
         self.answers.push(Box::pin(async move {
-            let landing = flights.join(execution, listener, &stop, &hold, work).await;
+            let landing = flights.join(execution, listener, &stop, &hold, begin, work).await;
             Answer::Landed { vertex, landing, started: started.load(Ordering::Relaxed) }
         }));
     }
@@ -383,7 +383,7 @@ async fn execute<O: Op, C: CacheStore<Output = O::Output>>(
     names: Names,
     account: Account,
     execution: Digest,
-) -> Landing<O> {
+) -> Under<O> {
     let turn = || async {
         match &permits {
             Some(permits) => Some(permits.clone().acquire_owned().await.expect("never closed")),
@@ -416,10 +416,10 @@ async fn execute<O: Op, C: CacheStore<Output = O::Output>>(
     // Waiting is given up at once; a running op is waited for.
     let (lease, permit) = tokio::select! {
         biased;
-        () = ctx.cancel.cancelled() => return Landing::Cancelled,
+        () = ctx.cancel.cancelled() => return Under::Landed(Landing::Cancelled),
         held = waiting => match held {
             Ok(held) => held,
-            Err(found) => return Landing::Found(found),
+            Err(found) => return Under::Landed(Landing::Found(found)),
         },
     };
     ctx.started();
@@ -450,7 +450,7 @@ async fn execute<O: Op, C: CacheStore<Output = O::Output>>(
         landing
     };
     match may_block {
-        true => on_own_thread(work).await.unwrap_or(Landing::Cancelled),
-        false => work.await,
+        true => Under::Way(work.boxed()),
+        false => Under::Landed(work.await),
     }
 }
