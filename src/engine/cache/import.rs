@@ -193,9 +193,9 @@ impl ImportedCaches {
         Some(Layers { cache, layers, created_at })
     }
 
-    /// A layer's blob, and where it can be had.
-    pub(super) fn blob(&self, digest: &Digest) -> Option<(&ImageLayer, &Provider)> {
-        self.caches.iter().find_map(|it| Some((it.blobs.get(digest)?, &it.provider)))
+    /// A layer's blob as each cache that has it describes it, and where it can be had.
+    pub(super) fn blobs(&self, digest: &Digest) -> Vec<(&ImageLayer, &Provider)> {
+        self.caches.iter().filter_map(|it| Some((it.blobs.get(digest)?, &it.provider))).collect()
     }
 
     fn created_at(&self, offer: Offer) -> Option<SystemTime> {
