@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,10 @@ use super::spec::{Dest, Format, OutputSpec};
 use super::target::{NewFile, temporary_path};
 use super::{ExportError, ExportItem, ExportReport, json};
 use crate::base::{Digest, ImageRef};
-use crate::engine::registry::document::{ANNOTATION_REF_NAME, Descriptor, Document, Index, media};
-use crate::engine::registry::layout::ANNOTATION_IMAGE_NAME;
+use crate::engine::registry::document::{
+    ANNOTATION_REF_NAME, Descriptor, Document, Index, MAX_MANIFEST_BYTES, media,
+};
+use crate::engine::registry::layout::{ANNOTATION_IMAGE_NAME, open_regular};
 use crate::store::{ContentStore, Store};
 
 const ANNOTATION_CREATED: &str = "org.opencontainers.image.created";
@@ -335,7 +337,11 @@ fn existing_entries(dir: &Path, new: &[Descriptor]) -> Result<Vec<Descriptor>, E
         Ok(_) => {}
     }
     let path = dir.join("index.json");
-    let bytes = match fs::read(&path) {
+    let read = open_regular(&path).and_then(|file| {
+        let mut bytes = Vec::new();
+        file.take(MAX_MANIFEST_BYTES + 1).read_to_end(&mut bytes).map(|_| bytes)
+    });
+    let bytes = match read {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let is_empty = fs::read_dir(dir).at("read the directory", dir)?.next().is_none();
