@@ -59,6 +59,25 @@ impl Layout {
         Ok(names.collect())
     }
 
+    /// The entries that are called exactly so, as a tag alone or with a name before it. What has no name may be `latest`.
+    ///
+    /// # Errors
+    /// As [`Layout::select`].
+    pub fn select_tag(&self, tag: &str) -> Result<Vec<Descriptor>, ImageError> {
+        let entries = self.entries()?;
+        let is_called = |name: &str| {
+            let image: Option<ImageRef> = name.parse().ok();
+            name == tag || image.and_then(|it| it.tag).as_deref() == Some(tag)
+        };
+        let found: Vec<Descriptor> =
+            entries.iter().filter(|entry| entry_names(entry).into_iter().any(is_called)).cloned().collect();
+        match entries.as_slice() {
+            [only] if tag == "latest" && entry_names(only).is_empty() => Ok(vec![only.clone()]),
+            _ if found.is_empty() => Err(self.no_entry(&entries)),
+            _ => Ok(found),
+        }
+    }
+
     /// The entries that the wanted name means: more than one only when the layout lists an image once per platform.
     pub fn select(&self) -> Result<Vec<Descriptor>, ImageError> {
         let entries = self.entries()?;
