@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -18,6 +19,7 @@ use crate::engine::export::image::layer_type;
 use crate::engine::export::layout::{self, Rest};
 use crate::engine::export::{ExportError, MediaTypes, json};
 use crate::engine::registry::document::{ANNOTATION_REF_NAME, Descriptor, Index, Manifest, media};
+use crate::engine::registry::provider::Provider;
 use crate::engine::registry::{ImageError, LocalBlob, Registry, RegistryError};
 use crate::store::{ContentStore, Store, StoreError};
 
@@ -321,7 +323,14 @@ impl Documents {
 }
 
 /// Layers that cannot be had, and why.
-type Missing = BTreeMap<Digest, RegistryError>;
+type Missing = BTreeMap<Digest, String>;
+
+/// Registries that could not be reached, and for how many layers on end. One that has gone is not asked for each layer; one
+/// that has lost the end of a layer may have the others.
+type Silent = Mutex<BTreeMap<String, usize>>;
+
+/// Layers that a registry may fail to give on end.
+const MAX_FAILED: usize = 2;
 
 /// Brings all layers into the store.
 async fn bring(
@@ -330,10 +339,10 @@ async fn bring(
     content: &ContentStore,
     cancel: &Cancel,
 ) -> Result<Missing, CacheExportError> {
-    let mut missing = Missing::new();
+    let (mut missing, silent) = (Missing::new(), Silent::default());
     for layer in &documents.layers {
         cancelled(cancel)?;
-        if let Some(error) = fetch(&draft.blobs[&layer.digest], content).await? {
+        if let Some(error) = fetch(&draft.blobs[&layer.digest], content, &silent).await? {
             missing.insert(layer.digest, error);
         }
     }
@@ -341,15 +350,36 @@ async fn bring(
 }
 
 /// Brings a blob that is in other caches into the store. `Some` is why none of them gave it.
-async fn fetch(blob: &Blob, content: &ContentStore) -> Result<Option<RegistryError>, CacheExportError> {
+async fn fetch(
+    blob: &Blob,
+    content: &ContentStore,
+    silent: &Silent,
+) -> Result<Option<String>, CacheExportError> {
+    if content.has(&blob.descriptor.digest) {
+        return Ok(None);
+    }
+    let silent = || silent.lock().unwrap_or_else(PoisonError::into_inner);
     let mut failed = None;
     for provider in &blob.elsewhere {
-        let what = format!("layer `{}` of `{}`", blob.descriptor.digest, provider.reference());
-        match provider.blob(content, &blob.descriptor, &what, &|_| {}).await {
-            Ok(()) => return Ok(None),
-            Err(ImageError::Fetch(error)) => failed = failed.or(Some(error)),
-            Err(error) => return Err(CacheExportError::Fetch(error)),
+        let reference = provider.reference();
+        if silent().get(&reference).is_some_and(|n_failed| MAX_FAILED <= *n_failed) {
+            failed = failed.or_else(|| Some(format!("`{reference}` cannot be reached")));
+            continue;
         }
+        let what = format!("layer `{}` of `{reference}`", blob.descriptor.digest);
+        let error = match provider.blob(content, &blob.descriptor, &what, &|_| {}).await {
+            Ok(()) => {
+                silent().remove(&reference);
+                return Ok(None);
+            }
+            Err(ImageError::Fetch(error)) => error,
+            Err(error) => return Err(CacheExportError::Fetch(error)),
+        };
+        let is_registry = matches!(provider, Provider::Registry { .. });
+        if is_registry && matches!(error, RegistryError::Unreachable { .. }) {
+            *silent().entry(reference).or_default() += 1;
+        }
+        failed = failed.or(Some(error.to_string()));
     }
     Ok(failed)
 }
@@ -364,7 +394,8 @@ struct Push<'a> {
 impl Push<'_> {
     /// All layers but those that cannot be had.
     async fn layers(&self, draft: &Draft, documents: &Documents) -> Result<Missing, CacheExportError> {
-        let pushes = documents.layers.iter().map(|it| self.layer(&draft.blobs[&it.digest]));
+        let silent = Silent::default();
+        let pushes = documents.layers.iter().map(|it| self.layer(&draft.blobs[&it.digest], &silent));
         let pushed = stream::iter(pushes).buffer_unordered(N_PARALLEL);
         pushed.try_filter_map(async |missing| Ok(missing)).try_collect().await
     }
@@ -383,10 +414,14 @@ impl Push<'_> {
     }
 
     /// Pushes a layer unless it is there. `Some` is one that cannot be had.
-    async fn layer(&self, blob: &Blob) -> Result<Option<(Digest, RegistryError)>, CacheExportError> {
+    async fn layer(
+        &self,
+        blob: &Blob,
+        silent: &Silent,
+    ) -> Result<Option<(Digest, String)>, CacheExportError> {
         let digest = blob.descriptor.digest;
         if !self.has(&digest).await? {
-            if let Some(error) = fetch(blob, self.content).await? {
+            if let Some(error) = fetch(blob, self.content, silent).await? {
                 return Ok(Some((digest, error)));
             }
             self.push(&blob.descriptor).await?;
