@@ -14,7 +14,7 @@ use super::archive::Archive;
 use super::error::Context;
 use super::image::Artifact;
 use super::spec::{Dest, Format, OutputSpec};
-use super::target::{NewFile, temporary_path};
+use super::target::{NewDir, NewFile};
 use super::{ExportError, ExportItem, ExportReport, json};
 use crate::base::{Digest, ImageRef};
 use crate::engine::registry::document::{
@@ -184,9 +184,9 @@ impl Files {
         dir: &Path,
         entries: &[Descriptor],
     ) -> Result<Made, ExportError> {
-        let target = temporary_path(dir);
-        let written = self.fill_dir(content, &target, entries.to_vec());
-        let published = written.and_then(|()| match fs::rename(&target, dir) {
+        let new = NewDir::create(dir)?;
+        self.fill_dir(content, new.path(), entries.to_vec())?;
+        match new.publish(dir) {
             Ok(()) => Ok(Made::Here),
             Err(error)
                 if matches!(
@@ -200,12 +200,7 @@ impl Files {
                 let attempt = "rename a finished directory to";
                 Err(ExportError::Io { attempt, path: dir.to_owned(), source })
             }
-        });
-        if !matches!(published, Ok(Made::Here)) {
-            // The error, if there is one, is the thing to tell.
-            let _ = fs::remove_dir_all(&target);
         }
-        published
     }
 
     /// Removes the blobs that are not of these files.
