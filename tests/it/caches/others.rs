@@ -26,6 +26,9 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("what_a_cache_says_is_not_for_the_terminal", what_a_cache_says_is_not_for_the_terminal),
         trial("pipes_are_no_files", pipes_are_no_files),
         trial("a_tag_that_is_not_there", a_tag_that_is_not_there),
+        trial("leftovers_are_removed", leftovers_are_removed),
+        trial("a_registry_that_goes_away", a_registry_that_goes_away)
+            .with_ignored_flag(!has_tools(super::TOOLS)),
         trial("a_registry_that_never_answers", a_registry_that_never_answers),
     ]
 }
@@ -215,4 +218,46 @@ fn a_registry_that_never_answers() {
     let output = in_time(&project, &args, Duration::from_secs(75));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("is not used"), "{said}");
+}
+
+/// A registry that has gone by the time of the export is asked once, not for each layer.
+fn a_registry_that_goes_away() {
+    let project = project();
+    let served = Served::start(project.path(), false);
+    let at = format!("type=registry,ref={}/team/cache:1", served.address);
+    build(&project, "one", &["--cache-to", &format!("{at},mode=max")]);
+    let wait = "target last = packed.run(\"sleep 4; echo last > /last\")\n";
+    let program = fs::read_to_string(project.path().join("build.bkl")).unwrap();
+    fs::write(project.path().join("build.bkl"), program + wait).unwrap();
+    let args = ["build", "last", "doc", "--network", "none", "--progress", "plain", "--cache-from", &at];
+    let to = ["--cache-to", "type=local,dest=new,mode=max"];
+    let child = project.bkl(&[&args[..], &to].concat()).spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    drop(served);
+    let started = Instant::now();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("is exported without"), "{said}");
+    assert!(started.elapsed() < Duration::from_secs(45), "{:?}: {said}", started.elapsed());
+}
+
+/// What a killed build left beside its output goes when the output is written again; what another build writes stays.
+fn leftovers_are_removed() {
+    let project = project();
+    for dest in ["out", "type=oci,tar=false,dest=out"] {
+        let beside = |random: &str| {
+            let dir = project.path().join(format!(".out.bkl-{random}"));
+            fs::create_dir_all(dir.join("sub")).unwrap();
+            fs::write(dir.join("sub/file"), "x").unwrap();
+            dir
+        };
+        let left = beside("0123456789abcdef");
+        let held = beside("fedcba9876543210");
+        let others = beside("somebody");
+        let lock = fs::File::open(&held).unwrap();
+        lock.lock().unwrap();
+        build(&project, "one", &["app", "-o", dest]);
+        assert!(!left.exists() && held.exists() && others.exists(), "{dest}");
+        fs::remove_dir_all(project.path().join("out")).unwrap();
+    }
 }
