@@ -58,7 +58,9 @@ pub(super) fn export(
     let entries = index_entries(items, &artifacts);
     let content = store.content();
     let paths = match &spec.dest {
-        Dest::Path(dir) if spec.as_dir => vec![files.write_dir(&content, dir, &entries, Rest::Keep)?],
+        Dest::Path(dir) if spec.as_dir => {
+            vec![files.write_dir(&content, dir, &entries, Rest::Keep, &|| true)?]
+        }
         dest => {
             files.add("index.json", 0o644, json::compact(&index(entries)));
             files.add("oci-layout", 0o444, LAYOUT_FILE.to_vec());
@@ -159,12 +161,13 @@ impl Files {
         dir: &Path,
         entries: &[Descriptor],
         rest: Rest,
+        goes_on: &dyn Fn() -> bool,
     ) -> Result<PathBuf, ExportError> {
         if fs::symlink_metadata(dir).is_err() && self.write_new_dir(content, dir, entries)? == Made::Here {
             return Ok(dir.to_owned());
         }
         // What the index says, and the blobs that it says nothing of, stay so until they are written.
-        let _lock = lock(dir)?;
+        let _lock = lock(dir, goes_on)?;
         let mut all = existing_entries(dir, entries)?;
         if rest == Rest::Remove {
             all.clear();
@@ -265,7 +268,7 @@ pub(in crate::engine) enum Rest {
 }
 
 /// Adds one entry to the layout directory `dir`, which is made if there is none: blobs of the content store by digest and
-/// size, documents, and `root` which leads to them.
+/// size, documents, and `root` which leads to them. Others that write there are waited for while `goes_on` says so.
 pub(in crate::engine) fn write_one(
     content: &ContentStore,
     dir: &Path,
@@ -273,6 +276,7 @@ pub(in crate::engine) fn write_one(
     documents: &BTreeMap<Digest, Vec<u8>>,
     root: Descriptor,
     rest: Rest,
+    goes_on: &dyn Fn() -> bool,
 ) -> Result<(), ExportError> {
     let mut files = Files { files: BTreeMap::new() };
     for (digest, size) in blobs {
@@ -281,12 +285,12 @@ pub(in crate::engine) fn write_one(
     for (digest, bytes) in documents {
         files.add(&blob_path(digest), 0o444, bytes.clone());
     }
-    files.write_dir(content, dir, &[root], rest).map(drop)
+    files.write_dir(content, dir, &[root], rest, goes_on).map(drop)
 }
 
 /// Waits until no other export writes to the layout directory, and keeps others waiting as long as the result lives. The
 /// lock is on the directory itself: no file is left for others to wonder about.
-fn lock(dir: &Path) -> Result<Option<File>, ExportError> {
+fn lock(dir: &Path, goes_on: &dyn Fn() -> bool) -> Result<Option<File>, ExportError> {
     // What is no directory is refused when it is looked into.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let Ok(file) = rustix::fs::open(dir, flags, Mode::empty()) else { return Ok(None) };
@@ -296,9 +300,11 @@ fn lock(dir: &Path) -> Result<Option<File>, ExportError> {
             Ok(()) => return Ok(Some(file.into())),
             Err(Errno::INTR) => {}
             // Not `LockExclusive`, which a build that is being stopped would wait for.
-            Err(Errno::WOULDBLOCK) if started.elapsed() < MAX_WAIT => std::thread::sleep(WAIT_STEP),
+            Err(Errno::WOULDBLOCK) if started.elapsed() < MAX_WAIT && goes_on() => {
+                std::thread::sleep(WAIT_STEP);
+            }
             Err(Errno::WOULDBLOCK) => {
-                let reason = "another export has been writing to it for ten minutes";
+                let reason = "another export is writing to it and did not end in time";
                 return Err(ExportError::InTheWay { path: dir.to_owned(), reason });
             }
             // A file system without locks: who exports alone needs none.

@@ -26,6 +26,7 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("what_a_cache_says_is_not_for_the_terminal", what_a_cache_says_is_not_for_the_terminal),
         trial("pipes_are_no_files", pipes_are_no_files),
         trial("a_tag_that_is_not_there", a_tag_that_is_not_there),
+        trial("a_build_that_waits_can_be_stopped", a_build_that_waits_can_be_stopped),
         trial("leftovers_are_removed", leftovers_are_removed),
         trial("a_registry_that_goes_away", a_registry_that_goes_away)
             .with_ignored_flag(!has_tools(super::TOOLS)),
@@ -260,4 +261,28 @@ fn leftovers_are_removed() {
         assert!(!left.exists() && held.exists() && others.exists(), "{dest}");
         fs::remove_dir_all(project.path().join("out")).unwrap();
     }
+}
+
+/// A build that waits for another's export can be stopped.
+fn a_build_that_waits_can_be_stopped() {
+    let project = project();
+    let to = ["--cache-to", "type=local,dest=cache"];
+    build(&project, "one", &to);
+    let lock = fs::File::open(project.path().join("cache")).unwrap();
+    lock.lock().unwrap();
+    let args = [&["build", "--store", "one", "--network", "none"][..], &to].concat();
+    let child = project.bkl(&args).spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    let pid = child.id().to_string();
+    let started = Instant::now();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    // So that a failure ends as well.
+    let unlock = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(10));
+        drop(lock);
+    });
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && started.elapsed() < Duration::from_secs(5), "{said}");
+    unlock.join().unwrap();
 }

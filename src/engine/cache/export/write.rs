@@ -232,8 +232,10 @@ async fn run(
             let mut root = documents.root.clone();
             root.annotations.insert(ANNOTATION_REF_NAME.to_owned(), tag.clone());
             let texts = documents.texts();
+            let cancel = cancel.clone();
             let writing = move || {
-                let written = layout::write_one(&content, &dir, &blobs, &texts, root, rest);
+                let goes_on = || !cancel.is_cancelled();
+                let written = layout::write_one(&content, &dir, &blobs, &texts, root, rest, &goes_on);
                 written.map_err(CacheExportError::Write)
             };
             blocking(CacheExportError::Cancelled, writing).await?;
