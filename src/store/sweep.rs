@@ -198,7 +198,11 @@ fn take_dead(staging: &Path, owner: &Owner) -> Result<Vec<PathBuf>> {
             .is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err());
         if !is_alive {
             let taken = owner.dir.join(format!("dead-{}", owner.next.fetch_add(1, Ordering::Relaxed)));
-            fs::rename(&path, &taken).at("move", &path)?;
+            match fs::rename(&path, &taken) {
+                // Its owner ended just now, and has removed it itself.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                moved => moved.at("move", &path)?,
+            }
             dead.push(taken);
         }
     }
