@@ -256,6 +256,11 @@ pub(super) fn store(error: &StoreError, root: &Path) -> Report {
         StoreError::NoSpace { attempt, path } => no_space(attempt, path, root),
         StoreError::InUse { .. } => Report::error("bkl::store", error.to_string())
             .help("it is put aside once nobody else uses the store: end the other builds, or wait for them"),
+        StoreError::NotEmpty { .. } => Report::error("bkl::store", error.to_string()).help(
+            "a store needs a directory of its own: one that is empty or not there yet, `--store DIR` or BKL_STORE",
+        ),
+        StoreError::NoStore { .. } => Report::error("bkl::store", error.to_string())
+            .help("a build makes one; where it is is said with `--store DIR` or BKL_STORE"),
         StoreError::Io { source, .. } if is_refused(source) => Report::error("bkl::store", error.to_string()).help(
             "the store must be a place that this user can write to; it is chosen with `--store DIR` or BKL_STORE; \
              when neither is given it is /var/lib/bkl for root and ~/.local/share/bkl for others",

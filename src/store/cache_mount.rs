@@ -125,7 +125,11 @@ impl Store {
         }
         let all = self.inner.root.join("cache-mounts");
         for entry in fs::read_dir(&all).at("list", &all)? {
-            let dir = entry.at("list", &all)?.path();
+            let entry = entry.at("list", &all)?;
+            let dir = entry.path();
+            if !entry.file_name().to_str().is_some_and(super::layout::is_digest) {
+                continue;
+            }
             // A mount that is just being made may have no id yet: nothing is in it either.
             let Ok(id) = fs::read_to_string(dir.join("id")) else { continue };
             let plain = id.rsplit_once(':').filter(|(_, digest)| digest.len() == 64).map(|(plain, _)| plain);

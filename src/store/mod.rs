@@ -28,6 +28,7 @@ pub mod gc;
 mod heal;
 mod id;
 pub mod layer;
+mod layout;
 mod lease;
 mod pins;
 mod records;
@@ -38,9 +39,8 @@ mod tree;
 mod userns;
 mod work;
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -116,13 +116,26 @@ struct Inner {
 }
 
 impl Store {
-    /// Opens the store at `root`, creating it if there is none (mode 0700).
+    /// Opens the store at `root`, creating it if nothing is there (mode 0700).
     ///
+    /// A directory with anything else in it is refused ([`StoreError::NotEmpty`]): a store removes what it does not need.
     /// Drops what another boot wrote without syncing, and what processes that died left half-done; a damaged database
     /// is put aside and the store starts empty ([`Store::notices`] says so). Raises this
     /// process's soft limit of open files to the hard one: a tree walk holds one per level.
     pub fn open(root: &Path, options: &Options) -> Result<Store> {
-        make_layout(root)?;
+        layout::make(root)?;
+        Store::open_made(root, options)
+    }
+
+    /// [`Store::open`] of a store that is there; [`StoreError::NoStore`] if there is none.
+    pub fn open_existing(root: &Path, options: &Options) -> Result<Store> {
+        if !layout::is_store(root) {
+            return Err(StoreError::NoStore { path: root.to_owned() });
+        }
+        Store::open(root, options)
+    }
+
+    fn open_made(root: &Path, options: &Options) -> Result<Store> {
         raise_file_limit();
         // Paths go into mount plans, which other processes use from other directories.
         let root = fs::canonicalize(root).at("resolve", root)?;
@@ -204,21 +217,6 @@ fn boot_id() -> Result<String> {
 /// The directory of a layer in the store at `root`.
 fn layer_dir(root: &Path, layer: LayerId) -> PathBuf {
     root.join("layers").join(layer.to_string())
-}
-
-fn make_layout(root: &Path) -> Result<()> {
-    // `empty` is made last: where it is, all is.
-    if root.join("empty").is_dir() {
-        return Ok(());
-    }
-    let make = |path: &Path| DirBuilder::new().recursive(true).mode(0o700).create(path).at("create", path);
-    make(root)?;
-    for name in ["content/sha256", "ingest", "layers", "staging", "cache-mounts", "logs"] {
-        make(&root.join(name))?;
-    }
-    // The root of the empty tree: mode 0755, as every tree's.
-    let empty = root.join("empty");
-    DirBuilder::new().recursive(true).mode(0o755).create(&empty).at("create", &empty)
 }
 
 fn raise_file_limit() {

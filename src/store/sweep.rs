@@ -20,7 +20,7 @@ use super::db::Database;
 use super::error::Context as _;
 use super::id::random_name;
 use super::lease::try_lease;
-use super::{LayerId, Result, layer_dir, tree};
+use super::{LayerId, Result, layer_dir, layout, tree};
 
 /// This process's corner of the store for work in progress.
 pub(super) struct Owner {
@@ -191,7 +191,7 @@ fn take_dead(staging: &Path, owner: &Owner) -> Result<Vec<PathBuf>> {
     for entry in fs::read_dir(staging).at("list", staging)? {
         let entry = entry.at("list", staging)?;
         let path = entry.path();
-        if entry.file_name() == owner.name.as_str() {
+        if entry.file_name() == owner.name.as_str() || !layout::is_corner(&entry) {
             continue;
         }
         let is_alive = File::open(path.join("owner"))
@@ -208,9 +208,8 @@ fn take_dead(staging: &Path, owner: &Owner) -> Result<Vec<PathBuf>> {
 fn sweep_ingest(ingest: &Path, staging: &Path) -> Result<()> {
     for entry in fs::read_dir(ingest).at("list", ingest)? {
         let entry = entry.at("list", ingest)?;
-        let name = entry.file_name();
-        let owner = name.to_str().and_then(|it| it.split_once('-')).map(|(owner, _)| owner);
-        if !owner.is_some_and(|it| staging.join(it).is_dir()) {
+        // What has another name is somebody else's.
+        if layout::ingest_owner(&entry).is_some_and(|it| !staging.join(it).is_dir()) {
             fs::remove_file(entry.path()).at("remove", entry.path())?;
         }
     }
