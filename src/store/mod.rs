@@ -11,11 +11,13 @@
 //! <root>/damaged/<n>/          databases that were put aside (`heal`)
 //! <root>/git/<hash>/           copies of remote repositories (`work`); <root>/git-names/<hash> has their names
 //! <root>/gc.lock               held by who removes what is not wanted (`gc`)
+//! <root>/ballast               room for removing things on a full disk (`ballast`)
 //! ```
 //!
 //! How it stays whole: work in progress lies in a corner that a dead process's successor sweeps (`sweep`); what is done
 //! moves to its place by rename, its row comes last; what was not synced before a power cut is dropped (`flush`).
 
+mod ballast;
 mod cache_mount;
 mod chain;
 mod content;
@@ -100,6 +102,8 @@ struct Inner {
     limits: Limits,
     database: db::Database,
     owner: sweep::Owner,
+    /// Dropped after the corner is gone.
+    _ballast: Option<ballast::GivenUp>,
     watermark: flush::Watermark,
     /// What this process uses.
     pins: pins::Pins,
@@ -124,18 +128,26 @@ impl Store {
     /// process's soft limit of open files to the hard one: a tree walk holds one per level.
     pub fn open(root: &Path, options: &Options) -> Result<Store> {
         layout::make(root)?;
-        Store::open_made(root, options)
+        Store::open_made(root, options, None)
     }
 
-    /// [`Store::open`] of a store that is there; [`StoreError::NoStore`] if there is none.
+    /// [`Store::open`] of a store that is there, to look at it or to remove something: also on a full disk.
+    /// [`StoreError::NoStore`] if there is none.
     pub fn open_existing(root: &Path, options: &Options) -> Result<Store> {
         if !layout::is_store(root) {
             return Err(StoreError::NoStore { path: root.to_owned() });
         }
-        Store::open(root, options)
+        layout::make(root)?;
+        match Store::open_made(root, options, ballast::GivenUp::if_full(root)) {
+            // A quota, or no more files: the disk does not tell.
+            Err(error) if error.is_no_space() => {
+                Store::open_made(root, options, Some(ballast::GivenUp::new(root)))
+            }
+            opened => opened,
+        }
     }
 
-    fn open_made(root: &Path, options: &Options) -> Result<Store> {
+    fn open_made(root: &Path, options: &Options, ballast: Option<ballast::GivenUp>) -> Result<Store> {
         raise_file_limit();
         // Paths go into mount plans, which other processes use from other directories.
         let root = fs::canonicalize(root).at("resolve", root)?;
@@ -146,6 +158,9 @@ impl Store {
         };
         let (database, notices) = heal::open(&root, &lock, &boot_id)?;
         let owner = sweep::claim(&root, &database)?;
+        if ballast.is_none() {
+            ballast::keep(&root);
+        }
         let root_fd = File::open(&root).at("open", &root)?.into();
         let watermark = flush::Watermark::default();
         let limits = options.limits;
@@ -156,6 +171,7 @@ impl Store {
             limits,
             database,
             owner,
+            _ballast: ballast,
             watermark,
             pins: pins::Pins::default(),
             uses: pins::Uses::default(),

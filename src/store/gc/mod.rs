@@ -49,7 +49,7 @@ pub(super) use remove::spare;
 
 use super::error::Context as _;
 use super::lease::wait;
-use super::{Result, Store, StoreError, Usage};
+use super::{Result, Store, StoreError, Usage, ballast};
 use choose::Choice;
 use clock::Clock;
 use inventory::Inventory;
@@ -205,6 +205,8 @@ impl Store {
         ages: Ages,
         now: SystemTime,
     ) -> Result<Pruned> {
+        // Removing needs some room, too.
+        let ballast = ballast::GivenUp::if_full(self.root());
         remove::forget_marks(self)?;
         let mut inventory = Inventory::take(self, Sizes::Believed)?;
         let clock = Clock::read(self, ages, now)?;
@@ -217,6 +219,7 @@ impl Store {
         }
         let chosen = choice.chosen;
         let (removed, failed) = remove::remove(self, &inventory, &chosen)?;
+        ballast.is_none().then(|| ballast::keep(self.root()));
         let failed = failed.or(tidy::tidy(self, &inventory, policies, &clock).err());
         let gains = choose::gains(&inventory, &removed);
         let left = gains.iter().copied().fold(inventory.total(), choose::less);
