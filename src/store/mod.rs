@@ -45,6 +45,7 @@ use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 pub use cache_mount::{CacheDir, Seed, Sharing};
 pub use chain::Snapshot;
@@ -111,6 +112,8 @@ struct Inner {
     uses: pins::Uses,
     /// What was committed since anybody looked.
     grown: pins::Grown,
+    /// What this process gained by removing things on a full disk, in bytes and inodes.
+    gained: AtomicU64,
     chains: snapshot::Chains,
     stacks: snapshot::Stacks,
     checked: snapshot::Checked,
@@ -176,6 +179,7 @@ impl Store {
             pins: pins::Pins::default(),
             uses: pins::Uses::default(),
             grown: pins::Grown::default(),
+            gained: AtomicU64::new(0),
             chains: snapshot::Chains::default(),
             stacks: snapshot::Stacks::default(),
             checked: snapshot::Checked::default(),
