@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -79,11 +80,12 @@ impl Store {
                 // Somebody removed the whole mount just now (`gc`).
                 Ok(None) => {}
                 Err(StoreError::Io { source, path, .. })
-                    if source.kind() == std::io::ErrorKind::NotFound && path.starts_with(&dir) => {}
+                    if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists)
+                        && path.starts_with(&dir) => {}
                 Err(error) => return Err(error),
             }
         }
-        Err(StoreError::io("open", &dir, std::io::Error::from(std::io::ErrorKind::NotFound)))
+        Err(StoreError::io("open", &dir, std::io::Error::from(ErrorKind::NotFound)))
     }
 
     /// `None` when what was locked has not the name any more.

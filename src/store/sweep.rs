@@ -7,7 +7,7 @@
 //! run (`run …`, `runs`).
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,6 +41,11 @@ struct Bin {
 }
 
 impl Owner {
+    /// Where it is.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// A fresh directory for something being built.
     pub(super) fn new_dir(&self) -> Result<PathBuf> {
         let dir = self.dir.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
@@ -173,7 +178,7 @@ pub(super) fn living_notes(root: &Path) -> Result<Vec<String>> {
         }
     }
     drop(guard);
-    living.into_iter().map(|(file, path)| std::io::read_to_string(file).at("read", path)).collect()
+    living.into_iter().map(|(file, path)| io::read_to_string(file).at("read", path)).collect()
 }
 
 /// Claiming, sweeping and asking who lives take turns: a corner not yet locked must not look dead, and looking must not
@@ -198,8 +203,14 @@ fn take_dead(staging: &Path, owner: &Owner) -> Result<Vec<PathBuf>> {
             .is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err());
         if !is_alive {
             let taken = owner.dir.join(format!("dead-{}", owner.next.fetch_add(1, Ordering::Relaxed)));
-            fs::rename(&path, &taken).at("move", &path)?;
-            dead.push(taken);
+            match fs::rename(&path, &taken) {
+                // Its process had not died, but was about to remove it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                moved => {
+                    moved.at("move", &path)?;
+                    dead.push(taken);
+                }
+            }
         }
     }
     Ok(dead)

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FlockOperation, flock};
 
+use super::choose::less;
 use super::inventory::{Taking, What, sum};
 use super::measure::{measure, single};
 use super::{Item, RecordType, Sizes};
@@ -30,13 +31,12 @@ pub(super) enum Place {
     Damaged(PathBuf),
 }
 
-/// Adds all of them, and what the rest takes.
+/// Adds all of them.
 pub(super) fn add(taking: &mut Taking<'_>) -> Result<()> {
     mounts(taking)?;
     mirrors(taking)?;
     logs(taking)?;
-    damaged(taking)?;
-    rest(taking)
+    damaged(taking)
 }
 
 /// The names in a directory, in order; none if it is not there, or no directory.
@@ -172,8 +172,9 @@ fn damaged(taking: &mut Taking<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The database, the directories that hold everything, and what is being made.
-fn rest(taking: &mut Taking<'_>) -> Result<()> {
+/// Adds the database, the directories that hold everything, and what is being made: not our own corner, which is gone as
+/// soon as we are.
+pub(super) fn rest(taking: &mut Taking<'_>) -> Result<()> {
     let root = taking.store.root().to_owned();
     let mut other = single(&root);
     for name in names(&root)? {
@@ -185,6 +186,9 @@ fn rest(taking: &mut Taking<'_>) -> Result<()> {
         // What is being made comes on top of what may stay.
         let is_whole = matches!(name.as_str(), "staging" | "ingest") && taking.sizes == Sizes::Looked;
         other = sum(other, if is_whole { measure(&path) } else { single(&path) });
+        if is_whole && name == "staging" {
+            other = less(other, measure(taking.store.inner.owner.dir()));
+        }
     }
     taking.inventory.other = sum(other, single(&root.join("content/sha256")));
     Ok(())
