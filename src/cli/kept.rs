@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::base::time::rfc3339;
 use crate::cli::steps;
-use crate::cli::ui::size;
+use crate::cli::ui::{one_line, size};
 use crate::store::Usage;
 use crate::store::gc::{Filter, Item, Limits, RecordType, Space};
 
@@ -147,6 +147,12 @@ fn ago(at: SystemTime, now: SystemTime) -> String {
     format!("{n} {unit}{} ago", if n == 1 { "" } else { "s" })
 }
 
+/// The text as a line that says nothing to the terminal: others may have written it, in a cache or an image.
+fn quiet(text: &str) -> String {
+    let turns = |c: char| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    one_line(text).chars().map(|c| if turns(c) { '\u{fffd}' } else { c }).collect()
+}
+
 /// A line for each item below a line of headings.
 pub(super) fn table(items: &[&Item], now: SystemTime) -> String {
     let width = items.iter().map(|it| it.id.len()).max().unwrap_or(0).max(2);
@@ -161,7 +167,7 @@ pub(super) fn table(items: &[&Item], now: SystemTime) -> String {
     };
     line(["ID", "TYPE", "SIZE", "LAST USED", "IN USE", "SHARED", "DESCRIPTION"]);
     for item in items {
-        let description = steps::short(&item.description);
+        let description = quiet(&steps::short(&item.description));
         let yes = |it: bool| if it { "yes" } else { "no" };
         let used = ago(item.last_used, now);
         let bytes = size(item.usage.bytes);
@@ -189,9 +195,10 @@ pub(super) fn paragraphs(items: &[&Item]) -> String {
             ("Shared", item.shared.to_string()),
             ("Size", bytes),
             ("Inodes", inodes.to_string()),
-            ("Description", item.description.replace('\n', " ")),
+            ("Description", item.description.clone()),
         ];
-        for (name, value) in fields.iter().filter(|(_, value)| !value.is_empty()) {
+        let shown = fields.map(|(name, value)| (name, quiet(&value)));
+        for (name, value) in shown.iter().filter(|(_, value)| !value.is_empty()) {
             let _ = writeln!(text, "{:13} {value}", format!("{name}:"));
         }
         text.push('\n');

@@ -1,6 +1,8 @@
 //! Caches between machines: each store here is a machine, each machine builds the same or nearly the same, and what one
 //! exported the next imports. All need root, overlayfs and /bin/busybox (static); registries are docker's own.
 
+mod others;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,7 +20,8 @@ const TOOLS: &[&str] = &["docker-registry", "skopeo"];
 pub fn trials() -> Vec<Trial> {
     let trial = |name: &str, run: fn()| crate::trial(format!("caches::root::{name}"), run);
     let served = |name: &str, run: fn()| trial(name, run).with_ignored_flag(!has_tools(TOOLS));
-    vec![
+    let mut trials = others::trials();
+    trials.extend([
         trial("an_empty_store_runs_nothing", an_empty_store_runs_nothing),
         trial("a_change_runs_what_it_changes", a_change_runs_what_it_changes),
         trial("only_what_is_needed_is_fetched", only_what_is_needed_is_fetched),
@@ -31,7 +34,8 @@ pub fn trials() -> Vec<Trial> {
         served("registries", registries),
         served("images", images),
         served("a_registry_that_does_not_take_it", a_registry_that_does_not_take_it),
-    ]
+    ]);
+    trials
 }
 
 /// Several stages, a copy between them, a command with two results, a cache mount, a merge, a diff; two targets.

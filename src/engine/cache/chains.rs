@@ -83,6 +83,22 @@ impl Chains {
         self.items[id].result = top.map(|layer| CacheResult { layer, created_at });
     }
 
+    /// Takes the results away that have one of these layers; the records stay, as others are made of them. How many.
+    pub fn remove_layers(&mut self, blobs: &BTreeSet<Digest>) -> usize {
+        // Parents come before what is on them.
+        let mut is_whole: Vec<bool> = Vec::with_capacity(self.layers.len());
+        for layer in &self.layers {
+            is_whole.push(!blobs.contains(&layer.blob) && layer.parent.is_none_or(|it| is_whole[it]));
+        }
+        let mut n_removed = 0;
+        for item in &mut self.items {
+            if item.result.take_if(|it| !is_whole[it.layer]).is_some() {
+                n_removed += 1;
+            }
+        }
+        n_removed
+    }
+
     /// Whether there is no record.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()

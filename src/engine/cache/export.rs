@@ -66,8 +66,8 @@ pub(super) struct Draft {
 pub(super) struct Blob {
     /// With annotations; its media type is as it is kept.
     pub(super) descriptor: Descriptor,
-    /// Where it can be had, when it is not in the store.
-    pub(super) elsewhere: Option<Provider>,
+    /// Where it can be had, when it was not made here.
+    pub(super) elsewhere: Vec<Provider>,
 }
 
 /// A record that may have a result.
@@ -162,7 +162,7 @@ impl Known {
             let mut descriptor = Descriptor::new(&blob.media_type, blob.digest, blob.size);
             let said = annotations.into_iter().filter(|(_, text)| !text.is_empty());
             descriptor.annotations.extend(said.map(|(key, text)| (key.to_owned(), text)));
-            blobs.insert(blob.digest, Blob { descriptor, elsewhere: None });
+            blobs.insert(blob.digest, Blob { descriptor, elsewhere: Vec::new() });
         }
         for Candidate { result, wish, .. } in &candidates {
             if let (Found::Elsewhere(layers, _), Wish::Yes) = (result, wish) {
@@ -198,7 +198,8 @@ impl Known {
             if blobs.contains_key(digest) {
                 continue;
             }
-            let Some((layer, provider)) = imports.blob(digest) else { continue };
+            let found = imports.blobs(digest);
+            let Some((layer, _)) = found.first() else { continue };
             let mut descriptor = layer.blob.clone();
             let created = layer.created_at.map(rfc3339).unwrap_or_default();
             let annotations = [
@@ -210,7 +211,8 @@ impl Known {
             descriptor.annotations = said.map(|(key, text)| (key.to_owned(), text)).collect();
             descriptor.urls.clear();
             descriptor.platform = None;
-            blobs.insert(*digest, Blob { descriptor, elsewhere: Some(provider.clone()) });
+            let elsewhere = found.into_iter().map(|(_, provider)| provider.clone()).collect();
+            blobs.insert(*digest, Blob { descriptor, elsewhere });
         }
     }
 

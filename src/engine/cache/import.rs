@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 
@@ -19,7 +19,9 @@ use crate::engine::registry::document::{Descriptor, Document, MAX_CONFIG_BYTES, 
 use crate::engine::registry::provider::{Provider, read_if_there};
 use crate::engine::registry::pull::pull_layers;
 use crate::engine::registry::resolve::is_layer;
-use crate::engine::registry::{ImageError, ImageLayer, LayerProgress, Layout, Registry, RegistryError};
+use crate::engine::registry::{
+    ImageError, ImageLayer, LayerProgress, Layout, Registry, RegistryError, RetryPolicy,
+};
 use crate::engine::solver::{ExecCtx, Imports, InputOffers, Offer};
 use crate::engine::source::signature::armor::base64;
 use crate::engine::tree::Tree;
@@ -34,6 +36,9 @@ pub(super) const ANNOTATION_DESCRIPTION: &str = "buildkit/description";
 
 /// Images of one index whose caches are read.
 const MAX_IMAGES: usize = 64;
+
+/// How long a registry may give nothing until the build goes on without its cache.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Why a cache cannot be imported.
 #[derive(Debug, thiserror::Error)]
@@ -193,9 +198,9 @@ impl ImportedCaches {
         Some(Layers { cache, layers, created_at })
     }
 
-    /// A layer's blob, and where it can be had.
-    pub(super) fn blob(&self, digest: &Digest) -> Option<(&ImageLayer, &Provider)> {
-        self.caches.iter().find_map(|it| Some((it.blobs.get(digest)?, &it.provider)))
+    /// A layer's blob as each cache that has it describes it, and where it can be had.
+    pub(super) fn blobs(&self, digest: &Digest) -> Vec<(&ImageLayer, &Provider)> {
+        self.caches.iter().filter_map(|it| Some((it.blobs.get(digest)?, &it.provider))).collect()
     }
 
     fn created_at(&self, offer: Offer) -> Option<SystemTime> {
@@ -289,6 +294,7 @@ pub(in crate::engine) async fn read(
     match from {
         CacheFrom::Registry { image, insecure } => {
             let registry = if *insecure { registry.insecure(image) } else { registry.clone() };
+            let registry = registry.retrying(RetryPolicy { budget: PATIENCE, ..registry.retry().clone() });
             let answer = registry.manifest(image).await?;
             let what = format!("cache `{}`", image.familiar());
             let document = Document::parse(&answer.bytes, &answer.content_type)
@@ -302,12 +308,19 @@ pub(in crate::engine) async fn read(
             reader.read(document).await
         }
         CacheFrom::Local { dir, name } => {
-            let name = match name {
-                LocalName::Tag(tag) => tag.clone(),
-                LocalName::Digest(digest) => format!("cache@{digest}"),
+            let (layout, selected) = match name {
+                // No name of an image: `Layout::select` would look for the `latest` of one that is called so.
+                LocalName::Tag(tag) => {
+                    let layout = Layout::new(dir, tag.as_str());
+                    let selected = layout.select_tag(tag)?;
+                    (layout, selected)
+                }
+                LocalName::Digest(digest) => {
+                    let layout = Layout::new(dir, format!("cache@{digest}"));
+                    let selected = layout.select()?;
+                    (layout, selected)
+                }
             };
-            let layout = Layout::new(dir, name);
-            let selected = layout.select()?;
             let reader =
                 Reader { shown: from.shown(), provider: Provider::Layout(layout), content: &content };
             let mut all = Vec::new();

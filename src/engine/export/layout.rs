@@ -2,23 +2,31 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use rustix::io::Errno;
 use serde::Serialize;
 
 use super::archive::Archive;
 use super::error::Context;
 use super::image::Artifact;
 use super::spec::{Dest, Format, OutputSpec};
-use super::target::{NewFile, temporary_path};
+use super::target::{NewDir, NewFile};
 use super::{ExportError, ExportItem, ExportReport, json};
 use crate::base::{Digest, ImageRef};
-use crate::engine::registry::document::{ANNOTATION_REF_NAME, Descriptor, Document, Index, media};
-use crate::engine::registry::layout::ANNOTATION_IMAGE_NAME;
+use crate::engine::registry::document::{
+    ANNOTATION_REF_NAME, Descriptor, Document, Index, MAX_MANIFEST_BYTES, media,
+};
+use crate::engine::registry::layout::{ANNOTATION_IMAGE_NAME, open_regular};
 use crate::store::{ContentStore, Store};
 
 const ANNOTATION_CREATED: &str = "org.opencontainers.image.created";
+/// How long other exports into the same directory are waited for.
+const MAX_WAIT: Duration = Duration::from_secs(600);
+const WAIT_STEP: Duration = Duration::from_millis(20);
 const LAYOUT_FILE: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// Exports images as `spec` says; see [`super::export`].
@@ -50,7 +58,7 @@ pub(super) fn export(
     let entries = index_entries(items, &artifacts);
     let content = store.content();
     let paths = match &spec.dest {
-        Dest::Path(dir) if spec.as_dir => vec![files.write_dir(&content, dir, entries)?],
+        Dest::Path(dir) if spec.as_dir => vec![files.write_dir(&content, dir, &entries, Rest::Keep)?],
         dest => {
             files.add("index.json", 0o644, json::compact(&index(entries)));
             files.add("oci-layout", 0o444, LAYOUT_FILE.to_vec());
@@ -90,6 +98,13 @@ enum Source {
     Bytes(Vec<u8>),
     /// In the content store.
     Blob(Digest, u64),
+}
+
+/// Who made a directory that was not there.
+#[derive(PartialEq, Eq)]
+enum Made {
+    Here,
+    ByAnother,
 }
 
 enum TarError {
@@ -137,26 +152,68 @@ impl Files {
     }
 
     /// Adds the images to the layout directory `dir`, which is made if there is none. Entries of the same names are
-    /// replaced, others kept; `index.json` is written last.
+    /// replaced, others are what `rest` says; `index.json` is written last. Others may do the same at the same time.
     fn write_dir(
         &self,
         content: &ContentStore,
         dir: &Path,
-        entries: Vec<Descriptor>,
+        entries: &[Descriptor],
+        rest: Rest,
     ) -> Result<PathBuf, ExportError> {
-        let kept = existing_entries(dir, &entries)?;
-        let is_new = fs::symlink_metadata(dir).is_err();
-        let target = if is_new { temporary_path(dir) } else { dir.to_owned() };
-        let written = self.fill_dir(content, &target, kept.into_iter().chain(entries).collect());
-        let published = written.and_then(|()| match is_new {
-            true => fs::rename(&target, dir).at("rename a finished directory to", dir),
-            false => Ok(()),
-        });
-        if published.is_err() && is_new {
-            // The error is the thing to tell.
-            let _ = fs::remove_dir_all(&target);
+        if fs::symlink_metadata(dir).is_err() && self.write_new_dir(content, dir, entries)? == Made::Here {
+            return Ok(dir.to_owned());
         }
-        published.map(|()| dir.to_owned())
+        // What the index says, and the blobs that it says nothing of, stay so until they are written.
+        let _lock = lock(dir)?;
+        let mut all = existing_entries(dir, entries)?;
+        if rest == Rest::Remove {
+            all.clear();
+        }
+        all.extend_from_slice(entries);
+        self.fill_dir(content, dir, all)?;
+        if rest == Rest::Remove {
+            self.remove_others(dir)?;
+        }
+        Ok(dir.to_owned())
+    }
+
+    /// Makes the layout directory, which appears when all of it is there.
+    fn write_new_dir(
+        &self,
+        content: &ContentStore,
+        dir: &Path,
+        entries: &[Descriptor],
+    ) -> Result<Made, ExportError> {
+        let new = NewDir::create(dir)?;
+        self.fill_dir(content, new.path(), entries.to_vec())?;
+        match new.publish(dir) {
+            Ok(()) => Ok(Made::Here),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists
+                ) =>
+            {
+                Ok(Made::ByAnother)
+            }
+            Err(source) => {
+                let attempt = "rename a finished directory to";
+                Err(ExportError::Io { attempt, path: dir.to_owned(), source })
+            }
+        }
+    }
+
+    /// Removes the blobs that are not of these files.
+    fn remove_others(&self, dir: &Path) -> Result<(), ExportError> {
+        let blobs = dir.join("blobs/sha256");
+        for entry in fs::read_dir(&blobs).at("read the directory", &blobs)? {
+            let entry = entry.at("read the directory", &blobs)?;
+            let name = format!("blobs/sha256/{}", entry.file_name().to_string_lossy());
+            if !self.files.contains_key(&name) {
+                fs::remove_file(entry.path()).at("remove", entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     fn fill_dir(
@@ -224,24 +281,30 @@ pub(in crate::engine) fn write_one(
     for (digest, bytes) in documents {
         files.add(&blob_path(digest), 0o444, bytes.clone());
     }
-    files.write_dir(content, dir, vec![root.clone()])?;
-    if rest == Rest::Keep {
-        return Ok(());
-    }
-    // The entries first: what they do not name can go.
-    let path = dir.join("index.json");
-    let mut file = NewFile::create(&path)?;
-    file.write_all(&json::compact(&index(vec![root]))).at("write", &path)?;
-    file.publish()?;
-    let blobs = dir.join("blobs/sha256");
-    for entry in fs::read_dir(&blobs).at("read the directory", &blobs)? {
-        let entry = entry.at("read the directory", &blobs)?;
-        let name = format!("blobs/sha256/{}", entry.file_name().to_string_lossy());
-        if !files.files.contains_key(&name) {
-            fs::remove_file(entry.path()).at("remove", entry.path())?;
+    files.write_dir(content, dir, &[root], rest).map(drop)
+}
+
+/// Waits until no other export writes to the layout directory, and keeps others waiting as long as the result lives. The
+/// lock is on the directory itself: no file is left for others to wonder about.
+fn lock(dir: &Path) -> Result<Option<File>, ExportError> {
+    // What is no directory is refused when it is looked into.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(file) = rustix::fs::open(dir, flags, Mode::empty()) else { return Ok(None) };
+    let started = Instant::now();
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(Some(file.into())),
+            Err(Errno::INTR) => {}
+            // Not `LockExclusive`, which a build that is being stopped would wait for.
+            Err(Errno::WOULDBLOCK) if started.elapsed() < MAX_WAIT => std::thread::sleep(WAIT_STEP),
+            Err(Errno::WOULDBLOCK) => {
+                let reason = "another export has been writing to it for ten minutes";
+                return Err(ExportError::InTheWay { path: dir.to_owned(), reason });
+            }
+            // A file system without locks: who exports alone needs none.
+            Err(_) => return Ok(None),
         }
     }
-    Ok(())
 }
 
 fn blob_path(digest: &Digest) -> String {
@@ -269,7 +332,11 @@ fn existing_entries(dir: &Path, new: &[Descriptor]) -> Result<Vec<Descriptor>, E
         Ok(_) => {}
     }
     let path = dir.join("index.json");
-    let bytes = match fs::read(&path) {
+    let read = open_regular(&path).and_then(|file| {
+        let mut bytes = Vec::new();
+        file.take(MAX_MANIFEST_BYTES + 1).read_to_end(&mut bytes).map(|_| bytes)
+    });
+    let bytes = match read {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let is_empty = fs::read_dir(dir).at("read the directory", dir)?.next().is_none();

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use super::error::Context;
 use super::spec::{Dest, OutputSpec};
-use super::target::{NewFile, temporary_path};
+use super::target::{NewDir, NewFile, temporary_path};
 use super::{ExportError, ExportItem, ExportKind, ExportReport};
 use crate::base::Platform;
 use crate::store::{Snapshot, Store, in_user_namespace};
@@ -73,10 +73,11 @@ pub(super) fn export_dir(
         Err(source) => return Err(ExportError::Io { attempt: "look at", path: dest.clone(), source }),
     };
     // A new directory appears when all of it is there.
-    let target = if is_new { temporary_path(dest) } else { dest.clone() };
-    let written = places(items).iter().try_for_each(|place| write_place(store, place, &target));
-    let published = written.and_then(|()| match is_new {
-        true => match fs::rename(&target, dest) {
+    let write = |target: &Path| places(items).iter().try_for_each(|place| write_place(store, place, target));
+    if is_new {
+        let new = NewDir::create(dest)?;
+        write(new.path())?;
+        match new.publish(dest) {
             // Another build made the directory meanwhile: its files are replaced one by one, as in any that is there.
             Err(error)
                 if matches!(
@@ -84,18 +85,14 @@ pub(super) fn export_dir(
                     io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists
                 ) =>
             {
-                let _ = fs::remove_dir_all(&target);
-                places(items).iter().try_for_each(|place| write_place(store, place, dest))
+                write(dest)?;
             }
-            renamed => renamed.at("rename a finished directory to", dest),
-        },
-        false => Ok(()),
-    });
-    if published.is_err() && is_new {
-        // The error is the thing to tell.
-        let _ = fs::remove_dir_all(&target);
+            renamed => renamed.at("rename a finished directory to", dest)?,
+        }
+    } else {
+        write(dest)?;
     }
-    published.map(|()| ExportReport { paths: vec![dest.clone()], images: Vec::new() })
+    Ok(ExportReport { paths: vec![dest.clone()], images: Vec::new() })
 }
 
 fn places(items: &[ExportItem]) -> Vec<Place<'_>> {

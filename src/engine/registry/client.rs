@@ -119,6 +119,12 @@ impl Registry {
         Registry::new(self.inner.session.clone(), options)
     }
 
+    /// A client for the same session that tries so stubbornly.
+    pub fn retrying(&self, retry: RetryPolicy) -> Registry {
+        let options = RegistryOptions { retry, ..self.inner.options.clone() };
+        Registry::new(self.inner.session.clone(), options)
+    }
+
     /// How stubbornly it tries.
     pub fn retry(&self) -> &RetryPolicy {
         &self.inner.options.retry

@@ -1,7 +1,8 @@
 //! OCI layout directories (OCI image-spec image-layout.md): what is in one, and which entry a name means.
 
-use std::fs::File;
-use std::io::Read;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::document::{ANNOTATION_REF_NAME, Descriptor, Document, MAX_MANIFEST_BYTES};
@@ -56,6 +57,25 @@ impl Layout {
         let names =
             entries.iter().filter_map(|entry| entry_names(entry).first().map(|&name| name.to_owned()));
         Ok(names.collect())
+    }
+
+    /// The entries that are called exactly so, as a tag alone or with a name before it. What has no name may be `latest`.
+    ///
+    /// # Errors
+    /// As [`Layout::select`].
+    pub fn select_tag(&self, tag: &str) -> Result<Vec<Descriptor>, ImageError> {
+        let entries = self.entries()?;
+        let is_called = |name: &str| {
+            let image: Option<ImageRef> = name.parse().ok();
+            name == tag || image.and_then(|it| it.tag).as_deref() == Some(tag)
+        };
+        let found: Vec<Descriptor> =
+            entries.iter().filter(|entry| entry_names(entry).into_iter().any(is_called)).cloned().collect();
+        match entries.as_slice() {
+            [only] if tag == "latest" && entry_names(only).is_empty() => Ok(vec![only.clone()]),
+            _ if found.is_empty() => Err(self.no_entry(&entries)),
+            _ => Ok(found),
+        }
     }
 
     /// The entries that the wanted name means: more than one only when the layout lists an image once per platform.
@@ -123,7 +143,7 @@ impl Layout {
             return Err(broken("there is no such directory".to_owned()));
         }
         let path = self.dir.join("index.json");
-        let file = File::open(&path).map_err(|error| match error.kind() {
+        let file = open_regular(&path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => broken("it has no `index.json`".to_owned()),
             _ => broken(format!("cannot open its `index.json`: {error}")),
         })?;
@@ -161,7 +181,7 @@ impl Layout {
 
     /// Opens a blob. Its digest is not checked here.
     pub(super) fn open(&self, descriptor: &Descriptor, what: &str) -> Result<File, RegistryError> {
-        File::open(self.path(&descriptor.digest)).map_err(|error| match error.kind() {
+        open_regular(&self.path(&descriptor.digest)).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => {
                 RegistryError::NotFound { what: what.to_owned(), host: self.dir.display().to_string() }
             }
@@ -197,6 +217,16 @@ impl Layout {
             reason: error.to_string(),
         }
     }
+}
+
+/// Opens a file of a directory that somebody else may have written. What is no regular file is refused and not waited for:
+/// a pipe has nobody who writes into it. Symbolic links are followed; some tools make layouts of them.
+pub(in crate::engine) fn open_regular(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    Ok(file)
 }
 
 fn entry_names(entry: &Descriptor) -> Vec<&str> {

@@ -93,3 +93,31 @@ fn of_an_image() {
     assert_eq!(found(2), (None, Some(vec![0, 2])));
     assert_eq!(found(3), (None, None));
 }
+
+/// Without a layer, nothing is left that is made of it; what it was called, and all else, is.
+#[test]
+fn results_without_a_layer() {
+    let check = |removed: &[&str], n_expected: usize, left: &[&str]| {
+        let mut chains = Chains::default();
+        let base = chains.add(digest("base"), Vec::new()).unwrap();
+        let next = chains.add(digest("next"), vec![input(&[(None, base)])]).unwrap();
+        let side = chains.add(digest("side"), vec![input(&[(None, base)])]).unwrap();
+        chains.set_result(base, &result(&["a"], 1));
+        chains.set_result(next, &result(&["a", "b"], 2));
+        chains.set_result(side, &result(&["a", "c"], 3));
+        let removed: BTreeSet<Digest> = removed.iter().map(|it| digest(it)).collect();
+        assert_eq!(chains.remove_layers(&removed), n_expected, "{removed:?}");
+        let config = chains.to_config();
+        assert_eq!(config.records.len(), 3);
+        let mut found: Vec<Digest> = config.layers.iter().map(|it| it.blob).collect();
+        let mut left: Vec<Digest> = left.iter().map(|it| digest(it)).collect();
+        found.sort();
+        left.sort();
+        assert_eq!(found, left, "{removed:?}");
+    };
+    check(&[], 0, &["a", "b", "c"]);
+    check(&["x"], 0, &["a", "b", "c"]);
+    check(&["b"], 1, &["a", "c"]);
+    check(&["b", "c"], 2, &["a"]);
+    check(&["a"], 3, &[]);
+}

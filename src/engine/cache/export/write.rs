@@ -1,10 +1,11 @@
 //! A draft into a registry or a directory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use futures_util::stream::{self, TryStreamExt as _};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::{Blob, Draft, Known};
 use crate::base::{Digest, ImageRef, Report};
@@ -18,6 +19,7 @@ use crate::engine::export::image::layer_type;
 use crate::engine::export::layout::{self, Rest};
 use crate::engine::export::{ExportError, MediaTypes, json};
 use crate::engine::registry::document::{ANNOTATION_REF_NAME, Descriptor, Index, Manifest, media};
+use crate::engine::registry::provider::Provider;
 use crate::engine::registry::{ImageError, LocalBlob, Registry, RegistryError};
 use crate::store::{ContentStore, Store, StoreError};
 
@@ -49,7 +51,7 @@ pub enum CacheExportError {
         /// Why.
         source: RegistryError,
     },
-    /// A layer that only another cache has did not come.
+    /// A layer that only another cache has could not be kept. One that did not come is left out instead.
     #[error("cannot copy a layer from the cache it is in: {0}")]
     Fetch(#[source] ImageError),
     /// The directory cannot be written.
@@ -174,12 +176,37 @@ async fn run(
     cancel: &Cancel,
 ) -> Result<CacheReport, CacheExportError> {
     let (from, mode, options, on) = (known.clone(), to.mode, to.image.clone(), store.clone());
-    let draft = blocking(CacheExportError::Cancelled, move || Ok(from.draft(mode, &options, &on)?)).await?;
+    let mut draft =
+        blocking(CacheExportError::Cancelled, move || Ok(from.draft(mode, &options, &on)?)).await?;
     let form = match &to.place {
         ToPlace::Registry { form, .. } | ToPlace::Local { form, .. } => *form,
         ToPlace::Inline => unreachable!("the image's exporter does these"),
     };
-    let documents = Documents::new(&draft, form);
+    let mut documents = Documents::checked(&draft, form)?;
+    let content = store.content();
+    let insecure;
+    let push = match &to.place {
+        ToPlace::Registry { image, insecure: is_insecure, .. } => {
+            insecure = is_insecure.then(|| registry.insecure(image));
+            let registry = insecure.as_ref().unwrap_or(registry);
+            Some(Push { registry, image, content: &content, teller })
+        }
+        ToPlace::Local { .. } | ToPlace::Inline => None,
+    };
+    // The layers first: some may be where nobody has them any more.
+    let missing = match &push {
+        Some(push) => push.layers(&draft, &documents).await?,
+        None => bring(&draft, &documents, &content, cancel).await?,
+    };
+    if let Some((_, first)) = missing.first_key_value() {
+        let n_missing = missing.len();
+        let n_results = draft.chains.remove_layers(&missing.keys().copied().collect::<BTreeSet<Digest>>());
+        let (s, are) = if n_missing == 1 { ("", "is") } else { ("s", "are") };
+        teller.warn(format!(
+            "the cache is exported without {n_results} of its results: {n_missing} layer{s} of other caches {are} not to be had: {first}"
+        ));
+        documents = Documents::checked(&draft, form)?;
+    }
     let n_records = documents.n_records;
     let mut report = CacheReport { manifest: None, n_records, n_layers: documents.layers.len() };
     if documents.layers.is_empty() {
@@ -189,25 +216,18 @@ async fn run(
         return Ok(report);
     }
     let size = documents.config.len() as u64;
-    if MAX_BYTES < size {
-        return Err(CacheExportError::TooBig { found: size, limit: MAX_BYTES });
-    }
     if BUILDKIT_MAX_BYTES < size {
         teller.warn(format!("the cache's config has {size} bytes: bkl imports it, BuildKit does not"));
     }
     match &to.place {
-        ToPlace::Registry { image, insecure, .. } => {
-            let registry = if *insecure { registry.insecure(image) } else { registry.clone() };
-            let push = Push { registry: &registry, image, content: &store.content(), teller };
-            push.all(&draft, &documents).await?;
+        ToPlace::Registry { .. } => {
+            if let Some(push) = push {
+                push.documents(&documents).await?;
+            }
         }
         ToPlace::Local { dir, tag, reset, .. } => {
-            for blob in &documents.layers {
-                cancelled(cancel)?;
-                fetch(&draft.blobs[&blob.digest], &store.content()).await?;
-            }
             let rest = if *reset { Rest::Remove } else { Rest::Keep };
-            let (content, dir) = (store.content(), dir.clone());
+            let dir = dir.clone();
             let blobs: Vec<(Digest, u64)> = documents.layers.iter().map(|it| (it.digest, it.size)).collect();
             let mut root = documents.root.clone();
             root.annotations.insert(ANNOTATION_REF_NAME.to_owned(), tag.clone());
@@ -240,6 +260,16 @@ struct Documents {
 }
 
 impl Documents {
+    /// As [`Documents::new`]; refused when nobody would read it.
+    fn checked(draft: &Draft, form: Form) -> Result<Documents, CacheExportError> {
+        let documents = Documents::new(draft, form);
+        let size = documents.config.len() as u64;
+        if MAX_BYTES < size {
+            return Err(CacheExportError::TooBig { found: size, limit: MAX_BYTES });
+        }
+        Ok(documents)
+    }
+
     fn new(draft: &Draft, form: Form) -> Documents {
         let config = draft.chains.to_config();
         let types = match form {
@@ -292,12 +322,66 @@ impl Documents {
     }
 }
 
-/// Brings a blob that is in another cache into the store.
-async fn fetch(blob: &Blob, content: &ContentStore) -> Result<(), CacheExportError> {
-    let Some(provider) = &blob.elsewhere else { return Ok(()) };
-    let what = format!("layer `{}` of `{}`", blob.descriptor.digest, provider.reference());
-    let fetched = provider.blob(content, &blob.descriptor, &what, &|_| {}).await;
-    fetched.map_err(CacheExportError::Fetch)
+/// Layers that cannot be had, and why.
+type Missing = BTreeMap<Digest, String>;
+
+/// Registries that could not be reached, and for how many layers on end. One that has gone is not asked for each layer; one
+/// that has lost the end of a layer may have the others.
+type Silent = Mutex<BTreeMap<String, usize>>;
+
+/// Layers that a registry may fail to give on end.
+const MAX_FAILED: usize = 2;
+
+/// Brings all layers into the store.
+async fn bring(
+    draft: &Draft,
+    documents: &Documents,
+    content: &ContentStore,
+    cancel: &Cancel,
+) -> Result<Missing, CacheExportError> {
+    let (mut missing, silent) = (Missing::new(), Silent::default());
+    for layer in &documents.layers {
+        cancelled(cancel)?;
+        if let Some(error) = fetch(&draft.blobs[&layer.digest], content, &silent).await? {
+            missing.insert(layer.digest, error);
+        }
+    }
+    Ok(missing)
+}
+
+/// Brings a blob that is in other caches into the store. `Some` is why none of them gave it.
+async fn fetch(
+    blob: &Blob,
+    content: &ContentStore,
+    silent: &Silent,
+) -> Result<Option<String>, CacheExportError> {
+    if content.has(&blob.descriptor.digest) {
+        return Ok(None);
+    }
+    let silent = || silent.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut failed = None;
+    for provider in &blob.elsewhere {
+        let reference = provider.reference();
+        if silent().get(&reference).is_some_and(|n_failed| MAX_FAILED <= *n_failed) {
+            failed = failed.or_else(|| Some(format!("`{reference}` cannot be reached")));
+            continue;
+        }
+        let what = format!("layer `{}` of `{reference}`", blob.descriptor.digest);
+        let error = match provider.blob(content, &blob.descriptor, &what, &|_| {}).await {
+            Ok(()) => {
+                silent().remove(&reference);
+                return Ok(None);
+            }
+            Err(ImageError::Fetch(error)) => error,
+            Err(error) => return Err(CacheExportError::Fetch(error)),
+        };
+        let is_registry = matches!(provider, Provider::Registry { .. });
+        if is_registry && matches!(error, RegistryError::Unreachable { .. }) {
+            *silent().entry(reference).or_default() += 1;
+        }
+        failed = failed.or(Some(error.to_string()));
+    }
+    Ok(failed)
 }
 
 struct Push<'a> {
@@ -308,10 +392,16 @@ struct Push<'a> {
 }
 
 impl Push<'_> {
-    /// Layers, config, and last what names them.
-    async fn all(&self, draft: &Draft, documents: &Documents) -> Result<(), CacheExportError> {
-        let blobs = documents.layers.iter().map(|it| Ok(&draft.blobs[&it.digest]));
-        stream::iter(blobs).try_for_each_concurrent(N_PARALLEL, |blob| self.layer(blob)).await?;
+    /// All layers but those that cannot be had.
+    async fn layers(&self, draft: &Draft, documents: &Documents) -> Result<Missing, CacheExportError> {
+        let silent = Silent::default();
+        let pushes = documents.layers.iter().map(|it| self.layer(&draft.blobs[&it.digest], &silent));
+        let pushed = stream::iter(pushes).buffer_unordered(N_PARALLEL);
+        pushed.try_filter_map(async |missing| Ok(missing)).try_collect().await
+    }
+
+    /// The config, and last what names all.
+    async fn documents(&self, documents: &Documents) -> Result<(), CacheExportError> {
         let config = Descriptor::of(CONFIG_TYPE, &documents.config);
         if !self.has(&config.digest).await? {
             // Through the store: a blob is pushed from a file.
@@ -323,13 +413,21 @@ impl Push<'_> {
         pushed.await.map_err(|source| self.failed(source))
     }
 
-    async fn layer(&self, blob: &Blob) -> Result<(), CacheExportError> {
-        if !self.has(&blob.descriptor.digest).await? {
-            fetch(blob, self.content).await?;
+    /// Pushes a layer unless it is there. `Some` is one that cannot be had.
+    async fn layer(
+        &self,
+        blob: &Blob,
+        silent: &Silent,
+    ) -> Result<Option<(Digest, String)>, CacheExportError> {
+        let digest = blob.descriptor.digest;
+        if !self.has(&digest).await? {
+            if let Some(error) = fetch(blob, self.content, silent).await? {
+                return Ok(Some((digest, error)));
+            }
             self.push(&blob.descriptor).await?;
         }
         self.teller.wrote(&blob.descriptor);
-        Ok(())
+        Ok(None)
     }
 
     async fn has(&self, digest: &Digest) -> Result<bool, CacheExportError> {
