@@ -17,7 +17,7 @@ use crate::store::{Options, Store};
 /// Runs the verb.
 pub(super) fn run(args: &args::Du) -> Result<(), Failure> {
     let failed = |error| failure::store(&error, &args.store);
-    let store: Store = Store::open(&args.store, &Options::default()).map_err(failed)?;
+    let store: Store = Store::open_existing(&args.store, &Options::default()).map_err(failed)?;
     let contents = store.contents(Sizes::Looked).map_err(failed)?;
     let now = SystemTime::now();
     let (filters, unused_for) = kept::split(&args.filters);

@@ -256,6 +256,18 @@ pub(super) fn store(error: &StoreError, root: &Path) -> Report {
         StoreError::NoSpace { attempt, path } => no_space(attempt, path, root),
         StoreError::InUse { .. } => Report::error("bkl::store", error.to_string())
             .help("it is put aside once nobody else uses the store: end the other builds, or wait for them"),
+        StoreError::NotEmpty { .. } => Report::error("bkl::store", error.to_string()).help(
+            "a store needs a directory of its own: one that is empty or not there yet, `--store DIR` or BKL_STORE",
+        ),
+        StoreError::NoStore { .. } => Report::error("bkl::store", error.to_string())
+            .help("a build makes one; where it is is said with `--store DIR` or BKL_STORE"),
+        StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {
+            let message = format!("the disk of the store `{}` is read-only: {error}", root.display());
+            Report::error("bkl::store", message).help(
+                "who only looks at a store needs locks in it, too: mount the disk so that it can be written to, or use \
+                 another store, `--store DIR` or BKL_STORE",
+            )
+        }
         StoreError::Io { source, .. } if is_refused(source) => Report::error("bkl::store", error.to_string()).help(
             "the store must be a place that this user can write to; it is chosen with `--store DIR` or BKL_STORE; \
              when neither is given it is /var/lib/bkl for root and ~/.local/share/bkl for others",
@@ -265,8 +277,8 @@ pub(super) fn store(error: &StoreError, root: &Path) -> Report {
 }
 
 fn is_refused(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
-    matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | NotFound)
+    use std::io::ErrorKind::{NotFound, PermissionDenied};
+    matches!(error.kind(), PermissionDenied | NotFound)
 }
 
 fn no_space(attempt: &str, path: &Path, store_root: &Path) -> Report {

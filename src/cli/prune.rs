@@ -17,7 +17,7 @@ use crate::store::{Options, Store, StoreError};
 /// Runs the verb.
 pub(super) fn run(args: &args::Prune) -> Result<(), Failure> {
     let failed = |error: StoreError| failure::store(&error, &args.store);
-    let store = Store::open(&args.store, &Options::default()).map_err(failed)?;
+    let store = Store::open_existing(&args.store, &Options::default()).map_err(failed)?;
     let policy = policy(args, store.disk().map_err(failed)?);
     let pruned = store.prune(&[policy]).map_err(failed)?;
     print(args, &pruned)?;

@@ -282,6 +282,15 @@ fn node_of(name: &str, node: &DeviceNode) -> Result<NewNode, CdiError> {
             (kind, libc::major(number), libc::minor(number))
         }
     };
+    // What is there in every container: the null device also hides files of the kernel's.
+    let usual = [("null", 3), ("zero", 5), ("full", 7), ("random", 8), ("urandom", 9)]
+        .map(|(it, minor)| (it, 1, minor));
+    let others = ["tty", "ptmx", "pts", "shm", "mqueue", "fd", "stdin", "stdout", "stderr"];
+    let is_other = others.contains(&path.split('/').next().unwrap_or(path));
+    if is_other || usual.iter().any(|it| it.0 == path && (it.1, it.2) != (major, minor)) {
+        let what = format!("a node in place of what every command has (`{}`)", node.path);
+        return Err(CdiError::Unsupported { name: name.to_owned(), what });
+    }
     let has = |letter| node.permissions.is_empty() || node.permissions.contains(letter);
     Ok(NewNode {
         path: path.to_owned(),

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -79,11 +80,12 @@ impl Store {
                 // Somebody removed the whole mount just now (`gc`).
                 Ok(None) => {}
                 Err(StoreError::Io { source, path, .. })
-                    if source.kind() == std::io::ErrorKind::NotFound && path.starts_with(&dir) => {}
+                    if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists)
+                        && path.starts_with(&dir) => {}
                 Err(error) => return Err(error),
             }
         }
-        Err(StoreError::io("open", &dir, std::io::Error::from(std::io::ErrorKind::NotFound)))
+        Err(StoreError::io("open", &dir, std::io::Error::from(ErrorKind::NotFound)))
     }
 
     /// `None` when what was locked has not the name any more.
@@ -125,7 +127,11 @@ impl Store {
         }
         let all = self.inner.root.join("cache-mounts");
         for entry in fs::read_dir(&all).at("list", &all)? {
-            let dir = entry.at("list", &all)?.path();
+            let entry = entry.at("list", &all)?;
+            let dir = entry.path();
+            if !entry.file_name().to_str().is_some_and(super::layout::is_digest) {
+                continue;
+            }
             // A mount that is just being made may have no id yet: nothing is in it either.
             let Ok(id) = fs::read_to_string(dir.join("id")) else { continue };
             let plain = id.rsplit_once(':').filter(|(_, digest)| digest.len() == 64).map(|(plain, _)| plain);

@@ -151,6 +151,10 @@ impl Database {
 
 /// Makes the tables, unless another process does it first; the version then in the file.
 fn create(connection: &mut Connection) -> rusqlite::Result<i64> {
+    // Tables without a version are somebody else's; with one, another process was faster.
+    if connection.prepare("SELECT 1 FROM sqlite_master")?.exists([])? {
+        return connection.pragma_query_value(None, "user_version", |row| row.get(0));
+    }
     use_wal(connection)?;
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;

@@ -79,7 +79,19 @@ pub enum StoreError {
     /// A layer archive that cannot be unpacked, or a stream that ended too early.
     #[error("bad layer: {0}")]
     Archive(#[from] ArchiveError),
-    /// A store written by another version, or a directory that is something else.
+    /// A directory that is no store and has things of somebody else in it.
+    #[error("`{}` is no store, and cannot become one: other things are in it", path.display())]
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// There is none where one is looked for.
+    #[error("there is no store in `{}`", path.display())]
+    NoStore {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// A store written by another version.
     #[error("`{}` is not a store of this version (its version is {found}, wanted {wanted})", path.display())]
     Version {
         /// Root of the store.

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::db::{self, Database};
 use super::error::Context as _;
 use super::id::random_name;
-use super::{Result, StoreError, make_layout, sweep};
+use super::{Result, StoreError, layout, sweep};
 
 /// Opens the database, healing it where that is needed and possible; what was done, for people.
 ///
@@ -70,7 +70,7 @@ fn heal(root: &Path, open: &dyn Fn() -> Result<Database>) -> Result<Option<PathB
     }
     // Where this one is, the layout is taken to be complete.
     move_away(&root.join("empty"), &root.join("staging").join(random_name()))?;
-    make_layout(root)?;
+    layout::make(root)?;
     let aside = root.join("damaged");
     fs::create_dir_all(&aside).at("create", &aside)?;
     let aside =

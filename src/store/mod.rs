@@ -11,11 +11,13 @@
 //! <root>/damaged/<n>/          databases that were put aside (`heal`)
 //! <root>/git/<hash>/           copies of remote repositories (`work`); <root>/git-names/<hash> has their names
 //! <root>/gc.lock               held by who removes what is not wanted (`gc`)
+//! <root>/ballast               room for removing things on a full disk (`ballast`)
 //! ```
 //!
 //! How it stays whole: work in progress lies in a corner that a dead process's successor sweeps (`sweep`); what is done
 //! moves to its place by rename, its row comes last; what was not synced before a power cut is dropped (`flush`).
 
+mod ballast;
 mod cache_mount;
 mod chain;
 mod content;
@@ -28,6 +30,7 @@ pub mod gc;
 mod heal;
 mod id;
 pub mod layer;
+mod layout;
 mod lease;
 mod pins;
 mod records;
@@ -38,11 +41,11 @@ mod tree;
 mod userns;
 mod work;
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 pub use cache_mount::{CacheDir, Seed, Sharing};
 pub use chain::Snapshot;
@@ -100,6 +103,8 @@ struct Inner {
     limits: Limits,
     database: db::Database,
     owner: sweep::Owner,
+    /// Dropped after the corner is gone.
+    _ballast: Option<ballast::GivenUp>,
     watermark: flush::Watermark,
     /// What this process uses.
     pins: pins::Pins,
@@ -107,6 +112,8 @@ struct Inner {
     uses: pins::Uses,
     /// What was committed since anybody looked.
     grown: pins::Grown,
+    /// What this process gained by removing things on a full disk, in bytes and inodes.
+    gained: AtomicU64,
     chains: snapshot::Chains,
     stacks: snapshot::Stacks,
     checked: snapshot::Checked,
@@ -116,13 +123,34 @@ struct Inner {
 }
 
 impl Store {
-    /// Opens the store at `root`, creating it if there is none (mode 0700).
+    /// Opens the store at `root`, creating it if nothing is there (mode 0700).
     ///
+    /// A directory with anything else in it is refused ([`StoreError::NotEmpty`]): a store removes what it does not need.
     /// Drops what another boot wrote without syncing, and what processes that died left half-done; a damaged database
     /// is put aside and the store starts empty ([`Store::notices`] says so). Raises this
     /// process's soft limit of open files to the hard one: a tree walk holds one per level.
     pub fn open(root: &Path, options: &Options) -> Result<Store> {
-        make_layout(root)?;
+        layout::make(root)?;
+        Store::open_made(root, options, None)
+    }
+
+    /// [`Store::open`] of a store that is there, to look at it or to remove something: also on a full disk.
+    /// [`StoreError::NoStore`] if there is none.
+    pub fn open_existing(root: &Path, options: &Options) -> Result<Store> {
+        if !layout::is_store(root) {
+            return Err(StoreError::NoStore { path: root.to_owned() });
+        }
+        layout::make(root)?;
+        match Store::open_made(root, options, ballast::GivenUp::if_full(root)) {
+            // A quota, or no more files: the disk does not tell.
+            Err(error) if error.is_no_space() => {
+                Store::open_made(root, options, Some(ballast::GivenUp::new(root)))
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_made(root: &Path, options: &Options, ballast: Option<ballast::GivenUp>) -> Result<Store> {
         raise_file_limit();
         // Paths go into mount plans, which other processes use from other directories.
         let root = fs::canonicalize(root).at("resolve", root)?;
@@ -133,6 +161,9 @@ impl Store {
         };
         let (database, notices) = heal::open(&root, &lock, &boot_id)?;
         let owner = sweep::claim(&root, &database)?;
+        if ballast.is_none() {
+            ballast::keep(&root);
+        }
         let root_fd = File::open(&root).at("open", &root)?.into();
         let watermark = flush::Watermark::default();
         let limits = options.limits;
@@ -143,10 +174,12 @@ impl Store {
             limits,
             database,
             owner,
+            _ballast: ballast,
             watermark,
             pins: pins::Pins::default(),
             uses: pins::Uses::default(),
             grown: pins::Grown::default(),
+            gained: AtomicU64::new(0),
             chains: snapshot::Chains::default(),
             stacks: snapshot::Stacks::default(),
             checked: snapshot::Checked::default(),
@@ -204,21 +237,6 @@ fn boot_id() -> Result<String> {
 /// The directory of a layer in the store at `root`.
 fn layer_dir(root: &Path, layer: LayerId) -> PathBuf {
     root.join("layers").join(layer.to_string())
-}
-
-fn make_layout(root: &Path) -> Result<()> {
-    // `empty` is made last: where it is, all is.
-    if root.join("empty").is_dir() {
-        return Ok(());
-    }
-    let make = |path: &Path| DirBuilder::new().recursive(true).mode(0o700).create(path).at("create", path);
-    make(root)?;
-    for name in ["content/sha256", "ingest", "layers", "staging", "cache-mounts", "logs"] {
-        make(&root.join(name))?;
-    }
-    // The root of the empty tree: mode 0755, as every tree's.
-    let empty = root.join("empty");
-    DirBuilder::new().recursive(true).mode(0o755).create(&empty).at("create", &empty)
 }
 
 fn raise_file_limit() {

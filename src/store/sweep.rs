@@ -7,7 +7,7 @@
 //! run (`run …`, `runs`).
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +20,7 @@ use super::db::Database;
 use super::error::Context as _;
 use super::id::random_name;
 use super::lease::try_lease;
-use super::{LayerId, Result, layer_dir, tree};
+use super::{LayerId, Result, layer_dir, layout, tree};
 
 /// This process's corner of the store for work in progress.
 pub(super) struct Owner {
@@ -41,6 +41,11 @@ struct Bin {
 }
 
 impl Owner {
+    /// Where it is.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// A fresh directory for something being built.
     pub(super) fn new_dir(&self) -> Result<PathBuf> {
         let dir = self.dir.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
@@ -173,7 +178,7 @@ pub(super) fn living_notes(root: &Path) -> Result<Vec<String>> {
         }
     }
     drop(guard);
-    living.into_iter().map(|(file, path)| std::io::read_to_string(file).at("read", path)).collect()
+    living.into_iter().map(|(file, path)| io::read_to_string(file).at("read", path)).collect()
 }
 
 /// Claiming, sweeping and asking who lives take turns: a corner not yet locked must not look dead, and looking must not
@@ -191,15 +196,21 @@ fn take_dead(staging: &Path, owner: &Owner) -> Result<Vec<PathBuf>> {
     for entry in fs::read_dir(staging).at("list", staging)? {
         let entry = entry.at("list", staging)?;
         let path = entry.path();
-        if entry.file_name() == owner.name.as_str() {
+        if entry.file_name() == owner.name.as_str() || !layout::is_corner(&entry) {
             continue;
         }
         let is_alive = File::open(path.join("owner"))
             .is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err());
         if !is_alive {
             let taken = owner.dir.join(format!("dead-{}", owner.next.fetch_add(1, Ordering::Relaxed)));
-            fs::rename(&path, &taken).at("move", &path)?;
-            dead.push(taken);
+            match fs::rename(&path, &taken) {
+                // Its process had not died, but was about to remove it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                moved => {
+                    moved.at("move", &path)?;
+                    dead.push(taken);
+                }
+            }
         }
     }
     Ok(dead)
@@ -208,9 +219,8 @@ fn take_dead(staging: &Path, owner: &Owner) -> Result<Vec<PathBuf>> {
 fn sweep_ingest(ingest: &Path, staging: &Path) -> Result<()> {
     for entry in fs::read_dir(ingest).at("list", ingest)? {
         let entry = entry.at("list", ingest)?;
-        let name = entry.file_name();
-        let owner = name.to_str().and_then(|it| it.split_once('-')).map(|(owner, _)| owner);
-        if !owner.is_some_and(|it| staging.join(it).is_dir()) {
+        // What has another name is somebody else's.
+        if layout::ingest_owner(&entry).is_some_and(|it| !staging.join(it).is_dir()) {
             fs::remove_file(entry.path()).at("remove", entry.path())?;
         }
     }

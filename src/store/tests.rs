@@ -165,6 +165,57 @@ fn a_store_of_an_older_version_is_upgraded() {
 }
 
 #[test]
+fn only_an_empty_directory_becomes_a_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("store");
+    let options = Options { durability: Durability::Manual, ..Options::default() };
+    // What a process leaves that is killed while it makes one, after each of its steps; and a new disk.
+    let steps = [
+        "lost+found",
+        "content",
+        "content/sha256",
+        "ingest",
+        "layers",
+        "staging",
+        "cache-mounts",
+        "logs",
+        "empty",
+    ];
+    for n in 0..=steps.len() {
+        steps[..n].iter().for_each(|it| std::fs::create_dir_all(root.join(it)).unwrap());
+        drop(Store::open(&root, &options).unwrap());
+        std::fs::remove_dir_all(&root).unwrap();
+    }
+    for path in
+        ["notes", "git/mine/f", "logs/f", "content/sha256/mine/f", "content/page", "layers/mine/f", "empty/f"]
+    {
+        let path = root.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, "x").unwrap();
+        let error = Store::open(&root, &options).err().unwrap();
+        assert!(matches!(error, super::StoreError::NotEmpty { .. }), "{path:?}: {error}");
+        assert!(path.is_file() && !root.join("staging").exists());
+        std::fs::remove_dir_all(&root).unwrap();
+    }
+    // Somebody else's database.
+    std::fs::create_dir_all(root.join("staging")).unwrap();
+    let database = rusqlite::Connection::open(root.join("db.sqlite")).unwrap();
+    database.execute_batch("CREATE TABLE theirs(a)").unwrap();
+    let error = Store::open(&root, &options).err().unwrap();
+    assert!(matches!(error, super::StoreError::Version { found: 0, .. }), "{error}");
+}
+
+#[test]
+fn a_store_is_made_by_many_at_once() {
+    for _ in 0..20 {
+        let dir = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            (0..4).for_each(|_| drop(scope.spawn(|| drop(open(dir.path())))));
+        });
+    }
+}
+
+#[test]
 fn a_store_of_another_version_is_refused() {
     let (dir, store) = store();
     store.inner.database.with("test", |it| it.pragma_update(None, "user_version", 99)).unwrap();

@@ -282,6 +282,24 @@ pub(crate) fn copy_attributes(
     set_mtime(to, to_name, meta.mtime)
 }
 
+/// As [`copy_attributes`], onto an entry that may have extended attributes of its own: those go.
+pub(crate) fn replace_attributes(
+    from: impl AsFd,
+    from_name: &[u8],
+    meta: &Meta,
+    to: impl AsFd,
+    to_name: &[u8],
+) -> Result<()> {
+    let (from, to) = (from.as_fd(), to.as_fd());
+    let kept = xattrs(from, from_name)?;
+    for (key, _) in xattrs(to, to_name)? {
+        if !is_private_xattr(&key) && kept.iter().all(|(it, _)| *it != key) {
+            remove_xattr(to, to_name, &key)?;
+        }
+    }
+    copy_attributes(from, from_name, meta, to, to_name)
+}
+
 /// Copies one entry that is not a directory, with all its attributes; `to_name` must be free.
 pub(crate) fn copy_entry(
     from: impl AsFd,

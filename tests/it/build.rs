@@ -135,12 +135,18 @@ fn a_killed_build_is_in_the_history() {
 /// Of two files the first has the step between run again, and when the second's turn comes it is another one.
 fn what_always_changes_is_an_error() {
     let project = Project::new(
-        "target app = base.copy(local(\"ctx\"), \"f\", \"/f\").run(\"sleep 1\").copy(local(\"ctx\"), \"g\", \"/g\")\n",
+        "target app = base.copy(local(\"ctx\"), \"f\", \"/f\").run(\"sleep 2\").copy(local(\"ctx\"), \"g\", \"/g\")\n",
     );
     let dir = project.path().join("ctx");
     fs::create_dir(&dir).unwrap();
-    let write =
-        |n: u64| ["f", "g"].iter().for_each(|it| fs::write(dir.join(it), format!("the {n}th")).unwrap());
+    // In place: a file that was made empty first is written to the disk when it is closed, which may take a while.
+    let write = |n: u64| {
+        for name in ["f", "g"] {
+            let file =
+                fs::File::options().create(true).truncate(false).write(true).open(dir.join(name)).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&file, format!("the {n}th").as_bytes(), 0).unwrap();
+        }
+    };
     write(0);
     let mut child = project.bkl(&["build", "--progress", "plain"]).spawn().unwrap();
     let start = Instant::now();

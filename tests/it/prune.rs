@@ -16,6 +16,13 @@ pub(crate) fn trials() -> Vec<Trial> {
         crate::trial("prune::a_disk_that_stays_full_is_told", a_disk_that_stays_full_is_told),
         crate::trial("prune::builds_beside_prunes", builds_beside_prunes),
         crate::trial("prune::killed_prunes", killed_prunes),
+        crate::trial("prune::what_is_no_store_stays", what_is_no_store_stays),
+        crate::trial("prune::what_is_not_ours_stays", what_is_not_ours_stays),
+        crate::trial("prune::a_wrong_name_makes_no_store", a_wrong_name_makes_no_store),
+        crate::trial("prune::nothing_is_free_at_all", nothing_is_free_at_all),
+        crate::trial("prune::two_steps_fill_the_disk", two_steps_fill_the_disk),
+        crate::trial("prune::every_byte_is_told", every_byte_is_told),
+        crate::trial("prune::a_disk_that_is_only_read", a_disk_that_is_only_read),
     ]
 }
 
@@ -152,6 +159,7 @@ fn builds_beside_prunes() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path();
     program(dir);
+    assert!(build(dir, "first", 1).status.success());
     let start = Instant::now();
     std::thread::scope(|scope| {
         let pruner = scope.spawn(|| {
@@ -205,4 +213,163 @@ fn killed_prunes() {
     let output = bkl(dir, &["du", "--format", "json"]).output().unwrap();
     assert!(text(&output).contains("\"records\": []"), "{}", text(&output));
     assert!(size(dir) < 2_000_000, "{} bytes", size(dir));
+}
+
+/// Files of somebody else, where a store has its own; all of them, sorted.
+fn foreign(root: &Path) -> Vec<std::path::PathBuf> {
+    let names = [
+        "git/mydir/f",
+        "cache-mounts/mydir/f",
+        "cache-mounts/mydir/0/f",
+        "damaged/mydir/f",
+        "logs/file",
+        "staging/mine/f",
+        "staging/file",
+        "ingest/file",
+        "ingest/my-file",
+        "layers/mine/f",
+        "content/sha256/f",
+        "content/page.md",
+        "notes.txt",
+    ];
+    names.map(|name| root.join(name)).to_vec()
+}
+
+fn put_foreign(root: &Path) {
+    for path in foreign(root) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "x").unwrap();
+    }
+}
+
+fn assert_foreign(root: &Path, what: &str) {
+    let gone: Vec<_> = foreign(root).into_iter().filter(|it| !it.is_file()).collect();
+    assert!(gone.is_empty(), "{what}: gone are {gone:?}");
+}
+
+fn what_is_no_store_stays() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    program(dir);
+    let other = dir.join("other");
+    put_foreign(&other);
+    let before = fs::read_dir(&other).unwrap().count();
+    for args in
+        [&["du"] as &[&str], &["prune"], &["prune", "--all"], &["build", "--gc", "max-used-space=1MB"]]
+    {
+        let output = bkl(dir, args).env("BKL_STORE", &other).output().unwrap();
+        let said = text(&output);
+        assert_foreign(&other, &args.join(" "));
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
+        assert!(said.contains("no store") && said.contains("other") && said.contains("help"), "{said}");
+    }
+    assert_eq!(fs::read_dir(&other).unwrap().count(), before, "nothing was added");
+    // The names of our directories alone make no store either.
+    fs::remove_file(other.join("notes.txt")).unwrap();
+    let output = bkl(dir, &["build"]).env("BKL_STORE", &other).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+}
+
+fn what_is_not_ours_stays() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    program(dir);
+    assert!(build(dir, "a", 1).status.success());
+    let store = dir.join("store");
+    put_foreign(&store);
+    fs::write(store.join("cache-mounts/.DS_Store"), "x").unwrap();
+    for args in
+        [&["du"] as &[&str], &["prune"], &["prune", "--all"], &["prune", "--all", "--max-used-space", "1"]]
+    {
+        let output = bkl(dir, args).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", text(&output));
+        assert_foreign(&store, &args.join(" "));
+    }
+    // Where a directory of ours would be.
+    fs::remove_dir_all(store.join("git")).unwrap();
+    fs::write(store.join("git"), "x").unwrap();
+    for args in [&["du"] as &[&str], &["prune", "--all"]] {
+        let output = bkl(dir, args).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", text(&output));
+    }
+    assert!(build(dir, "a", 1).status.success());
+}
+
+fn a_wrong_name_makes_no_store() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    fs::create_dir(dir.join("empty")).unwrap();
+    for args in [["du", "--store", "typo"], ["prune", "--store", "typo"], ["prune", "--store", "empty"]] {
+        let output = bkl(dir, &args).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+        assert!(text(&output).contains("no store"), "{}", text(&output));
+        assert!(!dir.join("typo").exists() && fs::read_dir(dir.join("empty")).unwrap().count() == 0);
+    }
+}
+
+fn nothing_is_free_at_all() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    program(dir);
+    let said = with_disk(
+        dir,
+        40,
+        "for n in 1 2 3; do $BKL build -p name=$n -p megabytes=5 --progress quiet; done; echo built $?
+        for round in 1 2; do
+          dd if=/dev/zero of=store/fill bs=1k 2> /dev/null
+          $BKL prune > pruned; echo pruned $?; tail -n 1 pruned
+          $BKL prune --all > pruned; echo all $?
+          rm store/fill
+          $BKL build -p name=again -p megabytes=5 --progress quiet; echo again $?
+        done",
+    );
+    assert!(said.contains("built 0"), "{said}");
+    assert_eq!(said.matches("pruned 0").count(), 2, "{said}");
+    assert_eq!(said.matches("all 0").count(), 2, "{said}");
+    assert_eq!(said.matches("again 0").count(), 2, "{said}");
+    assert!(said.contains("Total: 1") && !said.contains("Total: 0"), "{said}");
+}
+
+fn two_steps_fill_the_disk() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    program(dir);
+    let text = fs::read_to_string(dir.join("build.bkl")).unwrap()
+        + "\nlet x = base.run(\"dd if=/dev/zero of=/x bs=1M count=22; echo x > /xx\", name: \"x\")\n\
+           let y = base.run(\"dd if=/dev/zero of=/y bs=1M count=22; echo y > /yy\", name: \"y\")\n\
+           target both = merge([x, y])\n";
+    fs::write(dir.join("build.bkl"), text).unwrap();
+    for round in 0..4 {
+        let said = with_disk(
+            dir,
+            60,
+            "$BKL build app -p name=old -p megabytes=35 --progress quiet; echo first $?
+            $BKL build both --progress plain; echo second $?",
+        );
+        assert!(said.contains("first 0") && said.contains("second 0"), "{round}: {said}");
+        assert!(said.contains("the disk was full") && !said.contains(": 0 MB"), "{round}: {said}");
+    }
+}
+
+fn every_byte_is_told() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    program(dir);
+    assert!(build(dir, "a", 1).status.success());
+    let output = bkl(dir, &["du", "--format", "json"]).output().unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["total"]["bytes"], size(dir));
+}
+
+fn a_disk_that_is_only_read() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    program(dir);
+    let said = with_disk(
+        dir,
+        40,
+        "$BKL build --progress quiet; echo first $?; mkdir ro; mount -o bind store ro; mount -o remount,ro,bind ro; $BKL du --store ro; echo second $?",
+    );
+    assert!(said.contains("first 0") && said.contains("second 1"), "{said}");
+    assert!(said.contains("is read-only"), "{said}");
 }

@@ -62,14 +62,16 @@ impl Display for Plain {
             Event::Started { .. } => self.turn_to(idx, out)?,
             Event::Log { bytes, .. } => {
                 self.turn_to(idx, out)?;
-                let mut rest = std::mem::take(&mut self.partial[idx]);
-                rest.extend_from_slice(bytes);
-                let mut lines: Vec<&[u8]> = rest.split(|&byte| byte == b'\n').collect();
-                let unfinished = lines.pop().unwrap_or_default().to_vec();
-                for line in lines {
-                    self.line(idx, line.strip_suffix(b"\r").unwrap_or(line), out)?;
+                let mut rest = bytes.as_slice();
+                while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
+                    let (line, more) = (&rest[..end], &rest[end + 1..]);
+                    // What was not finished before is looked at once, when it is.
+                    let mut whole = std::mem::take(&mut self.partial[idx]);
+                    whole.extend_from_slice(line);
+                    self.line(idx, whole.strip_suffix(b"\r").unwrap_or(&whole), out)?;
+                    rest = more;
                 }
-                self.partial[idx] = unfinished;
+                self.partial[idx].extend_from_slice(rest);
             }
             Event::Progress { current, total: Some(total), id, .. } if current == total => {
                 self.turn_to(idx, out)?;

@@ -128,6 +128,10 @@ fn files() {
     needs(r#"{"netDevices":[{"hostInterfaceName":"eth1","name":"x"}]}"#, "a network device");
     needs(r#"{"deviceNodes":[{"path":"/dev/../etc/x"}]}"#, "a node outside of /dev (`/dev/../etc/x`)");
     needs(r#"{"deviceNodes":[{"path":"/dev/x","type":"p"}]}"#, "a node of type `p`");
+    let instead = |path: &str| format!(r#"{{"deviceNodes":[{{"path":"{path}","hostPath":"/dev/full"}}]}}"#);
+    for path in ["/dev/null", "/dev/tty", "/dev/pts/0"] {
+        needs(&instead(path), &format!("a node in place of what every command has (`{path}`)"));
+    }
     let mount = r#"{"mounts":[{"hostPath":"/x","containerPath":"/x","type":"nfs"}]}"#;
     needs(mount, "a mount of type `nfs` on `/x`");
     let not_as = "is not as its specification says: ";

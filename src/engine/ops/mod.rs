@@ -269,6 +269,7 @@ impl GraphOp {
     /// Runs it; on a full disk, once more when there is some room.
     async fn try_run(&self, ctx: &ExecCtx, inputs: Vec<Tree>) -> Result<Vec<Tree>, OpError> {
         let again = inputs.clone();
+        let before = self.build.store.room();
         // What it had written is gone by now.
         let error = match self.run(ctx, inputs, Attempt::First).await {
             Err(error) if error.is_no_space() => error,
@@ -276,14 +277,16 @@ impl GraphOp {
         };
         let (store, cancel) = (self.build.store.clone(), ctx.cancel.clone());
         let making = blocking(move || Ok(store.make_room(&|| cancel.is_cancelled())?));
-        match making.await {
-            Ok(gained) if 0 < gained.bytes => {
-                let gained = gained.bytes / 1_000_000;
-                ctx.warn(&format!("the disk was full: {gained} MB that nobody used were removed from the cache, and this step runs again"));
-                self.run(ctx, again, Attempt::Second).await
-            }
-            Ok(_) | Err(_) => Err(error),
+        // Should it fail, another step may have made room all the same.
+        let gained = making.await.unwrap_or_default();
+        if ctx.cancel.is_cancelled() || !self.build.store.room().is_more_than(&before) {
+            return Err(error);
         }
+        ctx.warn(&match gained.bytes / 1_000_000 {
+            0 => "the disk was full: there is more room by now, and this step runs again".to_owned(),
+            gained => format!("the disk was full: {gained} MB that nobody used were removed from the cache, and this step runs again"),
+        });
+        self.run(ctx, again, Attempt::Second).await
     }
 
     async fn run(&self, ctx: &ExecCtx, inputs: Vec<Tree>, attempt: Attempt) -> Result<Vec<Tree>, OpError> {

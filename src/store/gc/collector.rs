@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::policy::{Limits, Space};
 use super::{Wait, last_collection, lock};
 use crate::store::error::Context as _;
-use crate::store::{Options, Result, Store, db};
+use crate::store::{Options, Result, Store};
 
 /// First argument of a collector; not a command for people. The store's root and the limits follow.
 pub const VERB: &str = "internal-collect";
@@ -86,9 +86,7 @@ pub fn main() -> ! {
         let limits = Limits::from_args(args.map(|it| it.to_string_lossy().into_owned()));
         std::thread::sleep(PAUSE);
         // Never created: a store that was removed must stay so. Whatever fails: the next one tries again.
-        if root.join(db::FILE).exists()
-            && let Ok(store) = Store::open(&root, &Options::default())
-        {
+        if let Ok(store) = Store::open_existing(&root, &Options::default()) {
             let _ = store.collect(&limits);
         }
     }

@@ -97,10 +97,11 @@ impl Inventory {
         taking.records(&rows.layers, rows.records);
         taking.without_layers(&dirs, &files, &rows.blobs);
         places::add(&mut taking)?;
-        let Taking { inventory, newly_measured, .. } = taking;
         // Not kept, it is measured again; a full disk must not be in the way.
-        let _ = rows::keep_measures(store, &newly_measured);
-        Ok(inventory)
+        let _ = rows::keep_measures(store, &taking.newly_measured);
+        // Last, as the database is not written to any more.
+        places::rest(&mut taking)?;
+        Ok(taking.inventory)
     }
 
     /// What everything takes together.

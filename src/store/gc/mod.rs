@@ -38,6 +38,7 @@ mod tidy;
 
 use std::fs::{File, OpenOptions};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
@@ -49,7 +50,7 @@ pub(super) use remove::spare;
 
 use super::error::Context as _;
 use super::lease::wait;
-use super::{Result, Store, StoreError, Usage};
+use super::{Result, Store, StoreError, Usage, ballast};
 use choose::Choice;
 use clock::Clock;
 use inventory::Inventory;
@@ -126,6 +127,26 @@ impl Contents {
     }
 }
 
+/// How much room there is, to be compared with that of another time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Free bytes of the disk.
+    free: u64,
+    /// Bytes and inodes that this process has gained since it opened the store, by whichever step.
+    gained: u64,
+}
+
+impl Room {
+    /// Whether what found no room at the time of `before` may find some now: something was removed since, or the disk has
+    /// more free than it had.
+    pub fn is_more_than(&self, before: &Room) -> bool {
+        before.gained < self.gained || before.free + MORE < self.free
+    }
+}
+
+/// What is free on a disk changes by less than this all the time, in bytes.
+const MORE: u64 = 1 << 20;
+
 /// What a prune did.
 #[derive(Debug, Default)]
 pub struct Pruned {
@@ -189,13 +210,21 @@ impl Store {
         Ok(Some(pruned))
     }
 
+    /// How much room there is now. What cannot be told is nothing.
+    pub fn room(&self) -> Room {
+        let free = self.disk().map_or(0, |(bytes, _)| bytes.free);
+        Room { free, gained: self.inner.gained.load(Ordering::Acquire) }
+    }
+
     /// Removes what is wanted least when the disk is full; what was gained. Waits while others remove, asking `cancelled`
     /// every 10 ms.
     pub fn make_room(&self, cancelled: &dyn Fn() -> bool) -> Result<Usage> {
         let lock = wait(cancelled, || self.lock_collection(Wait::No))?;
         let (bytes, inodes) = self.disk()?;
         let rule = policy::emergency(bytes, inodes);
-        Ok(self.remove_by(&lock, &[rule], Ages::Plain, SystemTime::now())?.reclaimed())
+        let gained = self.remove_by(&lock, &[rule], Ages::Plain, SystemTime::now())?.reclaimed();
+        self.inner.gained.fetch_add(gained.bytes + gained.inodes, Ordering::Release);
+        Ok(gained)
     }
 
     pub(super) fn remove_by(
@@ -205,6 +234,8 @@ impl Store {
         ages: Ages,
         now: SystemTime,
     ) -> Result<Pruned> {
+        // Removing needs some room, too.
+        let ballast = ballast::GivenUp::if_full(self.root());
         remove::forget_marks(self)?;
         let mut inventory = Inventory::take(self, Sizes::Believed)?;
         let clock = Clock::read(self, ages, now)?;
@@ -217,6 +248,7 @@ impl Store {
         }
         let chosen = choice.chosen;
         let (removed, failed) = remove::remove(self, &inventory, &chosen)?;
+        ballast.is_none().then(|| ballast::keep(self.root()));
         let failed = failed.or(tidy::tidy(self, &inventory, policies, &clock).err());
         let gains = choose::gains(&inventory, &removed);
         let left = gains.iter().copied().fold(inventory.total(), choose::less);

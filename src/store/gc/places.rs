@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FlockOperation, flock};
 
+use super::choose::less;
 use super::inventory::{Taking, What, sum};
 use super::measure::{measure, single};
 use super::{Item, RecordType, Sizes};
@@ -15,7 +16,7 @@ use crate::store::error::Context as _;
 use crate::store::lease::{try_lease, try_lock};
 use crate::store::records::to_millis;
 use crate::store::work::{mirror_key, mirror_name};
-use crate::store::{Result, Store, StoreError, Usage, content, db, sweep};
+use crate::store::{Result, Store, StoreError, Usage, content, db, layout, sweep};
 
 /// Where something without rows lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,25 +31,45 @@ pub(super) enum Place {
     Damaged(PathBuf),
 }
 
-/// Adds all of them, and what the rest takes.
+/// Adds all of them.
 pub(super) fn add(taking: &mut Taking<'_>) -> Result<()> {
     mounts(taking)?;
     mirrors(taking)?;
     logs(taking)?;
-    damaged(taking)?;
-    rest(taking)
+    damaged(taking)
 }
 
-/// The names in a directory, in order; none if it is not there.
+/// The names in a directory, in order; none if it is not there, or no directory.
 pub(super) fn names(dir: &Path) -> Result<Vec<String>> {
     let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
         entries => entries.at("list", dir)?,
     };
     let names = entries.map(|entry| entry.map(|it| it.file_name().to_string_lossy().into_owned()));
     let mut names = names.collect::<io::Result<Vec<_>>>().at("list", dir)?;
     names.sort_unstable();
     Ok(names)
+}
+
+/// Of a directory of ours, the entries that are ours, too, by their form; others are none of our business.
+fn own(dir: &Path, is_name: fn(&str) -> bool, form: Form) -> Result<Vec<String>> {
+    let mut own = names(dir)?;
+    own.retain(|name| {
+        is_name(name)
+            && fs::symlink_metadata(dir.join(name)).is_ok_and(|it| match form {
+                Form::Dir => it.is_dir(),
+                Form::File => it.is_file(),
+            })
+    });
+    Ok(own)
+}
+
+#[derive(Clone, Copy)]
+enum Form {
+    Dir,
+    File,
 }
 
 /// When the file was last written.
@@ -58,7 +79,7 @@ pub(super) fn changed(path: &Path) -> Option<SystemTime> {
 
 fn mounts(taking: &mut Taking<'_>) -> Result<()> {
     let all = taking.store.root().join("cache-mounts");
-    for name in names(&all)? {
+    for name in own(&all, layout::is_digest, Form::Dir)? {
         let dir = all.join(&name);
         let id = fs::read_to_string(dir.join("id")).unwrap_or_default();
         let inside = names(&dir)?;
@@ -91,7 +112,7 @@ fn mounts(taking: &mut Taking<'_>) -> Result<()> {
 
 fn mirrors(taking: &mut Taking<'_>) -> Result<()> {
     let all = taking.store.root().join("git");
-    for name in names(&all)? {
+    for name in own(&all, layout::is_digest, Form::Dir)? {
         let path = all.join(&name);
         let named = mirror_name(&path);
         let used = changed(&named).or(changed(&path)).unwrap_or(UNIX_EPOCH);
@@ -115,7 +136,7 @@ fn mirrors(taking: &mut Taking<'_>) -> Result<()> {
 
 fn logs(taking: &mut Taking<'_>) -> Result<()> {
     let all = taking.store.root().join("logs");
-    for name in names(&all)? {
+    for name in own(&all, layout::is_digest, Form::File)? {
         let path = all.join(&name);
         let used = changed(&path).unwrap_or(UNIX_EPOCH);
         let item = Item {
@@ -135,7 +156,7 @@ fn logs(taking: &mut Taking<'_>) -> Result<()> {
 
 fn damaged(taking: &mut Taking<'_>) -> Result<()> {
     let all = taking.store.root().join("damaged");
-    for name in names(&all)? {
+    for name in own(&all, layout::is_number, Form::Dir)? {
         let path = all.join(&name);
         let used = changed(&path).unwrap_or(UNIX_EPOCH);
         let item = Item {
@@ -151,8 +172,9 @@ fn damaged(taking: &mut Taking<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The database, the directories that hold everything, and what is being made.
-fn rest(taking: &mut Taking<'_>) -> Result<()> {
+/// Adds the database, the directories that hold everything, and what is being made: not our own corner, which is gone as
+/// soon as we are.
+pub(super) fn rest(taking: &mut Taking<'_>) -> Result<()> {
     let root = taking.store.root().to_owned();
     let mut other = single(&root);
     for name in names(&root)? {
@@ -164,6 +186,9 @@ fn rest(taking: &mut Taking<'_>) -> Result<()> {
         // What is being made comes on top of what may stay.
         let is_whole = matches!(name.as_str(), "staging" | "ingest") && taking.sizes == Sizes::Looked;
         other = sum(other, if is_whole { measure(&path) } else { single(&path) });
+        if is_whole && name == "staging" {
+            other = less(other, measure(taking.store.inner.owner.dir()));
+        }
     }
     taking.inventory.other = sum(other, single(&root.join("content/sha256")));
     Ok(())

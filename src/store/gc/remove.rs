@@ -12,13 +12,16 @@ use crate::store::content::{blob_key, blob_path, remove_file};
 use crate::store::db::Database;
 use crate::store::lease::try_lease;
 use crate::store::snapshot::delete_rows;
-use crate::store::{LayerId, Result, Store, StoreError, layer_dir};
+use crate::store::{LayerId, Result, Store, StoreError, ballast, layer_dir};
 
 /// Items that are removed together: the database is locked for them at once. Of many more at once, as each batch reads
 /// what all processes say.
 const BATCH: std::ops::RangeInclusive<usize> = 50..=1000;
 /// As many batches as this are small ones.
 const N_BATCHES: usize = 40;
+/// On a full disk the first batch is as small as this, and each one twice as large as the one before: they make room for the
+/// database's log.
+const FIRST_BATCH: usize = 4;
 
 /// Removes the items `chosen`, which come after what needs them. Gives those that are gone, and the first failure.
 pub(super) fn remove(
@@ -34,8 +37,20 @@ pub(super) fn remove(
         removed: Vec::new(),
         failed: None,
     };
-    for batch in chosen.chunks((chosen.len() / N_BATCHES).clamp(*BATCH.start(), *BATCH.end())) {
+    let largest = (chosen.len() / N_BATCHES).clamp(*BATCH.start(), *BATCH.end());
+    let mut size = largest;
+    let mut chosen = chosen.to_vec();
+    if ballast::is_full(store.root()) {
+        size = FIRST_BATCH;
+        // What has no rows needs no room to go.
+        chosen.sort_by_key(|place| !matches!(inventory.known[*place].what, What::Place(_)));
+    }
+    let mut rest = chosen.as_slice();
+    while !rest.is_empty() {
+        let (batch, after) = rest.split_at(size.min(rest.len()));
         removing.batch(batch)?;
+        rest = after;
+        size = (2 * size).min(largest);
     }
     Ok((removing.removed, removing.failed))
 }
@@ -104,7 +119,7 @@ impl Removing<'_> {
             }
         }
         blobs.retain(|it| !gone_blobs.contains(it));
-        spare(&store.inner.database, &spared, &blobs)?;
+        with_room(store, || spare(&store.inner.database, &spared, &blobs))?;
         for &place in batch {
             match &inventory.known[place].what {
                 What::Layer(_) => {}
@@ -226,12 +241,14 @@ pub(super) fn forget_marks(store: &Store) -> Result<()> {
 fn remove_blob(store: &Store, digest: &Digest) -> Result<bool> {
     // Who holds it is about to put such a blob there.
     let Some(_lease) = try_lease(store.root(), &blob_key(digest))? else { return Ok(false) };
-    let is_gone = store.inner.database.with("drop a blob's row", |connection| {
-        let sql = "DELETE FROM blobs WHERE digest = ?1 AND doomed IS NOT NULL";
-        connection.prepare_cached(sql)?.execute([digest.as_bytes()])?;
-        Ok(!connection
-            .prepare_cached("SELECT 1 FROM blobs WHERE digest = ?1")?
-            .exists([digest.as_bytes()])?)
+    let is_gone = with_room(store, || {
+        store.inner.database.with("drop a blob's row", |connection| {
+            let sql = "DELETE FROM blobs WHERE digest = ?1 AND doomed IS NOT NULL";
+            connection.prepare_cached(sql)?.execute([digest.as_bytes()])?;
+            Ok(!connection
+                .prepare_cached("SELECT 1 FROM blobs WHERE digest = ?1")?
+                .exists([digest.as_bytes()])?)
+        })
     })?;
     if is_gone {
         remove_file(&blob_path(store.root(), digest))?;

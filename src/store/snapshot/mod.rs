@@ -304,7 +304,7 @@ impl Store {
         let path = self.layer_fs(top);
         let dir = match File::open(&path) {
             Ok(dir) => OwnedFd::from(dir),
-            Err(_) => return Err(self.lost(top)),
+            Err(error) => return Err(self.unopened(top, &path, error)),
         };
         let meta = tree::stat_fd(&dir).at("look at", &path)?;
         Ok(Some((dir, meta)))
@@ -351,6 +351,14 @@ impl Store {
             return self.lost(lost);
         }
         error
+    }
+
+    /// The error of opening a layer's directory: only one that is not there is lost. Descriptors may have run out.
+    pub(super) fn unopened(&self, layer: LayerId, path: &Path, error: std::io::Error) -> StoreError {
+        match error.kind() {
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => self.lost(layer),
+            _ => StoreError::io("open", path, error),
+        }
     }
 
     fn lost(&self, layer: LayerId) -> StoreError {

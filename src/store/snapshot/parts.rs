@@ -62,7 +62,7 @@ impl Store {
             return Ok(None);
         }
         let path = self.layer_fs(layer);
-        File::open(&path).map(|dir| Some(dir.into())).map_err(|_| self.lost(layer))
+        File::open(&path).map(|dir| Some(dir.into())).map_err(|error| self.unopened(layer, &path, error))
     }
 
     /// The directories of all layers with their parts, in order.
@@ -127,7 +127,7 @@ impl Store {
         let path = self.layer_fs(layer);
         let dir: OwnedFd = match File::open(&path) {
             Ok(dir) => dir.into(),
-            Err(_) => return Err(self.lost(layer)),
+            Err(error) => return Err(self.unopened(layer, &path, error)),
         };
         put_dir(&dir, staged).at("put together the layer", &path)
     }
@@ -189,7 +189,7 @@ impl ActiveLayer {
 fn put_dir(dir: impl AsFd, staged: &Staged) -> rustix::io::Result<()> {
     stack_on(dir.as_fd(), staged.fs())?;
     let root = tree::stat_fd(&dir)?;
-    tree::copy_attributes(&dir, b".", &root, staged.fs(), b".")
+    tree::replace_attributes(&dir, b".", &root, staged.fs(), b".")
 }
 
 /// Removes what hides something, and says so no more.

@@ -19,11 +19,11 @@ impl Store {
             let path = self.layer_fs(layer);
             let dir: OwnedFd = match File::open(&path) {
                 Ok(dir) => dir.into(),
-                Err(_) => return Err(self.lost(layer)),
+                Err(error) => return Err(self.unopened(layer, &path, error)),
             };
             stack_on(dir.as_fd(), staged.fs()).at("squash the layer", &path)?;
             let root = tree::stat_fd(&dir).at("look at", &path)?;
-            tree::copy_attributes(&dir, b".", &root, staged.fs(), b".").at("squash the layer", &path)?;
+            tree::replace_attributes(&dir, b".", &root, staged.fs(), b".").at("squash the layer", &path)?;
         }
         let description = format!("{} layers squashed", dirs.len());
         let meta = LayerMeta { description, record_type: RecordType::Internal, ..LayerMeta::default() };
@@ -76,7 +76,7 @@ pub(super) fn stack_on(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> rustix::io::
             tree::set_xattr(to, &name, OPAQUE, b"y")?;
         }
         stack_on(tree::open_dir(from, &name)?.as_fd(), tree::open_dir(to, &name)?.as_fd())?;
-        tree::copy_attributes(from, &name, &meta, to, &name)?;
+        tree::replace_attributes(from, &name, &meta, to, &name)?;
     }
     Ok(())
 }

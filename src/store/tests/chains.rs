@@ -20,6 +20,48 @@ fn chain(store: &Store, n: usize) -> Snapshot {
     })
 }
 
+/// A directory that lost an attribute, and one that was made anew, have what the newest layer says, however long the chain.
+#[test]
+fn blocks_have_the_attributes_of_the_newest_layer_as_root() {
+    use super::super::tree::{remove_xattr, set_xattr, xattrs};
+    let (_dir, store) = store();
+    let first = super::tree(&store, &Snapshot::scratch(), |root| {
+        let root = fs::File::open(root).unwrap();
+        for name in ["lost", "anew"] {
+            rustix::fs::mkdirat(&root, name, rustix::fs::Mode::from_raw_mode(0o755)).unwrap();
+            set_xattr(&root, name.as_bytes(), b"user.a", b"1").unwrap();
+            set_xattr(&root, name.as_bytes(), b"user.b", b"1").unwrap();
+        }
+    });
+    let second = super::tree(&store, &first, |root| {
+        fs::remove_dir(root.join("anew")).unwrap();
+        fs::create_dir(root.join("anew")).unwrap();
+        let root = fs::File::open(root).unwrap();
+        remove_xattr(&root, b"lost", b"user.a").unwrap();
+    });
+    let long = (0..120).fold(second, |below, n| {
+        super::tree(&store, &below, |root| fs::write(root.join(format!("f{n}")), "").unwrap())
+    });
+    let view = store.view(&long).unwrap();
+    let names = |dir: &[u8]| xattrs(&view, dir).unwrap().into_iter().map(|it| it.0).collect::<Vec<_>>();
+    assert_eq!(names(b"lost"), [b"user.b".to_vec()]);
+    assert_eq!(names(b"anew"), Vec::<Vec<u8>>::new());
+}
+
+/// Only what is not there is lost: when descriptors have run out nothing is forgotten.
+#[test]
+fn what_cannot_be_opened_is_not_lost() {
+    let (_dir, store) = store();
+    let tree = chain(&store, 1);
+    let top = tree.top().unwrap();
+    let failed =
+        |code| store.unopened(top, std::path::Path::new("fs"), std::io::Error::from_raw_os_error(code));
+    assert!(matches!(failed(libc::EMFILE), StoreError::Io { .. }));
+    assert!(store.layer(top).unwrap().is_some());
+    assert!(matches!(failed(libc::ENOENT), StoreError::NoLayer { .. }));
+    assert!(store.layer(top).unwrap().is_none());
+}
+
 fn record(tree: &Snapshot) -> Record {
     let created_at = from_millis(to_millis(SystemTime::now()));
     Record { outputs: vec![tree.clone(), Snapshot::scratch()], meta: b"meta".to_vec(), created_at }

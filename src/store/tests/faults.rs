@@ -62,7 +62,7 @@ fn what_was_published_without_a_row_is_removed_as_root() {
     let (lost_layer, lost_blob) = (LayerId::random(), Digest::of(b"lost"));
     fs::create_dir_all(store.root().join("layers").join(lost_layer.to_string()).join("fs")).unwrap();
     fs::write(store.content().path(&lost_blob), b"lost").unwrap();
-    let corner = store.root().join("staging/dead");
+    let corner = store.root().join("staging").join(LayerId::random().to_string());
     fs::create_dir(&corner).unwrap();
     let notes = format!("layer {kept}\nlayer {lost_layer}\nblob {}\nblob {}\n", blob.hex(), lost_blob.hex());
     fs::write(corner.join("owner"), notes).unwrap();

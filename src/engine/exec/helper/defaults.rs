@@ -67,14 +67,14 @@ pub(super) fn more_nodes(request: &Request) -> Vec<NewNode> {
 /// The command's environment: of equal keys the last, where it stands; PATH and HOME when missing (runc fills HOME
 /// also when it is empty).
 pub(super) fn environment(given: &[String], home: &str) -> Vec<String> {
-    let key = |it: &str| it.split_once('=').map(|(key, _)| key.to_owned());
-    let mut env: Vec<String> = Vec::with_capacity(given.len() + 2);
-    for entry in given {
-        if let Some(new) = key(entry) {
-            env.retain(|it| key(it).as_deref() != Some(new.as_str()));
+    let mut keys = std::collections::BTreeSet::new();
+    let mut env = Vec::with_capacity(given.len() + 2);
+    for entry in given.iter().rev() {
+        if entry.split_once('=').is_some_and(|(key, _)| keys.insert(key)) {
             env.push(entry.clone());
         }
     }
+    env.reverse();
     if !env.iter().any(|it| it.starts_with("PATH=")) {
         env.push(format!("PATH={DEFAULT_PATH}"));
     }

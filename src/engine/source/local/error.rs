@@ -105,7 +105,9 @@ impl LocalError {
         let (source, path) = (source.into(), path.to_owned());
         match source.raw_os_error() {
             // A component was replaced by a link or by something else.
-            Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::ESTALE) => LocalError::Vanished { path },
+            Some(libc::ENOENT | libc::ENOTDIR | libc::EISDIR | libc::ELOOP | libc::ESTALE) => {
+                LocalError::Vanished { path }
+            }
             _ => LocalError::Unreadable { attempt, path, source },
         }
     }

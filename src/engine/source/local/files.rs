@@ -4,7 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
-use rustix::fs::Timespec;
+use rustix::fs::{FileType, Timespec};
+use rustix::io::Errno;
 
 use super::scan::{Entry, open_directory, open_file, open_root, split, still_seen};
 use super::{LocalError, LocalTree};
@@ -128,7 +129,13 @@ impl Directory for ScannedDirectory<'_> {
 
     fn open(&self, name: &OsStr, facts: &Facts) -> Result<OwnedFd, FileError> {
         let host = || self.files.tree.dir.join(OsStr::from_bytes(&self.entry(facts).path));
-        open_file(&self.fd, name.as_bytes()).map_err(|errno| failed(LocalError::read("open", &host(), errno)))
+        let file = open_file(&self.fd, name.as_bytes())
+            .map_err(|errno| failed(LocalError::read("open", &host(), errno)))?;
+        // A directory opens like a file, and is only found out by reading.
+        match rustix::fs::fstat(&file).map(|it| FileType::from_raw_mode(it.st_mode)) {
+            Ok(FileType::Directory) => Err(failed(LocalError::read("open", &host(), Errno::ISDIR))),
+            Ok(_) | Err(_) => Ok(file),
+        }
     }
 
     fn still(&self, _: &OsStr, facts: &Facts, fd: &OwnedFd) -> Result<(), FileError> {

@@ -438,7 +438,11 @@ fn attributes(directory: &OwnedFd, dir: &Path, entry: &mut Entry) -> Result<(), 
     };
     let found = xattrs(directory, name).map_err(failed("read the attributes of"))?;
     if entry.kind == FileKind::Symlink {
-        let target = rustix::fs::readlinkat(directory, name, Vec::new()).map_err(failed("read the link"))?;
+        let target = rustix::fs::readlinkat(directory, name, Vec::new()).map_err(|errno| match errno {
+            // It is none any more.
+            Errno::INVAL => LocalError::Vanished { path: host.clone() },
+            errno => failed("read the link")(errno),
+        })?;
         entry.target = target.into_bytes();
     }
     entry.xattrs = found;
