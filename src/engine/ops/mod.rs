@@ -273,6 +273,12 @@ impl GraphOp {
         // What it had written is gone by now.
         let error = match self.run(ctx, inputs, Attempt::First).await {
             Err(error) if error.is_no_space() => error,
+            // The disk was full while it ran; when it ended, another step had made room already.
+            Err(error @ OpError::Exec(ExecError::Exit { .. }))
+                if self.build.store.room().was_made_since(&before) =>
+            {
+                error
+            }
             done => return done,
         };
         let (store, cancel) = (self.build.store.clone(), ctx.cancel.clone());

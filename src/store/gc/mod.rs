@@ -137,10 +137,15 @@ pub struct Room {
 }
 
 impl Room {
+    /// Whether this process removed something since `before`, as the disk was full.
+    pub fn was_made_since(&self, before: &Room) -> bool {
+        before.gained < self.gained
+    }
+
     /// Whether what found no room at the time of `before` may find some now: something was removed since, or the disk has
     /// more free than it had.
     pub fn is_more_than(&self, before: &Room) -> bool {
-        before.gained < self.gained || before.free + MORE < self.free
+        self.was_made_since(before) || before.free + MORE < self.free
     }
 }
 
