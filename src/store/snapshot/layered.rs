@@ -72,7 +72,7 @@ impl Store {
     /// The layers of a tree, to be looked into.
     ///
     /// # Errors
-    /// [`StoreError::NoLayer`] when one is missing: a cache miss for the caller.
+    /// [`NoLayer`](crate::store::StoreError::NoLayer) when one is missing: a cache miss for the caller.
     pub fn layered(&self, tree: &Snapshot) -> Result<Layered> {
         self.open_dirs(tree, &self.lowers_below(tree, &[])?)
     }
