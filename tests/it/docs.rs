@@ -284,7 +284,18 @@ fn bkl(words: &[&str], folder: &Path) -> Output {
         .args(words)
         .current_dir(folder)
         .env_remove("BUILDKIT_PROGRESS")
+        .env("BKL_STORE", store())
         .env("NPM_TOKEN", "x")
         .output()
         .unwrap()
+}
+
+/// A store for the verbs that want one.
+fn store() -> &'static Path {
+    static STORE: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+    STORE.get_or_init(|| {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("docs-store");
+        bkl::store::Store::open(&path, &bkl::store::Options::default()).unwrap();
+        path
+    })
 }

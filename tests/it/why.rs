@@ -99,7 +99,7 @@ impl Place {
     }
 
     fn reset(&self) {
-        let (said, ok) = self.sh("rm -rf project store && cp -a kept/. .");
+        let (said, ok) = self.sh("rm -rf project; until rm -rf store; do sleep 0.1; done; cp -a kept/. .");
         assert!(ok, "{said}");
     }
 
@@ -115,6 +115,8 @@ impl Place {
             .current_dir(&self.root)
             .env("PATH", path)
             .env("BKL_STORE", self.root.join("store"))
+            // The store is removed and put back: nobody is to work on it meanwhile.
+            .env("BKL_GC", "off")
             .env("NO_COLOR", "1")
             .env_remove("BUILDKIT_PROGRESS")
             .output()

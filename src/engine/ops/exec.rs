@@ -176,7 +176,10 @@ impl Run<'_> {
         };
         if !is_success {
             // Looked at before what the command wrote is removed.
-            let full = self.disk_full();
+            // Also where somebody else has made room by now.
+            let said =
+                || log.tail().contains("No space left on device").then(|| "the disk was full".to_owned());
+            let full = self.disk_full().or_else(said);
             let no_space = full.is_some();
             let reason = status.reason.or(full);
             let (code, tail) = (status.code, log.tail());
