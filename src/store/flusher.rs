@@ -1,27 +1,23 @@
 //! The flusher: a detached process that syncs a store after short-lived ones have left it.
 //!
-//! It is this same program, started afresh in a session of its own with nothing open. One per store; it may be killed
-//! at any time, and goes by itself when the store's directory is gone.
+//! One per store; it may be killed at any time, and goes by itself when the store's directory is gone.
 
-use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 
+use super::detached::Detached;
 use super::error::Context as _;
 use super::flush::{self, IDLE};
 use super::lease::try_lock;
 use super::{Result, Store, db};
 
-/// First argument of a flusher; not a command for people. The second one is the store's root.
-pub const VERB: &str = "internal-sync";
+const FLUSHER: Detached = Detached { verb: "internal-sync", name: c"bkl-sync" };
 
 /// How often it looks whether the store is idle, or gone.
 const TICK: Duration = Duration::from_millis(250);
@@ -29,42 +25,25 @@ const TICK: Duration = Duration::from_millis(250);
 impl Store {
     /// Starts a flusher for this store unless one is at work.
     ///
-    /// The calling program must answer to [`VERB`]: see [`is_requested`].
+    /// The calling program must answer to it: see [`is_requested`].
     pub fn start_flusher(&self) -> Result<()> {
         let root = self.root();
         // It looks for new rows before it goes: what we committed is seen.
         if lock(root)?.is_none() {
             return Ok(());
         }
-        let program = "/proc/self/exe";
-        Command::new(program)
-            .arg0("bkl")
-            .arg(VERB)
-            .arg(root)
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .at("start", program)?;
-        Ok(())
+        FLUSHER.start(root, &[])
     }
 }
 
 /// Whether this process was started as a flusher. To be asked early in `main`.
 pub fn is_requested() -> bool {
-    std::env::args_os().nth(1).is_some_and(|it| it == OsStr::new(VERB))
+    FLUSHER.is_requested()
 }
 
 /// The whole life of a flusher.
 pub fn main() -> ! {
-    // A person's Ctrl-C is not for us.
-    let _ = rustix::process::setsid();
-    // SAFETY: nothing of this process has a descriptor open but the standard streams.
-    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
-    let _ = rustix::thread::set_name(c"bkl-sync");
-    if let Some(root) = std::env::args_os().nth(2).map(PathBuf::from) {
+    if let Some((root, _)) = FLUSHER.settle() {
         // Whatever failed: the rows stay unsynced, which is what they are.
         let _ = run(&root, IDLE);
     }

@@ -22,6 +22,7 @@ mod cache_mount;
 mod chain;
 mod content;
 mod db;
+mod detached;
 mod error;
 mod export;
 mod flush;

@@ -1,21 +1,16 @@
 //! The collector: a detached process that keeps a store within its limits after builds.
 //!
-//! It is this same program, started afresh in a session of its own with nothing open. One at a time per store; it may be
-//! killed at any time.
+//! One at a time per store; it may be killed at any time.
 
-use std::ffi::OsStr;
-use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::policy::{Limits, Space};
 use super::{Wait, last_collection, lock};
-use crate::store::error::Context as _;
+use crate::store::detached::Detached;
 use crate::store::{Options, Result, Store};
 
-/// First argument of a collector; not a command for people. The store's root and the limits follow.
-pub const VERB: &str = "internal-collect";
+/// Its limits follow the store's root.
+const COLLECTOR: Detached = Detached { verb: "internal-collect", name: c"bkl-collect" };
 
 /// As often as this it looks what is there, when builds add something.
 const OFTEN: Duration = Duration::from_secs(60);
@@ -29,25 +24,12 @@ const PAUSE: Duration = Duration::from_secs(1);
 impl Store {
     /// Starts a collector if it is time for one. Costs a look at a file where this process added nothing.
     ///
-    /// The calling program must answer to [`VERB`]: see [`is_requested`].
+    /// The calling program must answer to it: see [`is_requested`].
     pub fn start_collector(&self, limits: &Limits) -> Result<()> {
         if !self.is_collection_due()? || lock(self.root(), Wait::No)?.is_none() {
             return Ok(());
         }
-        let program = "/proc/self/exe";
-        Command::new(program)
-            .arg0("bkl")
-            .arg(VERB)
-            .arg(self.root())
-            .args(limits.to_args())
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .at("start", program)?;
-        Ok(())
+        COLLECTOR.start(self.root(), &limits.to_args())
     }
 
     /// Whether something may have to go.
@@ -69,21 +51,15 @@ impl Store {
 
 /// Whether this process was started as a collector. To be asked early in `main`.
 pub fn is_requested() -> bool {
-    std::env::args_os().nth(1).is_some_and(|it| it == OsStr::new(VERB))
+    COLLECTOR.is_requested()
 }
 
 /// The whole life of a collector.
 pub fn main() -> ! {
-    // A person's Ctrl-C is not for us.
-    let _ = rustix::process::setsid();
-    // SAFETY: nothing of this process has a descriptor open but the standard streams.
-    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
-    let _ = rustix::thread::set_name(c"bkl-collect");
-    // Builds come first.
-    let _ = rustix::process::nice(10);
-    let mut args = std::env::args_os().skip(2);
-    if let Some(root) = args.next().map(PathBuf::from) {
-        let limits = Limits::from_args(args.map(|it| it.to_string_lossy().into_owned()));
+    if let Some((root, limits)) = COLLECTOR.settle() {
+        // Builds come first.
+        let _ = rustix::process::nice(10);
+        let limits = Limits::from_args(limits.into_iter());
         std::thread::sleep(PAUSE);
         // Never created: a store that was removed must stay so. Whatever fails: the next one tries again.
         if let Ok(store) = Store::open_existing(&root, &Options::default()) {
