@@ -22,12 +22,20 @@ use crate::engine::solver::ExecCtx;
 use crate::graph::ir::config::DEFAULT_PATH;
 use crate::graph::ir::{ExecOp, FileSecret, LinuxResources, Metadata, Mount, MountKind, NetMode, Sharing};
 use crate::session::{Session, SessionError};
+use crate::store::gc::Room;
 use crate::store::{self, ActiveLayer, CacheDir, LayerMeta, Seed, Snapshot, Store, StoreError};
 
 /// How much of a command's output goes into its error.
 const TAIL_BYTES: usize = 16 << 10;
 /// How many lines of it.
 const TAIL_LINES: usize = 20;
+
+/// What commands print that find no room: strerror(3) of ENOSPC.
+const NO_SPACE: &str = "No space left on device";
+/// A disk with less than this free is full, in bytes.
+const NO_ROOM: u64 = 1 << 20;
+/// A disk with less than this free is the one that a command meant which found no room, in bytes.
+const LITTLE_ROOM: u64 = 64 << 20;
 
 /// Why a command did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +115,8 @@ pub(super) struct Run<'a> {
     pub(super) ctx: &'a ExecCtx,
     pub(super) looking: Option<Looking<'a>>,
     pub(super) attempt: Attempt,
+    /// The room that there was when the step began.
+    pub(super) before: Room,
     pub(super) grants: &'a Grants,
     pub(super) said: &'a Said,
     /// Where devices are specified.
@@ -175,14 +185,11 @@ impl Run<'_> {
             valid => valid.contains(&status.code),
         };
         if !is_success {
+            let (code, tail) = (status.code, log.tail());
             // Looked at before what the command wrote is removed.
-            // Also where somebody else has made room by now.
-            let said =
-                || log.tail().contains("No space left on device").then(|| "the disk was full".to_owned());
-            let full = self.disk_full().or_else(said);
+            let full = self.disk_full(&tail);
             let no_space = full.is_some();
             let reason = status.reason.or(full);
-            let (code, tail) = (status.code, log.tail());
             // A command that is run again is looked at then.
             let looking = self.looking.filter(|_| !(no_space && self.attempt == Attempt::First));
             if let Some(looking) = looking {
@@ -397,11 +404,19 @@ impl Run<'_> {
     }
 
     /// Says so if the disk that holds the store is full: the likely reason of a failure.
-    fn disk_full(&self) -> Option<String> {
-        let root = self.store.root();
-        let stat = rustix::fs::statvfs(root).ok()?;
-        let is_full = stat.f_bavail * stat.f_frsize < 1 << 20 || (stat.f_files != 0 && stat.f_favail == 0);
-        is_full.then(|| format!("the disk that holds the store at `{}` is full", root.display()))
+    fn disk_full(&self, tail: &str) -> Option<String> {
+        let (bytes, inodes) = self.store.disk().ok()?;
+        if bytes.free < NO_ROOM || (inodes.total != 0 && inodes.free == 0) {
+            return Some(format!(
+                "the disk that holds the store at `{}` is full",
+                self.store.root().display()
+            ));
+        }
+        // Another file system of the command may be meant, a `/dev/shm`: then neither holds.
+        let is_scarce = || bytes.free < LITTLE_ROOM || self.store.room().was_made_since(&self.before);
+        let was_full = tail.contains(NO_SPACE) && is_scarce();
+        was_full
+            .then(|| format!("the disk that holds the store at `{}` was full", self.store.root().display()))
     }
 }
 

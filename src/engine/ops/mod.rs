@@ -30,6 +30,7 @@ use crate::base::{Digest, Platform};
 use crate::graph::ir::{Location, Op, Vertex};
 use crate::graph::llb::key::{self, InputKeyRule, Selector};
 use crate::session::Session;
+use crate::store::gc::Room;
 use crate::store::{LayerMeta, Snapshot, Store, Table};
 
 use inspect::Looking;
@@ -271,14 +272,8 @@ impl GraphOp {
         let again = inputs.clone();
         let before = self.build.store.room();
         // What it had written is gone by now.
-        let error = match self.run(ctx, inputs, Attempt::First).await {
+        let error = match self.run(ctx, inputs, Attempt::First, before).await {
             Err(error) if error.is_no_space() => error,
-            // The disk was full while it ran; when it ended, another step had made room already.
-            Err(error @ OpError::Exec(ExecError::Exit { .. }))
-                if self.build.store.room().was_made_since(&before) =>
-            {
-                error
-            }
             done => return done,
         };
         let (store, cancel) = (self.build.store.clone(), ctx.cancel.clone());
@@ -292,10 +287,16 @@ impl GraphOp {
             0 => "the disk was full: there is more room by now, and this step runs again".to_owned(),
             gained => format!("the disk was full: {gained} MB that nobody used were removed from the cache, and this step runs again"),
         });
-        self.run(ctx, again, Attempt::Second).await
+        self.run(ctx, again, Attempt::Second, before).await
     }
 
-    async fn run(&self, ctx: &ExecCtx, inputs: Vec<Tree>, attempt: Attempt) -> Result<Vec<Tree>, OpError> {
+    async fn run(
+        &self,
+        ctx: &ExecCtx,
+        inputs: Vec<Tree>,
+        attempt: Attempt,
+        before: Room,
+    ) -> Result<Vec<Tree>, OpError> {
         let stored = match &self.vertex.op {
             Op::Source(_) => {
                 let answer = self.answer.get().expect("the cache map was asked for first");
@@ -321,6 +322,7 @@ impl GraphOp {
                         cancel: &self.build.cancel,
                     }),
                     attempt,
+                    before,
                     grants: &self.build.grants,
                     said: &self.build.said,
                     cdi: &self.build.cdi,
