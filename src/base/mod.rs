@@ -8,6 +8,7 @@ pub mod path;
 pub mod platform;
 pub mod reference;
 pub mod report;
+pub mod stack;
 pub mod suggest;
 pub mod text;
 pub mod time;
