@@ -94,7 +94,9 @@ impl Model {
                 let step = &mut self.steps[idx];
                 step.completed = Some(*at);
                 step.state = match (error, cached) {
-                    (Some(error), _) => State::Failed(error.clone()),
+                    (Some(error), _) => {
+                        State::Failed(error.lines().map(printable).collect::<Vec<_>>().join("\n"))
+                    }
                     (None, true) => State::Cached,
                     (None, false) => State::Done,
                 };
