@@ -175,7 +175,7 @@ impl Walk<'_> {
             Err(Errno::ACCESS) if !selected => return Ok(Vec::new()),
             Err(errno) => return Err(LocalError::read("open", &self.host(&entry.path), errno)),
         };
-        let mut entries = self.directory(&directory, &entry.path, verdicts)?;
+        let mut entries = deeper(|| self.directory(&directory, &entry.path, verdicts))?;
         if selected || !entries.is_empty() {
             entries.insert(0, entry.clone());
         }
