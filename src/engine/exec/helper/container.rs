@@ -10,8 +10,9 @@ use libcontainer::syscall::syscall::SyscallType;
 use serde_json::{Value, json};
 
 use super::defaults::{DEFAULT_PIDS, MASKED, READONLY, environment, more_nodes, read_filter};
-use super::init::{self, Init, Payload};
+use super::init::{self, Command, Payload, Todo};
 use super::setup::Prepared;
+use super::stubs::Stubs;
 use super::supervise;
 use super::{EMULATOR, chain, devices, place, setup};
 use crate::engine::exec::cgroup::{self, Hierarchy};
@@ -47,7 +48,16 @@ pub(super) fn run(socket: &UnixStream, request: &Request, fds: Fds) -> Result<An
     let area = place::area()?;
     let work = area.join("work");
     fs::create_dir(&work).map_err(io("make", &work))?;
-    let prepared = setup::prepare(request, root.as_fd(), &trees, &area)?;
+    let mut stubs = Stubs::default();
+    let prepared = setup::prepare(request, root.as_fd(), &trees, &area, &mut stubs);
+    let prepared = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            place::detach(&area.join(setup::ROOTFS));
+            stubs.remove();
+            return Err(error);
+        }
+    };
     let emulator = match setup::emulator(request, trees)? {
         Some(mount) => {
             let place = area.join("emulator");
@@ -61,7 +71,8 @@ pub(super) fn run(socket: &UnixStream, request: &Request, fds: Fds) -> Result<An
     let site = Site { prepared, work, emulator, hierarchies, cgroup, confinement: request.confinement };
     let outcome = run_in(socket, request, &site, filter, (stdout, stderr));
     // Also after a failure: the caller may look at the tree.
-    site.prepared.clean_up();
+    place::detach(&site.prepared.rootfs);
+    stubs.remove();
     outcome
 }
 
@@ -76,15 +87,14 @@ fn run_in(
     let env = environment(&request.env, &site.prepared.identity.home);
     let config = config(request, site, &env);
     fs::write(site.work.join("config.json"), config.to_string()).map_err(io("write", "config.json"))?;
-    let payload = Payload::new(Init {
+    let command = Command {
         args: request.args.clone(),
         env,
         ulimits: request.ulimits.clone(),
         confinement: request.confinement,
         profile: request.profile,
-        filter,
-        complaint: complaint_in.into(),
-    })?;
+    };
+    let payload = Payload::new(&command, Todo::All(filter), complaint_in.into())?;
     let started = start(site, request, payload.clone(), stdout, stderr);
     drop(payload);
     let pid = match started {
@@ -95,10 +105,10 @@ fn run_in(
             return Err(err);
         }
     };
-    let ending = supervise::wait(socket, pid, None)?;
+    let ending = supervise::wait(socket, pid, supervise::watch(pid)?.as_fd())?;
     let out_of_memory = ending.code() != 0 && cgroup::ran_out_of_memory(&site.hierarchies, &site.cgroup);
     cgroup::remove(&site.hierarchies, &site.cgroup).map_err(io("remove", &site.cgroup))?;
-    supervise::conclude(&ending, init::read_complaint(complaint), out_of_memory, request)
+    supervise::conclude(&ending, init::read_complaint(&complaint), out_of_memory, request)
 }
 
 /// Creates and starts the container; the pid of its first process.
