@@ -263,7 +263,7 @@ impl United {
             _ => None,
         };
         let is_meant = |at: &&Location| match (&at.actions, failed_action) {
-            (Some(actions), Some(failed)) => actions.contains(&failed),
+            (Some(actions), Some(failed)) => (actions.start as usize..actions.end as usize).contains(&failed),
             _ => true,
         };
         let locations = graph

@@ -134,7 +134,7 @@ impl Manifest {
             parts: parts(vertex),
             op: vertex.op.clone(),
             strict: vertex.metadata.is_strict(),
-            platform: vertex.platform.as_ref().map(Platform::to_string).unwrap_or_default(),
+            platform: vertex.platform.as_deref().map(Platform::to_string).unwrap_or_default(),
             vertex: digest,
             digest: account.digest,
             inputs,
@@ -200,6 +200,7 @@ impl Manifest {
 /// Which file actions were written at the places of `vertex`, where that is not the same for all.
 fn parts(vertex: &Vertex) -> Vec<Option<std::ops::Range<usize>>> {
     let parts = vertex.locations.iter().filter(|it| !it.ranges.is_empty()).map(|it| it.actions.clone());
+    let parts = parts.map(|it| it.map(|it| it.start as usize..it.end as usize));
     let parts: Vec<_> = parts.collect();
     if parts.iter().all(Option::is_none) { Vec::new() } else { parts }
 }

@@ -206,7 +206,7 @@ impl GraphOp {
                 known: self.build.sources.iter().flat_map(|it| it.schemes().iter().copied()).collect(),
             })?;
             let ctx = self.source_ctx(ctx);
-            let answer = source.resolve(&ctx, op, self.vertex.platform.as_ref()).await?;
+            let answer = source.resolve(&ctx, op, self.vertex.platform.as_deref()).await?;
             let digest = Digest::of(format!("bkl.source.v1:{}", answer.key()));
             let names: Vec<Digest> =
                 answer.shared_keys().iter().filter_map(|key| key::source_digest(key)).collect();
@@ -258,7 +258,7 @@ impl GraphOp {
 
     /// How the machine runs this command: no part of its key, as with BuildKit.
     async fn emulation(&self) -> Result<Emulation, OpError> {
-        let platform = self.vertex.platform.as_ref().map(Platform::normalize);
+        let platform = self.vertex.platform.as_deref().map(Platform::normalize);
         let Some(platform) = platform.filter(|it| *it != self.build.machine) else {
             return Ok(Emulation::Kernel);
         };

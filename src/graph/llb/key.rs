@@ -91,7 +91,7 @@ pub fn cache_digest(vertex: &Vertex, machine: &Platform) -> Option<Digest> {
         (_, pb::OpKind::Exec(mut exec)) => {
             simplify_exec(&mut exec);
             let mut object = message("exec", "Exec", &*exec);
-            put_platform(&mut object, &vertex.platform.as_ref().unwrap_or(machine).normalize());
+            put_platform(&mut object, &vertex.platform.as_deref().unwrap_or(machine).normalize());
             object
         }
         (_, pb::OpKind::File(file)) => file_object(file, vertex.inputs.len()),
@@ -169,7 +169,7 @@ fn file_object(file: pb::FileOp, n_inputs: usize) -> Map<String, Value> {
                     // The path is in the input's rule; only the name decides what is made.
                     copy.src = path::base(&copy.src).to_owned();
                 }
-                to_go_text(&copy)
+                to_go_text(&*copy)
             }
             Some(pb::FileActionKind::Mkfile(mkfile)) => to_go_text(&mkfile),
             Some(pb::FileActionKind::Mkdir(mkdir)) => to_go_text(&mkdir),
@@ -292,7 +292,7 @@ fn file_rules(file: &FileOp, n_inputs: usize) -> Result<Vec<InputKeyRule>, KeyEr
 }
 
 /// The inputs in whose user lists the names of `owner` are looked up, each with the list.
-fn looked_up(owner: &Option<Chown>) -> Result<Vec<(InputIdx, &'static str)>, KeyError> {
+fn looked_up(owner: &Option<Box<Chown>>) -> Result<Vec<(InputIdx, &'static str)>, KeyError> {
     let Some(owner) = owner else { return Ok(Vec::new()) };
     let mut lists = Vec::new();
     for (user, list) in [(&owner.user, "/etc/passwd"), (&owner.group, "/etc/group")] {

@@ -213,7 +213,7 @@ impl<'a> Encoder<'a> {
         let (inputs, remap) = self.inputs(vertex);
         let wire = encode::WireInputs { remap: remap.as_deref(), n_inputs: inputs.len() };
         let mut op = encode::op(&vertex.op, &wire);
-        let (mut filter, mut platform, mut cap) = (Vec::new(), vertex.platform.as_ref(), None);
+        let (mut filter, mut platform, mut cap) = (Vec::new(), vertex.platform.as_deref(), None);
         if !vertex.sealed {
             filter.clone_from(&self.options.constraints);
             platform = platform.or(self.options.platform.as_ref()).filter(|_| keeps_platform(&vertex.op));

@@ -29,9 +29,9 @@ pub enum Op {
     /// What one tree adds to another.
     Diff(DiffOp),
     /// Forwards some inputs but needs all of them.
-    Passthrough(PassthroughOp),
+    Passthrough(Box<PassthroughOp>),
     /// Builds a definition that an input holds.
-    Build(BuildOp),
+    Build(Box<BuildOp>),
 }
 
 /// Stacks the inputs, the first at the bottom (`pb.MergeOp`).
