@@ -83,17 +83,16 @@ pub enum Forced {
 }
 
 impl Manifest {
-    /// The manifest of the vertex `id` of `graph`, whose digests are `digests`, by what a solve knows of it.
+    /// The manifest of the vertex `id` of `graph`, whose vertices have the digests `digest_of`, by what a solve knows of it.
     pub fn new(
         graph: &Graph,
         id: VertexId,
-        digests: &[Digest],
+        digest_of: impl Fn(VertexId) -> Digest,
         account: &Account,
         forced: Option<Forced>,
         stands_for: StandsFor,
     ) -> Manifest {
         let vertex = graph.vertex(id);
-        let digest_of = |id: VertexId| digests[id.0 as usize];
         let source =
             |it: &Edge| matches!(graph.vertex(it.vertex).op, Op::Source(_)).then(|| digest_of(it.vertex));
         let sources: Vec<Option<Digest>> = vertex.inputs.iter().map(source).collect();
