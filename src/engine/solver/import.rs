@@ -200,8 +200,9 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
         let mut all = distinct([def, keys.plain], keys.used);
         all.push(keys.used);
         self.cache.put(&all, &record);
+        let is_started = self.is_started(vertex);
         let state = self.at_mut(vertex);
-        if state.is_started() && !std::mem::replace(&mut state.announced, true) {
+        if is_started && !std::mem::replace(&mut state.announced, true) {
             // Of an op that runs for another output its end is told.
             let runs = matches!(state.stage, Stage::Gathering | Stage::Running | Stage::Done);
             if !runs {

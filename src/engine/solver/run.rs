@@ -4,8 +4,9 @@
 //! through [`Stage`]s as answers come in; every move is a [`Step`] on a list, so the depth of the graph is nobody's
 //! recursion, and every edge causes a bounded number of steps.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use futures_util::FutureExt as _;
@@ -56,6 +57,8 @@ pub(super) struct Run<'a, O: Op, C> {
     pub(super) vertices: Vec<Option<Vertex<O::Output>>>,
     pub(super) steps: VecDeque<Step>,
     pub(super) answers: FuturesUnordered<BoxFuture<'a, Answer<O>>>,
+    /// What says whether a `Started` event was sent, for those that may send one.
+    started: HashMap<usize, Arc<AtomicBool>>,
     pub(super) executed: Vec<usize>,
     pub(super) failures: Vec<(usize, Arc<O::Error>)>,
     /// The turns of what failed, kept until everything has stopped.
@@ -131,8 +134,8 @@ impl<O: Op> Scheduler<O> {
         ran.sort_unstable();
         ran.dedup();
         let inputs = |&vertex: &usize| plan.nodes[vertex].inputs.iter().map(|&(input, _)| input);
-        let mut sources: Vec<usize> = ran.iter().flat_map(inputs).chain(ran.iter().copied()).collect();
-        sources.retain(|&vertex| plan.nodes[vertex].inputs.is_empty());
+        let all = ran.iter().flat_map(inputs).chain(ran.iter().copied());
+        let mut sources: Vec<usize> = all.filter(|&vertex| plan.nodes[vertex].inputs.is_empty()).collect();
         sources.sort_unstable();
         sources.dedup();
         let result = run.finish(n_reachable);
@@ -192,6 +195,7 @@ impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
             vertices: Vec::new(),
             steps: VecDeque::new(),
             answers: FuturesUnordered::new(),
+            started: HashMap::new(),
             executed: Vec::new(),
             failures: Vec::new(),
             turns: Vec::new(),
@@ -316,7 +320,7 @@ impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
                 Answer::Content { vertex, digest: Err(error), .. } => self.unstarted(vertex, error),
                 Answer::Content { digest: Ok(_), .. } => {}
                 Answer::Loaded { vertex, .. } => {
-                    if self.at(vertex).is_started() {
+                    if self.is_started(vertex) {
                         self.tell_completed(vertex, Some("cancelled".to_owned()), false);
                     }
                 }
@@ -395,7 +399,9 @@ impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
 
     /// Tells how an execution ended, keeps its failure, counts it.
     fn completed(&mut self, vertex: usize, landing: &Landing<O>, started: bool) {
-        self.at_mut(vertex).ended();
+        // Its execution is over: nobody sends events any more.
+        self.at_mut(vertex).was_started = self.is_started(vertex);
+        self.started.remove(&vertex);
         match landing {
             Landing::Ran(_) => {
                 self.executed.push(vertex);
@@ -468,20 +474,22 @@ impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
         self.plan.nodes[vertex].inputs.iter().map(|&(input, _)| self.plan.nodes[input].op.vertex()).collect()
     }
 
-    pub(super) fn listener(&self, vertex: usize) -> Listener {
+    /// Whether a `Started` event was sent.
+    pub(super) fn is_started(&self, vertex: usize) -> bool {
+        let was_started = self.vertices[vertex].as_ref().is_some_and(|it| it.was_started);
+        was_started || self.started.get(&vertex).is_some_and(|it| it.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn listener(&mut self, vertex: usize) -> Listener {
+        let was_started = self.is_started(vertex);
+        let started = self.started.entry(vertex).or_insert_with(|| Arc::new(AtomicBool::new(was_started)));
         let op = &self.plan.nodes[vertex].op;
         Listener {
             vertex: op.vertex(),
             name: op.name(),
+            started: started.clone(),
             inputs: self.inputs(vertex),
             events: self.events.clone(),
-            // What could not be defined has none.
-            started: self
-                .vertices
-                .get(vertex)
-                .and_then(Option::as_ref)
-                .map(Vertex::started)
-                .unwrap_or_default(),
         }
     }
 

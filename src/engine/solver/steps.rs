@@ -252,7 +252,7 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
         let is_first = !std::mem::replace(&mut state.wants_result, true);
         match state.stage {
             Stage::Keying if is_first => {
-                for input in state.doomed_inputs().to_vec() {
+                for input in state.doomed_inputs() {
                     let (vertex, output) = self.plan.nodes[vertex].inputs[input];
                     self.steps.push_back(Step::WantResult(vertex, output));
                 }

@@ -1,8 +1,5 @@
 //! What a solve knows of a vertex.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
-
 use smallvec::SmallVec;
 
 use super::import::{OfferState, Offered};
@@ -44,17 +41,15 @@ pub(super) struct Vertex<R> {
     pub(super) def: Digest,
     /// Content key, if `has_content`: [`EdgeKeys::used`].
     content: Digest,
-    /// [`EdgeKeys::plain`], where it is another one.
-    content_plain: Option<Box<Digest>>,
     /// By output.
     pub(super) outputs: SmallVec<[OutputState<R>; 1]>,
     /// Users that wait for an output.
     waiters: SmallVec<[Waiter; 2]>,
     rare: Option<Box<Rare>>,
-    /// Turned on when a `Started` event is sent; made when somebody may send one.
-    started: OnceLock<Arc<AtomicBool>>,
     /// What the stage still waits for.
     pub(super) n_missing: u32,
+    /// Which of the first inputs are known to have to be made.
+    doomed_inputs: u32,
     pub(super) stage: Stage,
     has_content: bool,
     /// A vertex below ignores the cache: the definition key says nothing about this build's result.
@@ -65,23 +60,29 @@ pub(super) struct Vertex<R> {
     /// A `Cached` event was sent.
     pub(super) announced: bool,
     /// A `Started` event was sent by an execution that is over.
-    was_started: bool,
+    pub(super) was_started: bool,
 }
 
 /// What is known of an output.
 pub(super) struct OutputState<R> {
     pub(super) result: Option<R>,
-    /// Its keys where they do not follow from the content key.
-    own_keys: Option<Box<EdgeKeys>>,
-    /// The run that made the result, where it is not this vertex'.
-    other_run: Option<Box<Digest>>,
-    offered: Option<Box<Offered>>,
-    has_keys: bool,
-    has_run: bool,
+    keys: From,
+    /// The run that made the result.
+    run: From,
     /// Whether a look-up by content key was made, or will be once there is one.
     pub(super) wanted: bool,
     /// Whether the result is needed, not only its key.
     pub(super) needed: bool,
+}
+
+/// Where something is known from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum From {
+    Unknown,
+    /// It follows from the content key of the vertex.
+    Content,
+    /// It stands beside.
+    Rare,
 }
 
 /// What few vertices have.
@@ -93,7 +94,20 @@ struct Rare {
     rules: Box<[InputRule]>,
     /// Content digests of inputs, once there are any.
     contents: Box<[Option<Digest>]>,
+    /// [`EdgeKeys::plain`] of the content key, where it is another one.
+    plain: Option<Digest>,
+    /// By output, once something is known of any.
+    outputs: Box<[RareOutput]>,
+    /// As in the vertex, of further inputs.
     doomed_inputs: Vec<usize>,
+}
+
+/// What few outputs have.
+#[derive(Clone, Default)]
+struct RareOutput {
+    keys: Option<EdgeKeys>,
+    run: Option<Digest>,
+    offered: Offered,
 }
 
 /// What a user waits for.
@@ -136,11 +150,8 @@ impl<R> Vertex<R> {
             .then(|| Box::new(Rare { names: names.into(), rules: rules.into(), ..Rare::default() }));
         let output = || OutputState {
             result: None,
-            own_keys: None,
-            other_run: None,
-            offered: None,
-            has_keys: false,
-            has_run: false,
+            keys: From::Unknown,
+            run: From::Unknown,
             wanted: false,
             needed: false,
         };
@@ -148,12 +159,11 @@ impl<R> Vertex<R> {
             digest,
             def: digest,
             content: digest,
-            content_plain: None,
             outputs: std::iter::repeat_with(output).take(n_outputs).collect(),
             waiters: SmallVec::new(),
             rare,
-            started: OnceLock::new(),
             n_missing: 0,
+            doomed_inputs: 0,
             stage: Stage::Idle,
             has_content: false,
             tainted: false,
@@ -196,66 +206,92 @@ impl<R> Vertex<R> {
         contents[input] = content;
     }
 
-    pub(super) fn doomed_inputs(&self) -> &[usize] {
-        self.rare.as_ref().map_or(&[], |rare| &rare.doomed_inputs)
+    /// Inputs that are known to have to be made.
+    pub(super) fn doomed_inputs(&self) -> Vec<usize> {
+        let first = (0..u32::BITS as usize).filter(|input| self.doomed_inputs >> input & 1 == 1);
+        first.chain(self.rare.iter().flat_map(|rare| rare.doomed_inputs.iter().copied())).collect()
     }
 
     pub(super) fn add_doomed_input(&mut self, input: usize) {
-        self.rare.get_or_insert_default().doomed_inputs.push(input);
+        match 1_u32.checked_shl(input as u32) {
+            Some(bit) => self.doomed_inputs |= bit,
+            None => self.rare.get_or_insert_default().doomed_inputs.push(input),
+        }
     }
 
     /// Content key of the vertex, in both senses of [`EdgeKeys`].
     pub(super) fn content(&self) -> Option<EdgeKeys> {
-        let plain = self.content_plain.as_deref().copied().unwrap_or(self.content);
+        let plain = self.rare.as_ref().and_then(|rare| rare.plain).unwrap_or(self.content);
         self.has_content.then_some(EdgeKeys { used: self.content, plain })
     }
 
     pub(super) fn set_content(&mut self, EdgeKeys { used, plain }: EdgeKeys) {
         self.content = used;
-        self.content_plain = (plain != used).then(|| Box::new(plain));
         self.has_content = true;
+        if plain != used {
+            self.rare.get_or_insert_default().plain = Some(plain);
+        }
+    }
+
+    fn rare_output(&self, output: usize) -> Option<&RareOutput> {
+        self.rare.as_ref()?.outputs.get(output)
+    }
+
+    fn rare_output_mut(&mut self, output: usize) -> &mut RareOutput {
+        let outputs = &mut self.rare.get_or_insert_default().outputs;
+        if outputs.is_empty() {
+            *outputs = vec![RareOutput::default(); self.outputs.len()].into();
+        }
+        &mut outputs[output]
     }
 
     pub(super) fn has_keys(&self, output: usize) -> bool {
-        self.outputs[output].has_keys
+        self.outputs[output].keys != From::Unknown
     }
 
     pub(super) fn keys(&self, output: usize) -> Option<EdgeKeys> {
-        let state = &self.outputs[output];
-        let keys = || match state.own_keys.as_deref() {
-            Some(keys) => *keys,
-            None => self.content().expect("keys are of the content key or their own").of(output),
-        };
-        state.has_keys.then(keys)
+        match self.outputs[output].keys {
+            From::Unknown => None,
+            From::Content => self.content().map(|content| content.of(output)),
+            From::Rare => self.rare_output(output)?.keys,
+        }
     }
 
     pub(super) fn set_keys(&mut self, output: usize, keys: EdgeKeys) {
-        let is_usual = self.content().is_some_and(|content| content.of(output) == keys);
-        self.outputs[output].own_keys = (!is_usual).then(|| Box::new(keys));
-        self.outputs[output].has_keys = true;
+        if self.content().is_some_and(|content| content.of(output) == keys) {
+            self.outputs[output].keys = From::Content;
+        } else {
+            self.outputs[output].keys = From::Rare;
+            self.rare_output_mut(output).keys = Some(keys);
+        }
     }
 
     /// The run that made the result of an output.
     pub(super) fn made_by(&self, output: usize) -> Option<Digest> {
-        let state = &self.outputs[output];
-        let own = || self.content().expect("a vertex that ran has a content key").plain;
-        state.has_run.then(|| state.other_run.as_deref().copied().unwrap_or_else(own))
+        match self.outputs[output].run {
+            From::Unknown => None,
+            From::Content => self.content().map(|content| content.plain),
+            From::Rare => self.rare_output(output)?.run,
+        }
     }
 
     pub(super) fn set_made_by(&mut self, output: usize, run: Digest) {
-        let is_own = self.content().is_some_and(|content| content.plain == run);
-        self.outputs[output].other_run = (!is_own).then(|| Box::new(run));
-        self.outputs[output].has_run = true;
+        if self.content().is_some_and(|content| content.plain == run) {
+            self.outputs[output].run = From::Content;
+        } else {
+            self.outputs[output].run = From::Rare;
+            self.rare_output_mut(output).run = Some(run);
+        }
     }
 
     /// What caches of other machines have of an output.
     pub(super) fn offered(&self, output: usize) -> &Offered {
         static NOTHING: Offered = Offered { all: Vec::new(), state: OfferState::Unused };
-        self.outputs[output].offered.as_deref().unwrap_or(&NOTHING)
+        self.rare_output(output).map_or(&NOTHING, |it| &it.offered)
     }
 
     pub(super) fn offered_mut(&mut self, output: usize) -> &mut Offered {
-        self.outputs[output].offered.get_or_insert_default()
+        &mut self.rare_output_mut(output).offered
     }
 
     /// Whether the op is what will give an output whose result is not there, when it is wanted.
@@ -280,22 +316,6 @@ impl<R> Vertex<R> {
             let (user, input) = waiter.place();
             waiter.wanted() != wanted || !met(user, input)
         });
-    }
-
-    /// Whether a `Started` event was sent.
-    pub(super) fn is_started(&self) -> bool {
-        self.was_started || self.started.get().is_some_and(|it| it.load(Ordering::Relaxed))
-    }
-
-    /// What says whether a `Started` event was sent, for who may send one.
-    pub(super) fn started(&self) -> Arc<AtomicBool> {
-        self.started.get_or_init(|| Arc::new(AtomicBool::new(self.was_started))).clone()
-    }
-
-    /// Its execution is over: nobody sends events any more.
-    pub(super) fn ended(&mut self) {
-        self.was_started = self.is_started();
-        self.started.take();
     }
 }
 

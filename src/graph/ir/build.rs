@@ -269,6 +269,7 @@ impl Graph {
     /// When `chain` is empty.
     pub fn file(&mut self, base: Tree, chain: FileChain) -> Edge {
         let mut file = FileBuilder::default();
+        file.actions.reserve_exact(chain.len());
         let mut last = file.input(base);
         for step in chain {
             let (secondary, op) = match step {

@@ -10,10 +10,10 @@ fn what_there_are_many_of_is_small() {
         let (size, name) = (size_of::<T>(), std::any::type_name::<T>());
         assert!(size <= most, "a {name} has {size} bytes, more than {most}");
     }
-    check::<Op>(48);
+    check::<Op>(32);
     check::<Inputs>(24);
     check::<Location>(40);
-    check::<Vertex>(152);
+    check::<Vertex>(136);
     check::<FileActionOp>(72);
     check::<FileAction>(96);
 }

@@ -65,7 +65,7 @@ type Result<T> = std::result::Result<T, OpError>;
 pub(crate) fn op(kind: pb::OpKind, n_inputs: usize) -> Result<Op> {
     Ok(match kind {
         pb::OpKind::Source(source) => {
-            Op::Source(SourceOp { identifier: source.identifier, attrs: str_map(source.attrs)? })
+            Op::Source(Box::new(SourceOp { identifier: source.identifier, attrs: str_map(source.attrs)? }))
         }
         pb::OpKind::Exec(op) => Op::Exec(Box::new(exec(*op, n_inputs)?)),
         pb::OpKind::File(op) => Op::File(file(op, n_inputs)?),

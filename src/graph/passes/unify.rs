@@ -124,9 +124,9 @@ fn without_includes(vertex: &Vertex) -> Option<(String, Vertex)> {
             description: BTreeMap::new(),
             ..Metadata::clone(&vertex.metadata)
         };
-        let source = SourceOp { attrs, ..source.clone() };
+        let source = SourceOp { attrs, ..SourceOp::clone(source) };
         let name = source.identifier.clone();
-        let (op, metadata) = (Op::Source(source), metadata.into());
+        let (op, metadata) = (Op::Source(source.into()), metadata.into());
         (name, Vertex { op, metadata, locations: Locations::new(), ..vertex.clone() })
     })
 }

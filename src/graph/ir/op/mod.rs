@@ -19,7 +19,7 @@ pub type InputIdx = u32;
 #[serde(rename_all = "snake_case")]
 pub enum Op {
     /// Brings a tree in from outside.
-    Source(SourceOp),
+    Source(Box<SourceOp>),
     /// Runs a command.
     Exec(Box<ExecOp>),
     /// Changes a tree by file actions.
