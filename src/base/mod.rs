@@ -3,6 +3,8 @@
 
 pub mod digest;
 pub mod glob;
+#[cfg(test)]
+pub(crate) mod heap;
 pub mod ignore;
 pub mod path;
 pub mod platform;

@@ -3,6 +3,7 @@
 mod fake;
 mod graphs;
 mod imports;
+mod memory;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
