@@ -117,6 +117,7 @@ struct Inner {
     gained: AtomicU64,
     chains: snapshot::Chains,
     stacks: snapshot::Stacks,
+    opened: snapshot::Opened,
     checked: snapshot::Checked,
     notices: Vec<String>,
     /// Held shared for life, never read: whoever wants the store alone asks for it.
@@ -183,6 +184,7 @@ impl Store {
             gained: AtomicU64::new(0),
             chains: snapshot::Chains::default(),
             stacks: snapshot::Stacks::default(),
+            opened: snapshot::Opened::default(),
             checked: snapshot::Checked::default(),
             notices,
             _lock: lock,

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use futures_util::FutureExt as _;
@@ -57,6 +57,8 @@ pub(super) struct Run<'a, O: Op, C> {
     pub(super) vertices: Vec<Option<Vertex<O::Output>>>,
     pub(super) steps: VecDeque<Step>,
     pub(super) answers: FuturesUnordered<BoxFuture<'a, Answer<O>>>,
+    /// Executions among them.
+    pub(super) n_flying: Arc<AtomicUsize>,
     pub(super) executed: Vec<usize>,
     pub(super) failures: Vec<(usize, Arc<O::Error>)>,
     /// The turns of what failed, kept until everything has stopped.
@@ -187,6 +189,7 @@ impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
             vertices: Vec::new(),
             steps: VecDeque::new(),
             answers: FuturesUnordered::new(),
+            n_flying: Arc::default(),
             executed: Vec::new(),
             failures: Vec::new(),
             turns: Vec::new(),

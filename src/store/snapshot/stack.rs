@@ -35,6 +35,7 @@ pub(in crate::store) struct Stacks {
 
 /// A directory that is stacked.
 pub(super) struct Lower {
+    pub(super) layer: LayerId,
     pub(super) path: PathBuf,
     /// It was put together of several: directories in it may hide what is below.
     pub(super) is_block: bool,
@@ -183,7 +184,7 @@ impl Store {
                 again.ok_or(StoreError::NoLayer { layer: tree.top().unwrap_or_else(LayerId::random) })?
             }
         };
-        let lower = |(layer, is_block)| Lower { path: self.layer_fs(layer), is_block };
+        let lower = |(layer, is_block)| Lower { layer, path: self.layer_fs(layer), is_block };
         Ok(lowers.into_iter().rev().map(lower).collect())
     }
 
