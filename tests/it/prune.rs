@@ -299,8 +299,19 @@ fn a_wrong_name_makes_no_store() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path();
     fs::create_dir(dir.join("empty")).unwrap();
-    for args in [["du", "--store", "typo"], ["prune", "--store", "typo"], ["prune", "--store", "empty"]] {
-        let output = bkl(dir, &args).output().unwrap();
+    program(dir);
+    let only_ask: [&[&str]; 8] = [
+        &["du", "--store", "typo"],
+        &["prune", "--store", "typo"],
+        &["prune", "--store", "empty"],
+        &["log", "--store", "typo"],
+        &["log", "0123abcd", "--store", "typo"],
+        &["log", "app", "--store", "typo", "-p", "name=a"],
+        &["why", "--store", "typo", "-p", "name=a", "-p", "megabytes=1"],
+        &["why", "--store", "empty", "-p", "name=a", "-p", "megabytes=1"],
+    ];
+    for args in only_ask {
+        let output = bkl(dir, args).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{}", text(&output));
         assert!(text(&output).contains("no store"), "{}", text(&output));
         assert!(!dir.join("typo").exists() && fs::read_dir(dir.join("empty")).unwrap().count() == 0);
