@@ -31,6 +31,7 @@ mod session;
 mod shell;
 mod ssh;
 mod steps;
+mod stop;
 mod test;
 mod tracked;
 mod ui;
