@@ -16,7 +16,7 @@ use crate::store::{Options, Store, StoreError};
 
 /// Runs the verb.
 pub(super) fn run(args: &args::Prune) -> Result<(), Failure> {
-    let failed = |error: StoreError| failure::store(&error, &args.listing.store);
+    let failed = |error: StoreError| failure::pruning(&error, &args.listing.store);
     let store = Store::open_existing(&args.listing.store, &Options::default()).map_err(failed)?;
     let policy = policy(args, store.disk().map_err(failed)?);
     let pruned = store.prune(&[policy]).map_err(failed)?;

@@ -11,7 +11,7 @@
 //! <root>/damaged/<n>/          databases that were put aside (`heal`)
 //! <root>/git/<hash>/           copies of remote repositories (`work`); <root>/git-names/<hash> has their names
 //! <root>/gc.lock               held by who removes what is not wanted (`gc`)
-//! <root>/ballast               room for removing things on a full disk (`ballast`)
+//! <root>/ballast, ballast-<n>  room for removing things on a full disk (`ballast`)
 //! ```
 //!
 //! How it stays whole: work in progress lies in a corner that a dead process's successor sweeps (`sweep`); what is done
