@@ -41,7 +41,7 @@ use crate::graph::ir::{Graph, Output, OutputKind, Tree, VertexId};
 use crate::graph::passes;
 use crate::lang::eval::list_targets;
 use crate::session::Session;
-use crate::store::Snapshot;
+use crate::store::{InUse, Snapshot};
 
 /// Runs the verb.
 pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
@@ -260,6 +260,8 @@ pub(super) struct SolvedTrees {
     stats: SolveStats,
     known: Option<Known>,
     caches: Vec<CacheExported>,
+    /// What is exported must not be removed before.
+    _held: Arc<InUse>,
 }
 
 /// Why there are none.
@@ -323,7 +325,13 @@ impl Build<'_> {
                     None => Snapshot::scratch(),
                 };
                 let trees = self.roots.iter().map(tree).collect();
-                Ok(SolvedTrees { trees, stats: result.stats, known: result.known, caches })
+                Ok(SolvedTrees {
+                    trees,
+                    stats: result.stats,
+                    known: result.known,
+                    caches,
+                    _held: result.held,
+                })
             }
             (Err(_), Some(code)) => Err(Stopped::Signal(code)),
             (Err(error), None) => Err(Stopped::Error(error)),

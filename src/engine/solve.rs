@@ -134,6 +134,7 @@ impl Engine {
     /// # Errors
     /// The first failure with the vertex it happened in; see [`SolveError`].
     pub async fn solve(&self, request: SolveRequest<'_>) -> Result<SolveResult, SolveError> {
+        let held = Arc::new(self.store.begin_build());
         let mut prepared = self.prepare(&request, None);
         prepared.check_entitlements(request.graph, &request.roots)?;
         let imports = self.import(&request).await;
@@ -154,7 +155,7 @@ impl Engine {
         // Not known, it costs results their place among those that stay.
         let _ = self.store.note_uses();
         let kept = match result {
-            Ok(solved) => prepared.store_roots(solved, &request.cancel).await,
+            Ok(solved) => prepared.store_roots(solved, &request.cancel, held).await,
             Err(failure) => Err(failure),
         };
         let kept = kept.map(|solved| {
@@ -266,6 +267,7 @@ impl Engine {
 
     /// What the roots are built from, as it is now, inputs before users; nothing is run or fetched.
     async fn current(&self, request: &SolveRequest<'_>) -> Result<Vec<Current>, SolveError> {
+        let _held = self.store.begin_build();
         let prepared = self.prepare(request, None);
         let cache = Arc::new(StoreCache::new(self.store.clone(), prepared.unstored().clone()));
         let looked = self.scheduler.survey(&prepared.plan, cache, &request.cancel).await;

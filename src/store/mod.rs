@@ -57,6 +57,7 @@ pub use gc::RecordType;
 pub use id::{LayerId, LayerIdError};
 pub use layer::{ArchiveError, Compression, Limits, UnpackedLayer};
 pub use lease::Lease;
+pub use pins::InUse;
 pub use records::{Record, Table};
 pub use runs::{NewRun, Run};
 pub use snapshot::{
@@ -122,6 +123,15 @@ struct Inner {
     notices: Vec<String>,
     /// Held shared for life, never read: whoever wants the store alone asks for it.
     _lock: File,
+}
+
+impl Inner {
+    /// Forgets what was seen of layers: some may go, or are gone.
+    fn forget_looks(&self) {
+        self.checked.clear();
+        self.stacks.clear();
+        self.opened.clear();
+    }
 }
 
 impl Store {

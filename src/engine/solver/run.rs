@@ -381,6 +381,9 @@ impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
             Answer::Loaded { vertex, output, result } => self.loaded(vertex, output, result),
             Answer::Landed { vertex, landing, started } => {
                 self.completed(vertex, &landing, started);
+                if let Landing::Found(outputs) = &landing {
+                    outputs.iter().for_each(|it| self.cache.joined(it));
+                }
                 if let Landing::Ran(outputs) | Landing::Found(outputs) = landing {
                     self.landed(vertex, outputs);
                 }

@@ -10,7 +10,7 @@
 //! A layer that a step made and no result names is of no use to anybody. Rows of the small tables are found by hashes:
 //! the oldest ones go when there are many.
 //!
-//! **In use** is what a living process has found or made, with all that needs. It says so in its corner's notes (`pins`)
+//! **In use** is what a living build has found or made, with all that needs. Its process says so in its corner's notes (`pins`)
 //! *before* it looks whether a thing is there; who removes things marks them (`doomed`) *before* it reads the notes. One
 //! sees the other: either the thing is spared, or it was marked when it was looked for, which is a miss. What a process
 //! holds already it may use though it is marked for a moment. Blobs can come back under the name they had, so they are

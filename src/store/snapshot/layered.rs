@@ -63,7 +63,7 @@ impl Opened {
     }
 
     /// Forgets all.
-    pub(super) fn clear(&self) {
+    pub(in crate::store) fn clear(&self) {
         lock(&self.dirs).clear();
         lock(&self.listings).clear();
     }

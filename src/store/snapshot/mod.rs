@@ -392,9 +392,7 @@ impl Store {
 
     /// Drops a layer's row and directory (damaged or unwanted). Records that name it become misses.
     pub fn forget_layer(&self, layer: LayerId) -> Result<()> {
-        self.inner.checked.clear();
-        self.inner.stacks.clear();
-        self.inner.opened.clear();
+        self.inner.forget_looks();
         self.inner.database.with("drop a layer's row", |connection| {
             let transaction = connection.transaction()?;
             delete_rows(&transaction, layer.as_bytes())?;

@@ -156,7 +156,7 @@ impl Stacks {
     }
 
     /// Forgets all.
-    pub(super) fn clear(&self) {
+    pub(in crate::store) fn clear(&self) {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
@@ -249,7 +249,13 @@ impl Store {
         // Who comes second waits for what the first one makes.
         let mut state = block.state.lock().unwrap_or_else(PoisonError::into_inner);
         let parts = match &*state {
-            State::Made(layer) => return Ok(Some(*layer).filter(|it| self.layer_fs(*it).is_dir())),
+            State::Made(layer) if self.inner.pins.renew(*layer) => {
+                return Ok(Some(*layer).filter(|it| self.layer_fs(*it).is_dir()));
+            }
+            // The build that made it has ended.
+            State::Made(layer) => {
+                return Ok(Some(*layer).filter(|it| self.check(&Snapshot::scratch().with(*it))));
+            }
             State::Parts(parts) => parts,
         };
         let known = rows::squashed(&self.inner.database, &block.key)?;
