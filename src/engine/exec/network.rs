@@ -20,7 +20,7 @@ mod message;
 mod nat;
 mod pool;
 
-pub(crate) use pool::{Life, Network, Networks, none_to_be_had};
+pub(crate) use pool::{Life, Namespace, Network, Networks, none_to_be_had};
 
 /// What the sandbox of commands is on this machine; chosen by who builds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

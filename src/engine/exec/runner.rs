@@ -40,9 +40,17 @@ pub struct HelperRunner {
     kind: RunnerKind,
     program: Arc<OwnedFd>,
     networks: Arc<Networks>,
-    idle: Mutex<Vec<Helper>>,
+    idle: Mutex<Vec<Idle>>,
     /// The parents of cgroups that were swept for commands that asked for them.
     parents: Mutex<BTreeSet<String>>,
+}
+
+/// A helper that has nothing to do.
+#[derive(Debug)]
+struct Idle {
+    helper: Helper,
+    /// The network of its last command, which the container that it has ready is in.
+    namespace: Option<network::Namespace>,
 }
 
 impl HelperRunner {
@@ -87,10 +95,12 @@ impl HelperRunner {
         if cancel.is_cancelled() {
             return Err(RunError::Cancelled);
         }
-        let connection = match spec.network {
-            Network::Host(_) => Connection::Host(None),
-            Network::None => Connection::Nothing,
-            Network::Sandbox => match (self.connect(&spec.security, cancel).await?, spec.profile) {
+        let (helper, kept) = self.idle_helper(&spec);
+        let connection = match (spec.network, kept) {
+            (Network::Host(_), _) => Connection::Host(None),
+            (Network::None, _) => Connection::Nothing,
+            (Network::Sandbox, Some(namespace)) => Connection::Namespace(namespace),
+            (Network::Sandbox, None) => match (self.connect(&spec.security, cancel).await?, spec.profile) {
                 // Who asked for less than a sandbox must not get more than one.
                 (Connection::Host(Some(why)), Profile::Strict) => return Err(network::none_to_be_had(&why)),
                 (connection, _) => connection,
@@ -98,7 +108,7 @@ impl HelperRunner {
         };
         self.sweep_parent(&spec.cgroup_parent).await;
         let parent = spec.cgroup_parent.clone();
-        let helper = match self.idle().pop() {
+        let helper = match helper {
             Some(helper) => helper,
             None => self.spawn()?,
         };
@@ -114,19 +124,19 @@ impl HelperRunner {
         let sent = wire::send(helper.socket().as_fd(), &request, &fds);
         drop((request, fds));
         let (result, helper) = helper.finish(stdout, stderr, log, cancel, parent).await;
-        let notice = match connection {
+        let (namespace, notice) = match connection {
             // The helper is well: nothing of the command runs any more.
-            Connection::Namespace(namespace) if helper.is_some() && may_be_used_again => {
-                self.networks.take_back(namespace);
-                None
-            }
-            Connection::Namespace(_) | Connection::Nothing => None,
-            Connection::Host(why) => why.map(|why| host_notice(&why)),
+            Connection::Namespace(namespace) => (Some(namespace).filter(|_| may_be_used_again), None),
+            Connection::Nothing => (None, None),
+            Connection::Host(why) => (None, why.map(|why| host_notice(&why))),
         };
         let result = result.map(|status| ExitStatus { notices: notice.into_iter().collect(), ..status });
         match (helper, self.kind) {
-            (Some(helper), RunnerKind::Direct) => self.idle().push(helper),
-            (None, _) | (Some(_), RunnerKind::Libcontainer) => {}
+            (Some(helper), RunnerKind::Direct) => self.idle().push(Idle { helper, namespace }),
+            (Some(_), RunnerKind::Libcontainer) => {
+                namespace.into_iter().for_each(|it| self.networks.take_back(it));
+            }
+            (None, _) => {}
         }
         match (result, sent) {
             // It ended without an answer because it was asked nothing.
@@ -143,7 +153,27 @@ impl HelperRunner {
         }
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<Helper>> {
+    /// A helper that has nothing to do, best the one that was idle for the shortest time and ran such a command last: it has
+    /// the next container ready. With the network of that, if it is one for this command, too.
+    fn idle_helper(&self, spec: &ExecSpec) -> (Option<Helper>, Option<network::Namespace>) {
+        let wants_namespace =
+            matches!(spec.network, Network::Sandbox) && matches!(spec.security, Security::Sandbox);
+        let mut idle = self.idle();
+        let index = idle.iter().rposition(|it| it.namespace.is_some() == wants_namespace);
+        let Some(index) = index.or(idle.len().checked_sub(1)) else { return (None, None) };
+        let Idle { helper, namespace } = idle.remove(index);
+        drop(idle);
+        match namespace {
+            Some(namespace) if wants_namespace => (Some(helper), Some(namespace).filter(|it| it.is_fresh())),
+            Some(namespace) => {
+                self.networks.take_back(namespace);
+                (Some(helper), None)
+            }
+            None => (Some(helper), None),
+        }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
         // A panic while it is held leaves a list of helpers all the same.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -12,6 +12,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recv as recv_bytes, recvmsg, send as send_bytes, sendmsg,
 };
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::spec::{Limits, NewNode, Profile, StubParents, Ulimit};
@@ -111,9 +112,9 @@ pub(crate) struct Fds {
     pub(crate) stderr: OwnedFd,
     /// Detached mount.
     pub(crate) root: OwnedFd,
-    /// Memory file with the filter program; `None` where there is none for the machine.
+    /// Memory file with the filter program: with [`Confinement::Full`].
     pub(crate) seccomp: Option<OwnedFd>,
-    /// Network namespace, if one is given.
+    /// Network namespace: with [`Net::Given`].
     pub(crate) network: Option<OwnedFd>,
     /// Detached mounts.
     pub(crate) trees: Vec<OwnedFd>,
@@ -132,18 +133,15 @@ pub(crate) enum Answer {
     Bug { what: String },
 }
 
-/// First message: how many descriptors come, which of those that may be missing are among them, and how long the request is.
+/// Begins a message: how many descriptors come, and how long the text is that comes last.
 #[derive(Debug, Clone, Copy)]
 struct Head {
     n_fds: u32,
-    has_seccomp: bool,
-    has_network: bool,
-    /// Length of the request itself, which comes last.
     n_bytes: u64,
 }
 
 /// Its bytes.
-const HEAD_BYTES: usize = 14;
+const HEAD_BYTES: usize = 12;
 
 /// A descriptor message holds at most 253 (SCM_MAX_FD).
 const FDS_PER_MESSAGE: usize = 200;
@@ -153,20 +151,45 @@ const FDS_PER_MESSAGE: usize = 200;
 /// # Errors
 /// Those of the system calls; a helper that is gone is `BrokenPipe`.
 pub(crate) fn send(socket: BorrowedFd<'_>, request: &Request, fds: &Fds) -> std::io::Result<()> {
-    let text = serde_json::to_vec(request)?;
     let mut list = vec![fds.stdout.as_fd(), fds.stderr.as_fd(), fds.root.as_fd()];
     list.extend(fds.seccomp.as_ref().map(AsFd::as_fd));
     list.extend(fds.network.as_ref().map(AsFd::as_fd));
     list.extend(fds.trees.iter().map(AsFd::as_fd));
+    send_message(socket, request, &list)
+}
 
-    let n_fds = u32::try_from(list.len()).expect("a command has fewer than 2^32 mounts");
+/// Receives a request; `None` when the other side is gone.
+///
+/// # Errors
+/// Those of the system calls, and `InvalidData` for what is no request.
+pub(crate) fn receive(socket: BorrowedFd<'_>) -> std::io::Result<Option<(Request, Fds)>> {
+    let Some((request, fds)) = receive_message::<Request>(socket)? else { return Ok(None) };
+    let mut fds = fds.into_iter();
+    let mut next = || fds.next().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidData));
+    let (stdout, stderr, root) = (next()?, next()?, next()?);
+    let has_filter = request.confinement == Confinement::Full;
+    let seccomp = has_filter.then(&mut next).transpose()?;
+    let network = (request.network == Net::Given).then(next).transpose()?;
+    let fds = Fds { stdout, stderr, root, seccomp, network, trees: fds.collect() };
+    Ok(Some((request, fds)))
+}
+
+/// Sends `message` as JSON, and `fds` before it.
+///
+/// # Errors
+/// Those of the system calls; another side that is gone is `BrokenPipe`.
+pub(crate) fn send_message(
+    socket: BorrowedFd<'_>,
+    message: &impl Serialize,
+    fds: &[BorrowedFd<'_>],
+) -> std::io::Result<()> {
+    let text = serde_json::to_vec(message)?;
+    let n_fds = u32::try_from(fds.len()).expect("a command has fewer than 2^32 mounts");
     let mut head = [0; HEAD_BYTES];
     head[..4].copy_from_slice(&n_fds.to_ne_bytes());
-    head[4] = u8::from(fds.seccomp.is_some());
-    head[5] = u8::from(fds.network.is_some());
-    head[6..].copy_from_slice(&(text.len() as u64).to_ne_bytes());
+    head[4..].copy_from_slice(&(text.len() as u64).to_ne_bytes());
     let mut data: &[u8] = &head;
-    for chunk in list.chunks(FDS_PER_MESSAGE) {
+    for chunk in fds.chunks(FDS_PER_MESSAGE) {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_PER_MESSAGE))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         assert!(ancillary.push(SendAncillaryMessage::ScmRights(chunk)), "the buffer is made for a chunk");
@@ -181,11 +204,13 @@ pub(crate) fn send(socket: BorrowedFd<'_>, request: &Request, fds: &Fds) -> std:
     Ok(())
 }
 
-/// Receives a request; `None` when the other side is gone.
+/// Receives what [`send_message`] sent, with at least one descriptor; `None` when the other side is gone.
 ///
 /// # Errors
-/// Those of the system calls, and `InvalidData` for what is no request.
-pub(crate) fn receive(socket: BorrowedFd<'_>) -> std::io::Result<Option<(Request, Fds)>> {
+/// Those of the system calls, and `InvalidData` for another message.
+pub(crate) fn receive_message<T: DeserializeOwned>(
+    socket: BorrowedFd<'_>,
+) -> std::io::Result<Option<(T, Vec<OwnedFd>)>> {
     let mut head: Option<Head> = None;
     let mut fds = Vec::new();
     while head.is_none_or(|head| fds.len() < head.n_fds as usize) {
@@ -205,16 +230,9 @@ pub(crate) fn receive(socket: BorrowedFd<'_>) -> std::io::Result<Option<(Request
         }
         head = head.or(Some(Head {
             n_fds: u32::from_ne_bytes([data[0], data[1], data[2], data[3]]),
-            has_seccomp: data[4] != 0,
-            has_network: data[5] != 0,
-            n_bytes: u64::from_ne_bytes(data[6..].try_into().expect("eight are left")),
+            n_bytes: u64::from_ne_bytes(data[4..].try_into().expect("eight are left")),
         }));
     }
-    let mut fds = fds.into_iter();
-    let mut next = || fds.next().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidData));
-    let (stdout, stderr, root) = (next()?, next()?, next()?);
-    let seccomp = if head.is_some_and(|it| it.has_seccomp) { Some(next()?) } else { None };
-    let network = if head.is_some_and(|it| it.has_network) { Some(next()?) } else { None };
     let mut text = vec![0; usize::try_from(head.map_or(0, |it| it.n_bytes)).unwrap_or(0)];
     let mut n_read = 0;
     while n_read < text.len() {
@@ -223,6 +241,5 @@ pub(crate) fn receive(socket: BorrowedFd<'_>) -> std::io::Result<Option<(Request
             n => n_read += n,
         }
     }
-    let fds = Fds { stdout, stderr, root, seccomp, network, trees: fds.collect() };
     Ok(Some((serde_json::from_slice(&text)?, fds)))
 }

@@ -8,6 +8,7 @@ pub(super) fn cases() -> Vec<Case> {
         ("dropping_leaves_nothing", dropping_leaves_nothing),
         ("a_dead_helper_takes_its_command_along", a_dead_helper_takes_its_command_along),
         ("a_killed_engine_takes_its_commands_along", a_killed_engine_takes_its_commands_along),
+        ("the_next_container_has_nothing_of_a_command", the_next_container_has_nothing_of_a_command),
         ("a_command_that_holds_on_ends_too", a_command_that_holds_on_ends_too),
         ("many_at_once", many_at_once),
     ]
@@ -158,6 +159,70 @@ fn a_dead_helper_takes_its_command_along() {
     bkl::engine::exec::sweep();
     let left: Vec<_> = own_cgroups().into_iter().filter(|it| it.ends_with(format!("bkl.{helper}"))).collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+/// A container that is created while a command runs keeps neither that one's pipes from ending nor its tree mounted.
+fn the_next_container_has_nothing_of_a_command() {
+    let tree = Tree::new();
+    let marker = tree.path().file_name().unwrap().to_str().unwrap().to_owned();
+    let look = |marker: &str| {
+        let command = leftovers(marker).into_iter().find(|it| it.contains("/bkl."))?;
+        let helper: u32 = command.split_once("/bkl.")?.1.split('.').next()?.parse().ok()?;
+        let is_next = |dir: &PathBuf| {
+            let stat = fs::read_to_string(dir.join("stat")).unwrap_or_default();
+            let parent = stat.rsplit(')').next().and_then(|it| it.split_whitespace().nth(1));
+            let runs_what = fs::read_to_string(dir.join("cmdline")).unwrap_or_default();
+            parent == Some(helper.to_string().as_str()) && runs_what.contains("internal-run")
+        };
+        let next = fs::read_dir("/proc").unwrap().map(|it| it.unwrap().path()).find(is_next)?;
+        // Until it has closed them, it has everything of the helper's.
+        let open = fs::read_dir(next.join("fd")).ok()?.flatten().map(|it| fs::read_link(it.path()));
+        let open: Vec<PathBuf> = open.collect::<Result<_, _>>().ok()?;
+        let mounts = fs::read_to_string(next.join("mountinfo")).ok()?;
+        Some((open, mounts))
+    };
+    runtime().block_on(async {
+        let (runner, cancel) = (runner(), Cancel::new());
+        let later = cancel.clone();
+        let marker = marker.clone();
+        let looking = async move {
+            let deadline = Instant::now() + Duration::from_secs(10);
+            loop {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                let seen = look(&marker);
+                let is_done = match (KIND.get(), &seen) {
+                    // It makes none.
+                    (RunnerKind::Libcontainer, _) => true,
+                    (RunnerKind::Direct, Some((open, _))) => open.len() <= 5,
+                    (RunnerKind::Direct, None) => false,
+                };
+                if is_done {
+                    break seen;
+                }
+                assert!(Instant::now() < deadline, "{seen:?}");
+            }
+        };
+        let (seen, _) = tokio::join!(
+            async {
+                let seen = looking.await;
+                later.cancel();
+                seen
+            },
+            run_in(&runner, sleeping(&tree, &marker_of(&tree)), &cancel)
+        );
+        if let Some((open, mounts)) = seen {
+            let kind = |it: &PathBuf| it.to_str().and_then(|it| it.split(':').next()).map(str::to_owned);
+            let mut kinds: Vec<String> = open.iter().filter_map(kind).collect();
+            kinds.sort();
+            assert_eq!(kinds, ["/dev/null", "/dev/null", "/dev/null", "pipe", "socket"]);
+            assert!(!mounts.contains(&marker_of(&tree)), "{mounts}");
+        }
+    });
+    assert_nothing_left(&marker_of(&tree));
+}
+
+fn marker_of(tree: &Tree) -> String {
+    tree.path().file_name().unwrap().to_str().unwrap().to_owned()
 }
 
 /// libcontainer called from a process with threads hangs on the allocator's locks; the helper must not.

@@ -27,6 +27,7 @@ const DIFFERENCES: &[(&str, &str, &str)] = &[
 pub(super) fn cases() -> Vec<Case> {
     vec![
         ("what_commands_see", what_commands_see),
+        ("what_commands_see_one_after_the_other", what_commands_see_one_after_the_other),
         ("every_expectation_has_its_case", every_expectation_has_its_case),
         ("big_output_comes_whole", big_output_comes_whole),
         ("orphans_end_with_the_command", orphans_end_with_the_command),
@@ -137,19 +138,48 @@ pub(crate) fn probe() -> &'static Path {
 }
 
 fn what_commands_see() {
-    let can_limit = can_limit();
-    let scenes = SCENES.iter().filter(|(name, _)| can_limit || *name != "limits");
-    let found: BTreeMap<&str, String> = scenes.map(|(name, set)| (*name, see(*set))).collect();
-    let default = &found["default"];
+    let found: BTreeMap<&str, String> = scenes().map(|(name, set)| (*name, see(*set, run))).collect();
     let update = std::env::var_os("BKL_UPDATE").is_some() && KIND.get() == RunnerKind::Direct;
-    let mut wrong = Vec::new();
-    for (name, report) in &found {
-        let found = if *name == "default" { report.clone() } else { difference(default, report) };
-        let path = golden().join(format!("{name}.txt"));
-        if update {
-            fs::create_dir_all(golden()).unwrap();
-            fs::write(&path, &found).unwrap();
+    if update {
+        fs::create_dir_all(golden()).unwrap();
+        let default = &found["default"];
+        for (name, report) in &found {
+            fs::write(golden().join(format!("{name}.txt")), shown(name, report, default)).unwrap();
         }
+    }
+    let reports = found.iter().map(|(name, report)| (*name, report.as_str()));
+    compare(&found["default"], reports);
+}
+
+/// The same from one runner: a container is created before its command is known, and what was there before may be of another
+/// kind, of the same, or the command's that just ran.
+fn what_commands_see_one_after_the_other() {
+    let (runtime, runner) = (runtime(), runner());
+    let again =
+        |spec| runtime.block_on(run_in(&runner, spec, &Cancel::new())).unwrap_or_else(|err| panic!("{err}"));
+    let mut found = Vec::new();
+    for (name, set) in scenes().chain(scenes().rev()).flat_map(|it| [it, it]) {
+        found.push((*name, see(*set, again)));
+    }
+    let default = found.iter().find(|it| it.0 == "default").expect("there is one").1.clone();
+    compare(&default, found.iter().map(|(name, report)| (*name, report.as_str())));
+}
+
+fn scenes() -> impl DoubleEndedIterator<Item = &'static (&'static str, Set)> {
+    let can_limit = can_limit();
+    SCENES.iter().filter(move |(name, _)| can_limit || *name != "limits")
+}
+
+/// What the expectation of a case has of its report.
+fn shown(name: &str, report: &str, default: &str) -> String {
+    if name == "default" { report.to_owned() } else { difference(default, report) }
+}
+
+fn compare<'a>(default: &str, reports: impl Iterator<Item = (&'a str, &'a str)>) {
+    let mut wrong = Vec::new();
+    for (name, report) in reports {
+        let found = shown(name, report, default);
+        let path = golden().join(format!("{name}.txt"));
         let expected = fs::read_to_string(&path).unwrap_or_default();
         if found != expected {
             wrong.push(format!("{}:\n{}", path.display(), difference(&expected, &found)));
@@ -181,7 +211,7 @@ fn every_expectation_has_its_case() {
 }
 
 /// The report of one case, with what differs between machines replaced.
-fn see(set: Set) -> String {
+fn see(set: Set, run: impl FnOnce(ExecSpec) -> Ran) -> String {
     let mut scene = scene();
     set(&mut scene);
     let network = scene.spec.network;

@@ -10,7 +10,7 @@ use libcontainer::syscall::syscall::SyscallType;
 use serde_json::{Value, json};
 
 use super::defaults::{DEFAULT_PIDS, MASKED, READONLY, environment, more_nodes, read_filter};
-use super::init::{self, Init, Payload};
+use super::init::{self, Command, Payload, Todo};
 use super::setup::Prepared;
 use super::supervise;
 use super::{EMULATOR, chain, devices, place, setup};
@@ -61,7 +61,8 @@ pub(super) fn run(socket: &UnixStream, request: &Request, fds: Fds) -> Result<An
     let site = Site { prepared, work, emulator, hierarchies, cgroup, confinement: request.confinement };
     let outcome = run_in(socket, request, &site, filter, (stdout, stderr));
     // Also after a failure: the caller may look at the tree.
-    site.prepared.clean_up();
+    site.prepared.unmount();
+    site.prepared.remove_stubs();
     outcome
 }
 
@@ -76,15 +77,14 @@ fn run_in(
     let env = environment(&request.env, &site.prepared.identity.home);
     let config = config(request, site, &env);
     fs::write(site.work.join("config.json"), config.to_string()).map_err(io("write", "config.json"))?;
-    let payload = Payload::new(Init {
+    let command = Command {
         args: request.args.clone(),
         env,
         ulimits: request.ulimits.clone(),
         confinement: request.confinement,
         profile: request.profile,
-        filter,
-        complaint: complaint_in.into(),
-    })?;
+    };
+    let payload = Payload::new(&command, Todo::All(filter), complaint_in.into())?;
     let started = start(site, request, payload.clone(), stdout, stderr);
     drop(payload);
     let pid = match started {
@@ -95,10 +95,10 @@ fn run_in(
             return Err(err);
         }
     };
-    let ending = supervise::wait(socket, pid, None)?;
+    let ending = supervise::wait(socket, pid, supervise::watch(pid)?.as_fd())?;
     let out_of_memory = ending.code() != 0 && cgroup::ran_out_of_memory(&site.hierarchies, &site.cgroup);
     cgroup::remove(&site.hierarchies, &site.cgroup).map_err(io("remove", &site.cgroup))?;
-    supervise::conclude(&ending, init::read_complaint(complaint), out_of_memory, request)
+    supervise::conclude(&ending, init::read_complaint(&complaint), out_of_memory, request)
 }
 
 /// Creates and starts the container; the pid of its first process.

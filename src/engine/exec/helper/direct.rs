@@ -1,44 +1,59 @@
 //! The direct runner's helper: one command after the other, each in a container made with clone3.
 //!
-//! What can be made before the process is made then: mounts as descriptors, the environment, the filter, the cgroup (the
-//! helper sits in it, so that what it starts is born there: moving a process costs the kernel more than making it). The
-//! new process attaches the descriptors, mounts what belongs to its own namespaces, and becomes the command (`child`). The
-//! devices' tree of the next command is made while one runs.
+//! A container is created before anything is known of its command: namespaces, all that is mounted besides the tree, the
+//! filter. Its first process then waits. The helper enters its mount namespace, mounts the tree and changes the root there,
+//! with which the waiting process gets it too; told what to execute, it only has to become the user. The helper sits in the
+//! cgroup of its commands, so that what it starts is born there: moving a process costs the kernel more than making it.
+//! The next container, like the last one, is created while a command runs.
 //!
+//! - `container`: a container as the helper has it.
 //! - `child`: from clone3 to execve.
 //! - `devtree`: what is mounted on /dev.
 //! - `group`: cgroups by descriptor.
 //! - `hostview`: what of the host is needed where root is not the host's.
 
 mod child;
+mod container;
 mod devtree;
 mod group;
 mod hostview;
 
 use std::fs;
-use std::io::{PipeWriter, Write as _};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use child::Plan;
-use devtree::DevTree;
+use child::{Order, errno_of, put_on, target};
+use container::{Container, Traits};
+use devtree::{add_node, add_place};
 use group::{Allowed, Group, Groups};
-use rustix::mount::{UnmountFlags, unmount};
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::{OpenTreeFlags, UnmountFlags, open_tree, unmount};
 
 use super::defaults::{environment, more_nodes, read_filter};
-use super::init::{self, Init, Payload};
+use super::init::{Command, Complaint, Step};
+use super::place::attach;
 use super::setup::{Prepared, errno, io};
+use super::supervise::Ending;
 use super::{EMULATOR, Served, place, serve_once, setup, supervise};
-use crate::engine::exec::cgroup;
 use crate::engine::exec::error::RunError;
 use crate::engine::exec::spec::{Limits, Profile};
 use crate::engine::exec::tree::Owner;
-use crate::engine::exec::wire::{Answer, Confinement, Fds, Net, Request};
+use crate::engine::exec::wire::{Answer, Fds, Net, Request};
+use crate::engine::exec::{cgroup, sys};
 use crate::store::in_user_namespace;
 
 /// An empty directory in the helper's area: it is mounted on directories that are hidden.
 const EMPTY: &str = "/empty";
+/// A directory in the helper's area, where a container that has no tree yet has [`SYSTEM`].
+const STAGE: &str = "/stage";
+/// A mount and all below it, to be attached elsewhere.
+const COPY: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE
+    .union(OpenTreeFlags::OPEN_TREE_CLOEXEC)
+    .union(OpenTreeFlags::AT_EMPTY_PATH)
+    .union(OpenTreeFlags::AT_RECURSIVE);
+/// What is mounted into every tree, with more below it.
+const SYSTEM: [(&str, Step); 3] = [("proc", Step::Proc), ("dev", Step::Devices), ("sys", Step::Sys)];
 
 /// Serves requests until the runner closes the socket.
 pub(super) fn serve(socket: &UnixStream) {
@@ -56,18 +71,37 @@ pub(super) fn serve(socket: &UnixStream) {
     };
     while serve_once(socket, |request, fds| station.run(socket, request, fds)) == Served::More {
         // Nobody waits for it any more.
-        setup::empty(&station.area);
+        station.tidy();
     }
-    station.groups.leave();
+    let Station { next, groups, .. } = station;
+    // Its process is in the group.
+    drop(next);
+    groups.leave();
 }
 
 /// What lasts from command to command.
 struct Station {
     /// Directory in memory that is all there is in the helper's mount namespace.
     area: PathBuf,
+    /// The helper's mount namespace.
+    home: OwnedFd,
+    site: Site,
     groups: Groups,
+    /// The filter of each profile that was used.
+    filters: Vec<(Profile, Vec<libc::sock_filter>)>,
     /// For the next command.
-    devices: Option<DevTree>,
+    next: Option<Container>,
+    /// How many processes of the helper's group were killed for want of memory before this command.
+    n_memory_kills: u64,
+}
+
+/// What matters of the machine to every container.
+#[derive(Debug, Clone, Copy)]
+struct Site {
+    /// Whether cgroups are of version 2 only: a container then gets a namespace.
+    unified: bool,
+    /// Whether the host's root is somebody else: devices and kernel files then come from [`hostview`].
+    rootless: bool,
     /// Whether this kernel has /proc/kcore.
     has_kcore: bool,
 }
@@ -75,16 +109,20 @@ struct Station {
 impl Station {
     fn open() -> Result<Station, RunError> {
         harden();
+        let rootless = in_user_namespace();
         let hierarchies = cgroup::hierarchies().map_err(io("read", "/proc/self/mountinfo"))?;
         let name = cgroup::own_name().map_err(io("read", "/proc/self/stat"))?;
-        let groups = match in_user_namespace() {
+        let groups = match rootless {
             true => Groups::none(name),
             false => Groups::enter(&hierarchies, name)?,
         };
-        let has_kcore = Path::new("/proc/kcore").exists();
+        let site =
+            Site { unified: groups.are_unified(), rootless, has_kcore: Path::new("/proc/kcore").exists() };
         place::enter_namespaces(Net::Host, None)?;
+        let own = "/proc/self/ns/mnt";
+        let home = fs::File::open(own).map_err(io("open", own))?.into();
         let area = place::area()?;
-        if in_user_namespace() {
+        if rootless {
             hostview::make(&area)?;
         }
         // Nothing of the host is left in this namespace: a container starts from a copy of it.
@@ -94,116 +132,170 @@ impl Station {
         unmount(".", UnmountFlags::DETACH).map_err(failed("unmount what was before"))?;
         rustix::process::chdir("/").map_err(failed("enter"))?;
         fs::create_dir(EMPTY).map_err(io("make", EMPTY))?;
-        Ok(Station { area: PathBuf::from("/"), groups, devices: None, has_kcore })
+        for (name, _) in SYSTEM {
+            let dir = Path::new(STAGE).join(name);
+            fs::create_dir_all(&dir).map_err(io("make", &dir))?;
+        }
+        let (filters, next) = (Vec::new(), None);
+        let mut station =
+            Station { area: PathBuf::from("/"), home, site, groups, filters, next, n_memory_kills: 0 };
+        station.tidy();
+        Ok(station)
     }
 
-    fn run(&mut self, socket: &UnixStream, request: &Request, fds: Fds) -> Result<Answer, RunError> {
-        let Fds { stdout, stderr, root, seccomp, network, trees } = fds;
-        let prepared = setup::prepare(request, root.as_fd(), &trees, &self.area)?;
-        let emulator = setup::emulator(request, trees)?;
-        let filter = seccomp.as_ref().map(read_filter).transpose()?;
-        setup::make_system_dirs(root.as_fd())?;
-        let outcome = self.contain(socket, request, &prepared, filter, (network, emulator), (stdout, stderr));
-        // Also after a failure: the caller may look at the tree.
-        prepared.clean_up();
-        outcome
+    /// What is to be done between two commands.
+    fn tidy(&mut self) {
+        setup::empty(&self.area);
+        self.n_memory_kills = self.groups.n_memory_kills();
+    }
+
+    fn run(&mut self, socket: &UnixStream, request: &Request, mut fds: Fds) -> Result<Answer, RunError> {
+        if let Some(file) = fds.seccomp.take()
+            && self.filter(request.profile).is_none()
+        {
+            self.filters.push((request.profile, read_filter(&file)?));
+        }
+        let traits = Traits::of(request, fds.network.as_ref())?;
+        let is_usual = traits.is_confined
+            && request.nodes.is_empty()
+            && request.limits == Limits::default()
+            && request.cgroup_parent.is_empty();
+        let allowed = if traits.is_confined { Allowed::Usual(&request.nodes) } else { Allowed::All };
+        let group = match is_usual {
+            true => None,
+            false => Some(self.groups.make(&request.limits, &request.cgroup_parent, allowed)?),
+        };
+        let ended = self.contain(socket, request, fds, &traits, group.as_ref());
+        let out_of_memory = ended.as_ref().is_ok_and(|(ending, _)| ending.code() != 0)
+            && match &group {
+                Some(group) => 0 < group.n_memory_kills(),
+                None => self.n_memory_kills < self.groups.n_memory_kills(),
+            };
+        let removed = group.map_or(Ok(()), Group::remove);
+        let (ending, complaint) = ended?;
+        removed.map_err(io("remove", "a cgroup"))?;
+        supervise::conclude(&ending, complaint, out_of_memory, request)
     }
 
     fn contain(
         &mut self,
         socket: &UnixStream,
         request: &Request,
-        prepared: &Prepared,
-        filter: Option<Vec<libc::sock_filter>>,
-        (network, emulator): (Option<OwnedFd>, Option<OwnedFd>),
-        (stdout, stderr): (OwnedFd, OwnedFd),
-    ) -> Result<Answer, RunError> {
-        let (complaint, complaint_in) = std::io::pipe().map_err(io("make a pipe for", "init"))?;
-        let payload = Payload::new(Init {
-            args: request.args.clone(),
-            env: environment(&request.env, &prepared.identity.home),
-            ulimits: request.ulimits.clone(),
-            confinement: request.confinement,
-            profile: request.profile,
-            filter,
-            complaint: complaint_in.into(),
-        })?;
-        let is_confined = request.confinement == Confinement::Full;
+        fds: Fds,
+        traits: &Traits,
+        group: Option<&Group>,
+    ) -> Result<(Ending, Option<Complaint>), RunError> {
+        let Fds { stdout, stderr, root, network, trees, .. } = fds;
+        let network = network.as_ref();
+        let container = self.container(traits, network, group.and_then(Group::to_be_born_in))?;
+        if let Some(group) = group.filter(|it| it.must_be_moved_to()) {
+            group.add(container.pid())?;
+        }
+        let inside = container.enter(&self.home)?;
+        let prepared = setup::prepare(request, root.as_fd(), &trees, &self.area)?;
+        let furnished = furnish(request, &prepared, root.as_fd(), trees);
+        drop(inside);
+        let started = furnished.and_then(|()| start(&container, request, &prepared, (stdout, stderr)));
+        let ended = started.and_then(|()| {
+            if group.is_none() {
+                // Should there be none, the next command says why.
+                self.next = self.create(traits, network, None).ok();
+            }
+            container.wait(socket)
+        });
+        // Also after a failure: the caller may look at the tree.
+        prepared.remove_stubs();
+        ended
+    }
+
+    /// The container that waits, if it is such a one; else a new one.
+    fn container(
+        &mut self,
+        traits: &Traits,
+        network: Option<&OwnedFd>,
+        group: Option<&OwnedFd>,
+    ) -> Result<Container, RunError> {
+        match self.next.take().filter(|it| it.traits == *traits && group.is_none()) {
+            Some(container) => Ok(container),
+            None => self.create(traits, network, group),
+        }
+    }
+
+    fn create(
+        &self,
+        traits: &Traits,
+        network: Option<&OwnedFd>,
+        group: Option<&OwnedFd>,
+    ) -> Result<Container, RunError> {
+        let filter = self.filter(traits.profile).filter(|_| traits.is_confined);
+        Container::create(traits.clone(), network, filter, group, self.site)
+    }
+
+    fn filter(&self, profile: Profile) -> Option<&[libc::sock_filter]> {
+        self.filters.iter().find(|it| it.0 == profile).map(|it| &*it.1)
+    }
+}
+
+/// Puts what every tree has into it and makes it the root; in the container's mount namespace.
+fn furnish(
+    request: &Request,
+    prepared: &Prepared,
+    root: BorrowedFd<'_>,
+    trees: Vec<OwnedFd>,
+) -> Result<(), RunError> {
+    let emulator = setup::emulator(request, trees)?;
+    setup::make_system_dirs(root)?;
+    let open = |dir: &OwnedFd, name: &str| {
+        rustix::fs::openat(dir, name, OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
+    };
+    let stage = rustix::fs::open(STAGE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let stage = stage.map_err(Step::Root.failed())?;
+    let add_devices = || {
         let owner = Owner { uid: prepared.identity.uid, gid: prepared.identity.gid };
-        let has_usual_devices = is_confined && request.nodes.is_empty();
-        let is_usual =
-            has_usual_devices && request.limits == Limits::default() && request.cgroup_parent.is_empty();
-        let allowed = if is_confined { Allowed::Usual(&request.nodes) } else { Allowed::All };
-        let group = match is_usual {
-            true => None,
-            false => Some(self.groups.make(&request.limits, &request.cgroup_parent, allowed)?),
+        let dev = open(&stage, "dev")?;
+        more_nodes(request).iter().try_for_each(|it| add_node(&dev, it, owner))?;
+        let Some(emulator) = emulator else { return Ok(()) };
+        let name = EMULATOR.trim_start_matches("/dev/");
+        add_place(&dev, name)?;
+        put_on(&emulator, &open(&dev, name)?)
+    };
+    add_devices().map_err(Step::Devices.failed())?;
+    if request.readonly_root {
+        // A copy: mount points are removed through the mount itself.
+        let copy = || {
+            let copy = open_tree(root, "", COPY)?;
+            sys::make_readonly(&copy, false).map_err(|err| errno_of(&err))?;
+            attach(copy.as_fd(), &prepared.rootfs)
         };
-        let kills_before = self.groups.n_memory_kills();
-        let (gate, gate_in) = gate(group.as_ref())?;
-        let devices = match self.devices.take() {
-            Some(devices) if has_usual_devices => devices,
-            _ => DevTree::make(self.has_kcore, &more_nodes(request), owner).map_err(errno("make", "/dev"))?,
-        };
-        if emulator.is_some() {
-            devices.add_place(EMULATOR.trim_start_matches("/dev/")).map_err(errno("make", EMULATOR))?;
-        }
-        let plan = Plan {
-            payload,
-            devices,
-            emulator,
-            is_confined,
-            net: request.network,
-            network,
-            unified: self.groups.are_unified(),
-            rootless: in_user_namespace(),
-            shows_cgroups: request.profile == Profile::Compat,
-            hostname: request.hostname.clone(),
-            readonly_root: request.readonly_root,
-            cwd: child::c_path(&prepared.cwd)?,
-            identity: prepared.identity.clone(),
-            stdout,
-            stderr,
-            gate,
-        };
-        let started = plan.start(group.as_ref().and_then(Group::to_be_born_in));
-        // Its pipes end when the container's do.
-        drop(plan);
-        let (pid, pidfd) = started.map_err(|err| RunError::Environment {
-            what: format!("namespaces cannot be made: {err}"),
-            help: "run it as root, outside a container or in a privileged one".into(),
-        })?;
-        let admitted = admit(group.as_ref(), gate_in, pid);
-        self.devices = DevTree::make(self.has_kcore, &[], owner).ok();
-        // A gate that was dropped has ended the process by now or soon.
-        let ending = supervise::wait(socket, pid, Some(pidfd))?;
-        let out_of_memory = ending.code() != 0
-            && match &group {
-                Some(group) => 0 < group.n_memory_kills(),
-                None => kills_before < self.groups.n_memory_kills(),
-            };
-        let removed = group.map_or(Ok(()), Group::remove);
-        admitted?;
-        removed.map_err(io("remove", "a cgroup"))?;
-        supervise::conclude(&ending, init::read_complaint(complaint), out_of_memory, request)
+        copy().map_err(Step::ReadOnlyRoot.failed())?;
     }
+    rustix::process::chdir(&prepared.rootfs).map_err(Step::Root.failed())?;
+    for (name, step) in SYSTEM {
+        let put = || put_on(open(&stage, name)?, &target(name)?);
+        put().map_err(step.failed())?;
+    }
+    rustix::process::pivot_root(".", ".").map_err(Step::Pivot.failed())?;
+    unmount(".", UnmountFlags::DETACH).map_err(Step::Pivot.failed())?;
+    Ok(())
 }
 
-/// The pipe at which a process waits until it was moved to `group`, where it cannot be born in it.
-fn gate(group: Option<&Group>) -> Result<(Option<OwnedFd>, Option<PipeWriter>), RunError> {
-    match group.is_some_and(Group::must_be_moved_to) {
-        false => Ok((None, None)),
-        true => {
-            let (read, write) = std::io::pipe().map_err(io("make a pipe for", "init"))?;
-            Ok((Some(read.into()), Some(write)))
-        }
-    }
-}
-
-/// Moves the waiting process and lets it go on; upon an error it ends.
-fn admit(group: Option<&Group>, gate: Option<PipeWriter>, pid: i32) -> Result<(), RunError> {
-    let (Some(group), Some(mut gate)) = (group, gate) else { return Ok(()) };
-    group.add(pid)?;
-    gate.write_all(&[1]).map_err(io("let go", "init"))
+/// Has a furnished container execute the command.
+fn start(
+    container: &Container,
+    request: &Request,
+    prepared: &Prepared,
+    (stdout, stderr): (OwnedFd, OwnedFd),
+) -> Result<(), RunError> {
+    let command = Command {
+        args: request.args.clone(),
+        env: environment(&request.env, &prepared.identity.home),
+        ulimits: request.ulimits.clone(),
+        confinement: request.confinement,
+        profile: request.profile,
+    };
+    command.check()?;
+    let order = Order { command, identity: prepared.identity.clone(), cwd: prepared.cwd.clone() };
+    container.start(&order, [stdout.as_fd(), stderr.as_fd()])
 }
 
 /// Where a process goes on.
@@ -246,9 +338,4 @@ fn harden() {
         // Secrets pass through: no core dumps, nobody looks into its memory.
         libc::prctl(libc::PR_SET_DUMPABLE, 0);
     }
-}
-
-/// Where a command's root is, seen from the helper.
-fn rootfs() -> &'static Path {
-    Path::new("/rootfs")
 }

@@ -12,6 +12,8 @@ use std::io::{PipeReader, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
+use serde::{Deserialize, Serialize};
+
 use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
 
@@ -32,55 +34,78 @@ const STRICT_CAPABILITIES: u64 = CAPABILITIES & !(1 << 8 | 1 << 10 | 1 << 13 | 1
 /// Files a process may have open: the same everywhere, so that a build does not depend on how the engine was started.
 const DEFAULT_NOFILE: (u64, u64) = (1024, 524_288);
 
-/// What to execute.
-pub(super) struct Init {
+/// What to execute, and what holds it back.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Command {
     pub(super) args: Vec<String>,
     /// Final.
     pub(super) env: Vec<String>,
     pub(super) ulimits: Vec<Ulimit>,
     pub(super) confinement: Confinement,
     pub(super) profile: Profile,
-    pub(super) filter: Option<Vec<libc::sock_filter>>,
-    /// Where to say why there was no execve.
-    pub(super) complaint: OwnedFd,
 }
 
-/// [`Init`] with everything in the form that system calls take.
+/// What of the confinement is still to be done.
+pub(super) enum Todo {
+    /// Everything, with this filter.
+    All(Option<Vec<libc::sock_filter>>),
+    /// [`confine`] was called.
+    Rest,
+}
+
+impl Command {
+    /// Whether it can be executed: everything that [`Payload::new`] may say.
+    pub(super) fn check(&self) -> Result<(), RunError> {
+        Parts::of(self).map(drop)
+    }
+}
+
+/// A [`Command`] with everything in the form that system calls take.
 #[derive(Clone)]
 pub(super) struct Payload {
     inner: Rc<Inner>,
 }
 
 struct Inner {
+    parts: Parts,
+    confinement: Confinement,
+    profile: Profile,
+    todo: Todo,
+    /// Where to say why there was no execve.
+    complaint: OwnedFd,
+}
+
+struct Parts {
     args: Pointers,
     env: Pointers,
     /// Paths to try, in order.
     candidates: Vec<CString>,
     limits: Vec<(u32, libc::rlimit)>,
-    confinement: Confinement,
-    profile: Profile,
-    filter: Option<Vec<libc::sock_filter>>,
-    complaint: OwnedFd,
+}
+
+impl Parts {
+    fn of(command: &Command) -> Result<Parts, RunError> {
+        let text = |it: &str| {
+            CString::new(it)
+                .map_err(|_| RunError::Step { what: format!("a zero byte in `{}`", it.replace('\0', "\\0")) })
+        };
+        let texts =
+            |list: &[String]| list.iter().map(|it| text(it)).collect::<Result<Vec<CString>, RunError>>();
+        let program = command.args.first().filter(|it| !it.is_empty());
+        let program = program.ok_or_else(|| RunError::Step { what: "there is no command".into() })?;
+        let candidates = texts(&candidates(program, &command.env))?;
+        let limits = limits(&command.ulimits)?;
+        let (args, env) = (Pointers::to(texts(&command.args)?), Pointers::to(texts(&command.env)?));
+        Ok(Parts { args, env, candidates, limits })
+    }
 }
 
 impl Payload {
-    pub(super) fn new(init: Init) -> Result<Payload, RunError> {
-        let texts = |list: Vec<String>| -> Result<Vec<CString>, RunError> {
-            let text = |it: String| {
-                let shown = it.replace('\0', "\\0");
-                CString::new(it).map_err(|_| RunError::Step { what: format!("a zero byte in `{shown}`") })
-            };
-            list.into_iter().map(text).collect()
-        };
-        let program = init.args.first().filter(|it| !it.is_empty());
-        let program = program.ok_or_else(|| RunError::Step { what: "there is no command".into() })?;
-        let candidates = texts(candidates(program, &init.env))?;
-        let limits = limits(&init.ulimits)?;
-        let (args, env) = (texts(init.args)?, texts(init.env)?);
-        let (args, env) = (Pointers::to(args), Pointers::to(env));
-        let Init { profile, confinement, filter, complaint, .. } = init;
-        let inner = Inner { args, env, candidates, limits, profile, confinement, filter, complaint };
-        Ok(Payload { inner: Rc::new(inner) })
+    /// `complaint` is where to say why there was no execve.
+    pub(super) fn new(command: &Command, todo: Todo, complaint: OwnedFd) -> Result<Payload, RunError> {
+        let parts = Parts::of(command)?;
+        let (confinement, profile) = (command.confinement, command.profile);
+        Ok(Payload { inner: Rc::new(Inner { parts, confinement, profile, todo, complaint }) })
     }
 
     /// Becomes the command; returns only to say why not, which is to be sent.
@@ -135,14 +160,16 @@ impl Inner {
     fn exec(&self) -> Result<Infallible, Complaint> {
         reset_signals();
         take_terminal();
-        for (resource, limit) in &self.limits {
+        for (resource, limit) in &self.parts.limits {
             set_limit(*resource, *limit);
         }
-        if let Some(filter) = &self.filter {
-            load(filter).map_err(|errno| Complaint { stage: Stage::Filter, errno, candidate: 0 })?;
-        }
         let restricted = match self.confinement {
-            Confinement::Full => restrict(self.profile),
+            Confinement::Full => {
+                if let Todo::All(filter) = &self.todo {
+                    confine(self.profile, filter.as_deref())?;
+                }
+                restrict(self.profile)
+            }
             Confinement::Namespaces { .. } => keep_all_capabilities(),
         };
         restricted.map_err(|errno| Complaint { stage: Stage::Capabilities, errno, candidate: 0 })?;
@@ -153,9 +180,11 @@ impl Inner {
     /// say why not.
     fn execve(&self) -> Complaint {
         let mut worst = Complaint { stage: Stage::NotFound, errno: libc::ENOENT, candidate: 0 };
-        for (index, path) in self.candidates.iter().enumerate() {
+        for (index, path) in self.parts.candidates.iter().enumerate() {
             // SAFETY: the path is a C string; both lists are of C strings that outlive the call and end with null.
-            unsafe { libc::execve(path.as_ptr(), self.args.list.as_ptr(), self.env.list.as_ptr()) };
+            unsafe {
+                libc::execve(path.as_ptr(), self.parts.args.list.as_ptr(), self.parts.env.list.as_ptr())
+            };
             let errno = last_errno();
             let stage = match errno {
                 // It is there: what is missing is its interpreter.
@@ -201,7 +230,7 @@ enum Stage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u16)]
 pub(super) enum Step {
-    Gate,
+    Order,
     Session,
     Network,
     CgroupNamespace,
@@ -224,12 +253,18 @@ pub(super) enum Step {
     User,
     Parent,
     Descriptors,
+    Enter,
 }
 
 impl Step {
+    /// The error of a step that the helper took.
+    pub(super) fn failed(self) -> impl Fn(rustix::io::Errno) -> RunError {
+        move |errno| Complaint::step(self, errno.raw_os_error()).setup_error()
+    }
+
     /// All, in the order of their numbers, with what is tried.
-    const ALL: [(Step, &str); 23] = [
-        (Step::Gate, "wait for its cgroup"),
+    const ALL: [(Step, &str); 24] = [
+        (Step::Order, "take the command"),
         (Step::Session, "start a session"),
         (Step::Network, "set up the network"),
         (Step::CgroupNamespace, "make a cgroup namespace"),
@@ -252,6 +287,7 @@ impl Step {
         (Step::User, "set the user"),
         (Step::Parent, "follow its helper"),
         (Step::Descriptors, "close descriptors"),
+        (Step::Enter, "enter the mount namespace"),
     ];
 }
 
@@ -286,6 +322,32 @@ impl Complaint {
         let _ = rustix::io::write(to, &bytes);
     }
 
+    /// What the caller is told of a step.
+    fn setup_error(self) -> RunError {
+        let why = std::io::Error::from_raw_os_error(self.errno);
+        let step = Step::ALL.get(usize::from(self.candidate));
+        let (step, attempt) = step.copied().unwrap_or((Step::Order, "do an unknown step"));
+        match step {
+            Step::User | Step::Groups if in_user_namespace() => RunError::Environment {
+                what: format!("cannot {attempt} of a command in this user namespace: {why}"),
+                help: MORE_USERS.into(),
+            },
+            Step::Proc if in_user_namespace() => RunError::Environment {
+                what: format!("cannot {attempt} of a container in this user namespace: {why}"),
+                help: "parts of this machine's own /proc are hidden, as in a container: run it outside, or with an \
+                    unmasked /proc (`--security-opt systempaths=unconfined`)"
+                    .into(),
+            },
+            Step::Directory => RunError::Step { what: format!("cannot {attempt}: {why}") },
+            _ => RunError::Environment {
+                what: format!("cannot {attempt} of a container: {why}"),
+                help: "run it as root, outside a container or in a privileged one; BKL_RUNNER=libcontainer makes \
+                    containers another way"
+                    .into(),
+            },
+        }
+    }
+
     /// What the caller is told; `program` is the first word of the command, as it was run.
     pub(super) fn answer(self, program: &str, emulation: &WireEmulation) -> Result<Answer, RunError> {
         let why = std::io::Error::from_raw_os_error(self.errno);
@@ -302,29 +364,7 @@ impl Complaint {
                     help: "run it as root, outside a container or in a privileged one".into(),
                 });
             }
-            Stage::Setup => {
-                let step = Step::ALL.get(usize::from(self.candidate));
-                let (step, attempt) = step.copied().unwrap_or((Step::Gate, "do an unknown step"));
-                return Err(match step {
-                    Step::User | Step::Groups if in_user_namespace() => RunError::Environment {
-                        what: format!("cannot {attempt} of a command in this user namespace: {why}"),
-                        help: MORE_USERS.into(),
-                    },
-                    Step::Proc if in_user_namespace() => RunError::Environment {
-                        what: format!("cannot {attempt} of a container in this user namespace: {why}"),
-                        help: "parts of this machine's own /proc are hidden, as in a container: run it outside, or with an \
-                            unmasked /proc (`--security-opt systempaths=unconfined`)"
-                            .into(),
-                    },
-                    Step::Directory => RunError::Step { what: format!("cannot {attempt}: {why}") },
-                    _ => RunError::Environment {
-                        what: format!("cannot {attempt} of a container: {why}"),
-                        help: "run it as root, outside a container or in a privileged one; BKL_RUNNER=libcontainer \
-                            makes containers another way"
-                            .into(),
-                    },
-                });
-            }
+            Stage::Setup => return Err(self.setup_error()),
             Stage::NotFound | Stage::NoInterpreter | Stage::NotRun
                 if let WireEmulation::Program { name, .. } = emulation =>
             {
@@ -360,7 +400,7 @@ impl Complaint {
 }
 
 /// What the container's first process had to say, if it did not become the command. It has ended.
-pub(super) fn read_complaint(mut from: PipeReader) -> Option<Complaint> {
+pub(super) fn read_complaint(mut from: &PipeReader) -> Option<Complaint> {
     let mut bytes = [0; 7];
     from.read_exact(&mut bytes).ok()?;
     let stages = [
@@ -562,23 +602,42 @@ pub(super) fn raise_capabilities() -> Result<(), i32> {
     set_capabilities(&capabilities()?.map(raised))
 }
 
-/// Leaves the capabilities of the profile, and with the strict one no way to more.
-fn restrict(profile: Profile) -> Result<(), i32> {
+/// What of the confinement can be done while nothing is known of the command yet: the filter, and that nothing that it
+/// executes gets more than the capabilities of the profile. What this process has itself it keeps until [`restrict`].
+pub(super) fn confine(profile: Profile, filter: Option<&[libc::sock_filter]>) -> Result<(), Complaint> {
+    if let Some(filter) = filter {
+        load(filter).map_err(|errno| Complaint { stage: Stage::Filter, errno, candidate: 0 })?;
+    }
+    bound_capabilities(kept(profile)).map_err(|errno| Complaint {
+        stage: Stage::Capabilities,
+        errno,
+        candidate: 0,
+    })
+}
+
+/// The capabilities of a profile.
+fn kept(profile: Profile) -> u64 {
     match profile {
-        Profile::Compat => keep_capabilities(CAPABILITIES),
-        Profile::Strict => {
-            keep_capabilities(STRICT_CAPABILITIES)?;
-            // SAFETY: takes numbers only.
-            match unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } {
-                0 => Ok(()),
-                _ => Err(last_errno()),
-            }
-        }
+        Profile::Compat => CAPABILITIES,
+        Profile::Strict => STRICT_CAPABILITIES,
     }
 }
 
-/// Bounding, permitted and effective to `kept`, inheritable and ambient to nothing (CVE-2022-24769).
-fn keep_capabilities(kept: u64) -> Result<(), i32> {
+/// Leaves the capabilities of the profile, and with the strict one no way to more.
+fn restrict(profile: Profile) -> Result<(), i32> {
+    keep_capabilities(kept(profile))?;
+    match profile {
+        Profile::Compat => Ok(()),
+        // SAFETY: takes numbers only.
+        Profile::Strict => match unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } {
+            0 => Ok(()),
+            _ => Err(last_errno()),
+        },
+    }
+}
+
+/// Takes all but `kept` out of the bounding set.
+fn bound_capabilities(kept: u64) -> Result<(), i32> {
     // SAFETY: takes numbers only.
     let give_up =
         |capability: libc::c_ulong| unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
@@ -591,6 +650,11 @@ fn keep_capabilities(kept: u64) -> Result<(), i32> {
             }
         }
     }
+    Ok(())
+}
+
+/// Permitted and effective to `kept`, inheritable and ambient to nothing (CVE-2022-24769).
+fn keep_capabilities(kept: u64) -> Result<(), i32> {
     // SAFETY: takes numbers only.
     unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
     let half = |bits: u32| CapabilityData { effective: bits, permitted: bits, inheritable: 0 };

@@ -113,17 +113,20 @@ pub(super) fn emulator(request: &Request, trees: Vec<OwnedFd>) -> Result<Option<
 }
 
 impl Prepared {
-    /// Unmounts the tree and removes the mount points that were made in it.
-    pub(super) fn clean_up(self) {
-        // Also because a mount point cannot be removed in the namespace where something is mounted on it.
+    /// Unmounts the tree, where nobody else did: a mount point cannot be removed in the namespace where something is
+    /// mounted on it.
+    pub(super) fn unmount(&self) {
         let _ = unmount(&self.rootfs, UnmountFlags::DETACH);
+    }
+
+    /// Removes the mount points that were made in the tree.
+    pub(super) fn remove_stubs(self) {
         self.stubs.remove();
     }
 }
 
 /// Leaves nothing in `area` of the command before, however it ended.
 pub(super) fn empty(area: &Path) {
-    let _ = unmount(area.join(ROOTFS), UnmountFlags::DETACH);
     for n in 1.. {
         let place = place_of(area, n);
         let Ok(metadata) = fs::symlink_metadata(&place) else { return };

@@ -1,7 +1,7 @@
 //! Waiting for a container's first process, and killing it when the runner goes away.
 
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -32,16 +32,12 @@ impl Ending {
 }
 
 /// Waits for the container whose first process is `pid`, our child; kills it when `socket` closes or is written to.
-/// `pidfd` is its descriptor, where there is one already.
+/// `pidfd` is its descriptor.
 ///
 /// With the first process of a pid namespace the kernel kills all others, and reports its end only after theirs.
-pub(super) fn wait(socket: &UnixStream, pid: i32, pidfd: Option<OwnedFd>) -> Result<Ending, RunError> {
-    let pid = Pid::from_raw(pid).ok_or_else(|| RunError::Bug { what: "the container has no pid".into() })?;
-    let pidfd = match pidfd {
-        Some(pidfd) => pidfd,
-        None => pidfd_open(pid, PidfdFlags::empty()).map_err(failed("watch the container"))?,
-    };
-    until_exit(socket, &pidfd)?;
+pub(super) fn wait(socket: &UnixStream, pid: i32, pidfd: BorrowedFd<'_>) -> Result<Ending, RunError> {
+    let pid = pid_of(pid)?;
+    until_exit(socket, pidfd)?;
     loop {
         match waitpid(Some(pid), WaitOptions::empty()) {
             Ok(Some((_, status))) => {
@@ -58,10 +54,19 @@ pub(super) fn wait(socket: &UnixStream, pid: i32, pidfd: Option<OwnedFd>) -> Res
     }
 }
 
-fn until_exit(socket: &UnixStream, pidfd: &OwnedFd) -> Result<(), RunError> {
+/// The descriptor of a child that has none yet.
+pub(super) fn watch(pid: i32) -> Result<OwnedFd, RunError> {
+    pidfd_open(pid_of(pid)?, PidfdFlags::empty()).map_err(failed("watch the container"))
+}
+
+fn pid_of(pid: i32) -> Result<Pid, RunError> {
+    Pid::from_raw(pid).ok_or_else(|| RunError::Bug { what: "the container has no pid".into() })
+}
+
+fn until_exit(socket: &UnixStream, pidfd: BorrowedFd<'_>) -> Result<(), RunError> {
     let mut is_wanted = true;
     loop {
-        let exit = PollFd::new(pidfd, PollFlags::IN);
+        let exit = PollFd::from_borrowed_fd(pidfd, PollFlags::IN);
         let runner = PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN | PollFlags::RDHUP);
         let mut watched = [exit, runner];
         let watched = if is_wanted { &mut watched[..] } else { &mut watched[..1] };

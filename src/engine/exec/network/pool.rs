@@ -61,7 +61,7 @@ impl Namespace {
     }
 
     /// Whether it is connected, and nothing of a command is in it.
-    fn is_fresh(&self) -> bool {
+    pub(crate) fn is_fresh(&self) -> bool {
         let mut link = [PollFd::new(&self.link, PollFlags::IN)];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         let is_connected = matches!(poll(&mut link, Some(&now)), Ok(0));

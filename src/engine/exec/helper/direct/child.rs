@@ -1,90 +1,70 @@
 //! From clone3 to execve: the first process of a container.
 //!
-//! In the new process there are only system calls, each through rustix or libc's thin wrappers: nothing is allocated,
-//! nothing takes a lock, nothing unwinds. Every step that fails names itself through the payload's pipe. Targets are opened
-//! by descriptor, without following any link, below a root that nobody else can change: no path of an image is ever handed
-//! to mount(2).
+//! It has a copy of the helper's memory, in which no other thread held a lock, as there is none, and of all its descriptors,
+//! which it closes first. Every step that fails names itself through a pipe. Targets are opened by descriptor, without
+//! following any link, below a root that nobody else can change: no path of an image is ever handed to mount(2).
 
 use std::convert::Infallible;
-use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
-    fsmount, fsopen, move_mount, open_tree, unmount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsmount,
+    fsopen, move_mount, open_tree,
 };
 use rustix::process::{Gid, Uid};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use serde::{Deserialize, Serialize};
 
+use super::container::Traits;
 use super::devtree::{DEVICES, DevTree};
-use super::{EMPTY, hostview, rootfs};
-use crate::engine::exec::error::RunError;
+use super::{EMPTY, STAGE, Site, hostview};
 use crate::engine::exec::helper::defaults::{MASKED, READONLY};
-use crate::engine::exec::helper::init::{self, Complaint, Payload, Step};
-use crate::engine::exec::helper::{EMULATOR, exit};
+use crate::engine::exec::helper::exit;
+use crate::engine::exec::helper::init::{self, Command, Complaint, Payload, Step, Todo};
+use crate::engine::exec::spec::Profile;
 use crate::engine::exec::sys;
 use crate::engine::exec::user::Identity;
-use crate::engine::exec::wire::Net;
+use crate::engine::exec::wire::{self, Net};
 
 /// linux/sched.h; libc's has the wrong type.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-/// A container, ready to be made.
-pub(super) struct Plan {
-    pub(super) payload: Payload,
-    pub(super) devices: DevTree,
-    /// What runs it, if it is not the kernel.
-    pub(super) emulator: Option<OwnedFd>,
-    /// Whether kernel files are hidden and read-only.
-    pub(super) is_confined: bool,
-    pub(super) net: Net,
+/// A container to be created.
+pub(super) struct Plan<'a> {
+    pub(super) traits: &'a Traits,
     /// The network namespace, if one is given.
-    pub(super) network: Option<OwnedFd>,
-    /// Whether cgroups are of version 2 only: the container then gets a namespace.
-    pub(super) unified: bool,
-    /// Whether the host's root is somebody else: devices and kernel files then come from [`hostview`].
-    pub(super) rootless: bool,
-    /// Whether it sees them too.
-    pub(super) shows_cgroups: bool,
-    pub(super) hostname: String,
-    pub(super) readonly_root: bool,
-    /// Absolute.
-    pub(super) cwd: CString,
+    pub(super) network: Option<&'a OwnedFd>,
+    pub(super) filter: Option<&'a [libc::sock_filter]>,
+    pub(super) site: Site,
+    /// Where it says how far it is, a byte each time, and takes its order.
+    pub(super) orders: UnixStream,
+    /// Where it says why there was no execve.
+    pub(super) complaint: OwnedFd,
+}
+
+/// What it executes, where, and as whom.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Order {
+    pub(super) command: Command,
     pub(super) identity: Identity,
-    pub(super) stdout: OwnedFd,
-    pub(super) stderr: OwnedFd,
-    /// To be read from before anything is done; its end is the order to end.
-    pub(super) gate: Option<OwnedFd>,
+    /// Absolute.
+    pub(super) cwd: PathBuf,
 }
 
-/// A path for the child.
-pub(super) fn c_path(path: &Path) -> Result<CString, RunError> {
-    CString::new(path.as_os_str().as_bytes())
-        .map_err(|_| RunError::Step { what: format!("a zero byte in `{}`", path.display()) })
-}
-
-/// What is needed after the process was made, in the form that the calls take.
-struct Child<'a> {
-    plan: &'a Plan,
-    groups: &'a [Gid],
-}
-
-impl Plan {
+impl Plan<'_> {
     /// Makes the container's first process, born in `group` if there is one; its pid and descriptor.
-    pub(super) fn start(&self, group: Option<&OwnedFd>) -> std::io::Result<(i32, OwnedFd)> {
-        let groups: Vec<Gid> = self.identity.groups.iter().map(|it| Gid::from_raw(*it)).collect();
-        let child = Child { plan: self, groups: &groups };
+    pub(super) fn start(self, group: Option<&OwnedFd>) -> std::io::Result<(i32, OwnedFd)> {
         let mut pidfd: libc::c_int = -1;
         let mut flags = libc::CLONE_NEWNS
             | libc::CLONE_NEWPID
             | libc::CLONE_NEWIPC
             | libc::CLONE_NEWUTS
             | libc::CLONE_PIDFD;
-        if self.net == Net::Empty {
+        if self.traits.net == Net::Empty {
             flags |= libc::CLONE_NEWNET;
         }
         // SAFETY: all bytes zero is a valid `clone_args`.
@@ -100,12 +80,17 @@ impl Plan {
         // has a copy of this one's memory, in which no other thread held a lock, as there is none.
         let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
         match i32::try_from(pid).unwrap_or(-1) {
-            0 => child.run(),
+            0 => Child { plan: self }.run(),
             -1 => Err(std::io::Error::last_os_error()),
             // SAFETY: the kernel just gave us this descriptor.
             pid => Ok((pid, unsafe { OwnedFd::from_raw_fd(pidfd) })),
         }
     }
+}
+
+/// The plan in the new process.
+struct Child<'a> {
+    plan: Plan<'a>,
 }
 
 /// Turns the error of a step into a complaint.
@@ -115,21 +100,53 @@ fn at(step: Step) -> impl Fn(Errno) -> Complaint {
 
 impl Child<'_> {
     fn run(&self) -> ! {
-        let Err(complaint) = self.enter();
-        complaint.send(self.plan.payload.complaint());
+        let Err(complaint) = self.live();
+        complaint.send(self.plan.complaint.as_fd());
         exit(complaint.code())
     }
 
-    fn enter(&self) -> Result<Infallible, Complaint> {
-        let plan = self.plan;
-        if let Some(gate) = &plan.gate {
-            let mut byte = [0];
-            if rustix::io::read(gate, &mut byte).map_err(at(Step::Gate))? == 0 {
-                exit(125);
-            }
+    fn live(&self) -> Result<Infallible, Complaint> {
+        self.let_go()?;
+        self.say()?;
+        self.follow_helper()?;
+        self.create()?;
+        self.say()?;
+        let order = wire::receive_message::<Order>(self.plan.orders.as_fd());
+        match order.map_err(|err| at(Step::Order)(errno_of(&err)))? {
+            Some((order, outputs)) => self.start(&order, &outputs),
+            // It is not needed.
+            None => exit(0),
         }
+    }
+
+    /// Closes what the helper has open: a container that is created would keep trees mounted, and pipes from ending, of the
+    /// command that runs meanwhile.
+    fn let_go(&self) -> Result<(), Complaint> {
+        let (orders, complaint) = (self.plan.orders.as_raw_fd(), self.plan.complaint.as_raw_fd());
+        let mut kept = [Some(orders), Some(complaint), self.plan.network.map(AsRawFd::as_raw_fd)];
+        kept.sort_unstable();
+        let mut first = 3;
+        for last in kept.into_iter().flatten().map(|it| it - 1).chain([libc::c_int::MAX]) {
+            // SAFETY: takes numbers only; nothing that is closed is used or dropped in this process.
+            if first <= last && unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } != 0 {
+                return Err(Complaint::step(Step::Descriptors, init::last_errno()));
+            }
+            first = last.saturating_add(2);
+        }
+        Ok(())
+    }
+
+    /// Tells the helper that another part is done.
+    fn say(&self) -> Result<(), Complaint> {
+        let sent = rustix::net::send(&self.plan.orders, &[1], rustix::net::SendFlags::NOSIGNAL);
+        sent.map(drop).map_err(at(Step::Order))
+    }
+
+    /// All that can be done while nothing is known of the command.
+    fn create(&self) -> Result<(), Complaint> {
+        let Plan { traits, network, filter, site, .. } = &self.plan;
         rustix::process::setsid().map_err(at(Step::Session))?;
-        match (plan.net, &plan.network) {
+        match (traits.net, network) {
             (Net::Host, _) => {}
             (Net::Empty, _) => sys::loopback_up().map_err(|err| at(Step::Network)(errno_of(&err)))?,
             (Net::Given, Some(network)) => {
@@ -138,65 +155,68 @@ impl Child<'_> {
             }
             (Net::Given, None) => return Err(Complaint::step(Step::Network, libc::EBADF)),
         }
-        if plan.unified {
+        if site.unified {
             // SAFETY: no descriptor table is unshared, and this process has one thread.
             unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWCGROUP) }
                 .map_err(at(Step::CgroupNamespace))?;
         }
+        rustix::process::chdir(STAGE).map_err(at(Step::Root))?;
         self.mounts()?;
-        rustix::process::pivot_root(".", ".").map_err(at(Step::Pivot))?;
-        unmount(".", UnmountFlags::DETACH).map_err(at(Step::Pivot))?;
-        rustix::process::chdir("/").map_err(at(Step::Pivot))?;
-        rustix::system::sethostname(plan.hostname.as_bytes()).map_err(at(Step::Hostname))?;
-        if plan.readonly_root {
-            let root = rustix::fs::openat(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-            let root = root.map_err(at(Step::ReadOnlyRoot))?;
-            sys::make_readonly(&root, false).map_err(|err| at(Step::ReadOnlyRoot)(errno_of(&err)))?;
+        // The helper changes it, with the root: it follows as long as it is the same.
+        rustix::process::chdir("/").map_err(at(Step::Root))?;
+        rustix::system::sethostname(traits.hostname.as_bytes()).map_err(at(Step::Hostname))?;
+        if traits.is_confined {
+            init::confine(traits.profile, *filter)?;
         }
-        self.streams().map_err(at(Step::Streams))?;
-        self.become_user()?;
+        Ok(())
+    }
+
+    /// The rest, in the tree.
+    fn start(&self, order: &Order, outputs: &[OwnedFd]) -> Result<Infallible, Complaint> {
+        let complaint = self.plan.complaint.try_clone().map_err(|err| at(Step::Order)(errno_of(&err)))?;
+        let payload = Payload::new(&order.command, Todo::Rest, complaint);
+        let payload = payload.map_err(|_| Complaint::step(Step::Order, libc::EINVAL))?;
+        streams(outputs).map_err(at(Step::Streams))?;
+        self.become_user(order)?;
         self.follow_helper()?;
         // SAFETY: takes numbers only; what is marked closes at execve.
         let marked = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
         if marked != 0 {
             return Err(Complaint::step(Step::Descriptors, init::last_errno()));
         }
-        Err(plan.payload.execute())
+        Err(payload.execute())
     }
 
-    /// Everything that is mounted besides the tree itself, which this namespace has a copy of.
+    /// Everything that is mounted besides the tree itself, below the working directory; the helper moves it into the tree.
     fn mounts(&self) -> Result<(), Complaint> {
-        let plan = self.plan;
-        rustix::process::chdir(rootfs()).map_err(at(Step::Root))?;
+        let Plan { traits, site, .. } = &self.plan;
         let quiet = MountAttrFlags::MOUNT_ATTR_NOSUID
             | MountAttrFlags::MOUNT_ATTR_NOEXEC
             | MountAttrFlags::MOUNT_ATTR_NODEV;
         let readonly = quiet | MountAttrFlags::MOUNT_ATTR_RDONLY;
         fresh("proc", quiet).and_then(|it| put(&it, "proc")).map_err(at(Step::Proc))?;
-        put(&plan.devices.dev, "dev").map_err(at(Step::Devices))?;
-        if plan.rootless {
+        let devices = DevTree::make(site.has_kcore).map_err(at(Step::Devices))?;
+        put(&devices.dev, "dev").map_err(at(Step::Devices))?;
+        if site.rootless {
             for (name, ..) in DEVICES {
                 hostview::put_device(name).map_err(at(Step::Devices))?;
             }
         }
-        if let Some(emulator) = &plan.emulator {
-            put(emulator, &EMULATOR[1..]).map_err(at(Step::Devices))?;
-        }
-        put(&plan.devices.pts, "dev/pts").map_err(at(Step::Terminals))?;
-        put(&plan.devices.shm, "dev/shm").map_err(at(Step::SharedMemory))?;
+        put(&devices.pts, "dev/pts").map_err(at(Step::Terminals))?;
+        put(&devices.shm, "dev/shm").map_err(at(Step::SharedMemory))?;
         fresh("mqueue", quiet).and_then(|it| put(&it, "dev/mqueue")).map_err(at(Step::MessageQueues))?;
-        let kernel = if plan.is_confined { readonly } else { quiet };
+        let kernel = if traits.is_confined { readonly } else { quiet };
         match fresh("sysfs", kernel) {
             // It shows a network, and that is not this root's.
-            Err(Errno::PERM) if plan.rootless => {
+            Err(Errno::PERM) if site.rootless => {
                 hostview::put_sys().and_then(|()| mask("sys/fs/cgroup")).map_err(at(Step::Sys))?;
             }
             made => made.and_then(|it| put(&it, "sys")).map_err(at(Step::Sys))?,
         }
-        if plan.unified && plan.shows_cgroups {
+        if site.unified && traits.profile == Profile::Compat {
             fresh("cgroup2", kernel).and_then(|it| put(&it, "sys/fs/cgroup")).map_err(at(Step::Cgroup))?;
         }
-        if !plan.is_confined {
+        if !traits.is_confined {
             return Ok(());
         }
         for path in READONLY {
@@ -208,24 +228,16 @@ impl Child<'_> {
         Ok(())
     }
 
-    /// Standard input is the container's own null device: a descriptor of the host's would lead out.
-    fn streams(&self) -> Result<(), Errno> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let null = rustix::fs::openat(CWD, "/dev/null", flags, Mode::empty())?;
-        rustix::stdio::dup2_stdin(&null)?;
-        rustix::stdio::dup2_stdout(&self.plan.stdout)?;
-        rustix::stdio::dup2_stderr(&self.plan.stderr)
-    }
-
     /// The working directory, entered as root first and as the user if root may not (a network file system), then groups and
     /// user, all capabilities kept for what is still to do.
-    fn become_user(&self) -> Result<(), Complaint> {
-        let Identity { uid, gid, .. } = self.plan.identity;
-        let entered = rustix::process::chdir(&self.plan.cwd);
+    fn become_user(&self, order: &Order) -> Result<(), Complaint> {
+        let Identity { uid, gid, ref groups, .. } = order.identity;
+        let groups: Vec<Gid> = groups.iter().map(|it| Gid::from_raw(*it)).collect();
+        let entered = rustix::process::chdir(&order.cwd);
         // The per-thread calls: libc's synchronise threads, which there are none of.
-        match rustix::thread::set_thread_groups(self.groups) {
+        match rustix::thread::set_thread_groups(&groups) {
             // With one user there is one group, and the user's others cannot be dropped.
-            Err(Errno::PERM) if self.plan.rootless && self.groups.len() <= 1 => {}
+            Err(Errno::PERM) if self.plan.site.rootless && groups.len() <= 1 => {}
             other => other.map_err(at(Step::Groups))?,
         }
         let gid = Gid::from_raw(gid);
@@ -235,7 +247,7 @@ impl Child<'_> {
         rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(at(Step::User))?;
         rustix::thread::set_keep_capabilities(false).map_err(at(Step::User))?;
         match entered {
-            Err(Errno::ACCESS | Errno::PERM) => rustix::process::chdir(&self.plan.cwd),
+            Err(Errno::ACCESS | Errno::PERM) => rustix::process::chdir(&order.cwd),
             other => other,
         }
         .map_err(at(Step::Directory))?;
@@ -249,13 +261,13 @@ impl Child<'_> {
         init::raise_capabilities().map_err(|errno| Complaint::step(Step::User, errno))
     }
 
-    /// The helper's death is ours. Set after the change of user, which clears it.
+    /// The helper's death is ours. To be set again after the change of user, which clears it.
     fn follow_helper(&self) -> Result<(), Complaint> {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
             .map_err(at(Step::Parent))?;
         // It may have died before: then nobody reads complaints any more.
-        let mut reader = [PollFd::from_borrowed_fd(self.plan.payload.complaint(), PollFlags::empty())];
+        let mut reader = [PollFd::new(&self.plan.complaint, PollFlags::empty())];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         match poll(&mut reader, Some(&now)) {
             Ok(0) | Err(Errno::INTR) => Ok(()),
@@ -263,6 +275,16 @@ impl Child<'_> {
             Err(err) => Err(at(Step::Parent)(err)),
         }
     }
+}
+
+/// Standard input is the container's own null device: a descriptor of the host's would lead out.
+fn streams(outputs: &[OwnedFd]) -> Result<(), Errno> {
+    let [stdout, stderr] = outputs else { return Err(Errno::BADF) };
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let null = rustix::fs::openat(CWD, "/dev/null", flags, Mode::empty())?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(stdout)?;
+    rustix::stdio::dup2_stderr(stderr)
 }
 
 /// A new file system of this process's namespaces.
@@ -274,7 +296,7 @@ fn fresh(kind: &str, attributes: MountAttrFlags) -> Result<OwnedFd, Errno> {
 }
 
 /// What `path` is, below the working directory, without following any link.
-fn target(path: &str) -> Result<OwnedFd, Errno> {
+pub(super) fn target(path: &str) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let strict = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
     loop {
@@ -289,7 +311,7 @@ pub(super) fn put(mount: impl AsFd, path: &str) -> Result<(), Errno> {
     put_on(mount, &target(path)?)
 }
 
-fn put_on(mount: impl AsFd, target: &OwnedFd) -> Result<(), Errno> {
+pub(super) fn put_on(mount: impl AsFd, target: &OwnedFd) -> Result<(), Errno> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(mount, "", target, "", flags)
 }
@@ -340,6 +362,6 @@ fn mask(path: &str) -> Result<(), Errno> {
     put_on(&cover, &target)
 }
 
-fn errno_of(err: &std::io::Error) -> Errno {
+pub(super) fn errno_of(err: &std::io::Error) -> Errno {
     Errno::from_io_error(err).unwrap_or(Errno::IO)
 }

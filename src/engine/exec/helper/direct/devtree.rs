@@ -36,8 +36,8 @@ pub(super) struct DevTree {
 }
 
 impl DevTree {
-    /// `more` are nodes besides the usual ones, instead of those of the same name; theirs is `owner`, if nobody else. `has_kcore`: whether there is a link for it (runc makes one where the kernel has it).
-    pub(super) fn make(has_kcore: bool, more: &[NewNode], owner: Owner) -> Result<DevTree, Errno> {
+    /// With the usual nodes. `has_kcore`: whether there is a link for it (runc makes one where the kernel has it).
+    pub(super) fn make(has_kcore: bool) -> Result<DevTree, Errno> {
         let nosuid = MountAttrFlags::MOUNT_ATTR_NOSUID;
         let noexec = nosuid | MountAttrFlags::MOUNT_ATTR_NOEXEC;
         let dev = file_system(
@@ -59,9 +59,6 @@ impl DevTree {
             mknodat(&dev, name, FileType::CharacterDevice, mode, makedev(major, minor))?;
             // What the file mask took.
             chmodat(&dev, name, mode, AtFlags::empty())?;
-        }
-        for node in more {
-            add_node(&dev, node, owner)?;
         }
         for (target, name) in LINKS {
             symlinkat(*target, &dev, *name)?;
@@ -85,15 +82,16 @@ impl DevTree {
         )?;
         Ok(DevTree { dev, pts, shm })
     }
-
-    /// An empty file to mount something on.
-    pub(super) fn add_place(&self, name: &str) -> Result<(), Errno> {
-        let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
-        openat(&self.dev, name, flags, Mode::from_raw_mode(0o444)).map(drop)
-    }
 }
 
-fn add_node(dev: &OwnedFd, node: &NewNode, owner: Owner) -> Result<(), Errno> {
+/// Adds an empty file to mount something on.
+pub(super) fn add_place(dev: &OwnedFd, name: &str) -> Result<(), Errno> {
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+    openat(dev, name, flags, Mode::from_raw_mode(0o444)).map(drop)
+}
+
+/// Adds a node, instead of one of the same name; it is `owner`'s, if nobody else's.
+pub(super) fn add_node(dev: &OwnedFd, node: &NewNode, owner: Owner) -> Result<(), Errno> {
     for (at, _) in node.path.match_indices('/') {
         match mkdirat(dev, &node.path[..at], Mode::from_raw_mode(0o755)) {
             Ok(()) | Err(Errno::EXIST) => {}

@@ -14,13 +14,13 @@ fn complaints_come_through_a_pipe() {
     let (read, write) = std::io::pipe().expect("a pipe");
     Complaint::step(Step::Pivot, libc::EPERM).send(write.as_fd());
     drop(write);
-    let complaint = read_complaint(read).expect("it was sent");
+    let complaint = read_complaint(&read).expect("it was sent");
     let err = complaint.answer("true", &WireEmulation::Kernel).expect_err("no command ran");
     let expected = "this machine cannot run commands: cannot change the root of a container: Operation not permitted (os error 1)";
     assert_eq!(err.to_string(), expected);
     let (read, write) = std::io::pipe().expect("a pipe");
     drop(write);
-    assert!(read_complaint(read).is_none(), "it became the command");
+    assert!(read_complaint(&read).is_none(), "it became the command");
 }
 
 #[test]

@@ -1,0 +1,161 @@
+//! A container as its helper has it: created, which means that all is there but the command and its tree, and later started.
+//!
+//! The helper creates the next one while a command runs: what that takes then costs nobody anything.
+
+use std::io::{PipeReader, Read as _};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitOptions, pidfd_send_signal, waitpid};
+use rustix::thread::{
+    LinkNameSpaceType, ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces,
+};
+
+use super::child::{Order, Plan};
+use crate::engine::exec::error::RunError;
+use crate::engine::exec::helper::init::{Complaint, Step, read_complaint};
+use crate::engine::exec::helper::setup::{errno, io};
+use crate::engine::exec::helper::{exit, supervise};
+use crate::engine::exec::spec::Profile;
+use crate::engine::exec::wire::{self, Answer, Confinement, Net, Request, WireEmulation};
+
+/// What has to be known to create a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Traits {
+    /// Whether kernel files are hidden and read-only, and the filter is loaded.
+    pub(super) is_confined: bool,
+    pub(super) profile: Profile,
+    pub(super) net: Net,
+    /// Device and inode number of the network namespace, if one is given.
+    given: Option<(u64, u64)>,
+    pub(super) hostname: String,
+}
+
+impl Traits {
+    /// Those that a command wants.
+    pub(super) fn of(request: &Request, network: Option<&OwnedFd>) -> Result<Traits, RunError> {
+        let id_of = |it: &OwnedFd| rustix::fs::fstat(it).map(|stat| (stat.st_dev, stat.st_ino));
+        Ok(Traits {
+            is_confined: request.confinement == Confinement::Full,
+            profile: request.profile,
+            net: request.network,
+            given: network.map(id_of).transpose().map_err(errno("look at", "the network"))?,
+            hostname: request.hostname.clone(),
+        })
+    }
+}
+
+/// A container. Dropping it ends it.
+pub(super) struct Container {
+    pub(super) traits: Traits,
+    first: First,
+    /// Where it says how far it is, and takes its order.
+    orders: UnixStream,
+    complaint: PipeReader,
+}
+
+/// The first process.
+struct First {
+    pid: i32,
+    pidfd: OwnedFd,
+    is_reaped: bool,
+}
+
+impl Container {
+    /// Creates one, born in `group` if there is one, else where the helper is. Returns when it has let go of what it
+    /// has from the helper; it goes on by itself.
+    pub(super) fn create(
+        traits: Traits,
+        network: Option<&OwnedFd>,
+        filter: Option<&[libc::sock_filter]>,
+        group: Option<&OwnedFd>,
+        site: super::Site,
+    ) -> Result<Container, RunError> {
+        let (complaint, complaint_in) = std::io::pipe().map_err(io("make a pipe for", "a container"))?;
+        let (orders, theirs) = UnixStream::pair().map_err(io("make a socket for", "a container"))?;
+        let complaint_in = complaint_in.into();
+        let plan = Plan { traits: &traits, network, filter, site, orders: theirs, complaint: complaint_in };
+        let (pid, pidfd) = plan.start(group).map_err(|err| RunError::Environment {
+            what: format!("namespaces cannot be made: {err}"),
+            help: "run it as root, outside a container or in a privileged one".into(),
+        })?;
+        let container =
+            Container { traits, first: First { pid, pidfd, is_reaped: false }, orders, complaint };
+        container.hear()?;
+        Ok(container)
+    }
+
+    pub(super) fn pid(&self) -> i32 {
+        self.first.pid
+    }
+
+    /// Waits until it is created, and enters its mount namespace.
+    pub(super) fn enter<'a>(&self, home: &'a OwnedFd) -> Result<Inside<'a>, RunError> {
+        self.hear()?;
+        move_into_thread_name_spaces(self.first.pidfd.as_fd(), ThreadNameSpaceType::MOUNT)
+            .map_err(Step::Enter.failed())?;
+        Ok(Inside { home })
+    }
+
+    /// Has it execute the command, and go on with these as its standard output and error.
+    pub(super) fn start(&self, order: &Order, outputs: [BorrowedFd<'_>; 2]) -> Result<(), RunError> {
+        wire::send_message(self.orders.as_fd(), order, &outputs).map_err(|_| self.failure())
+    }
+
+    /// Waits for its end, or brings it about when `socket` closes; with why there was no execve, if there was none.
+    pub(super) fn wait(
+        mut self,
+        socket: &UnixStream,
+    ) -> Result<(supervise::Ending, Option<Complaint>), RunError> {
+        let ending = supervise::wait(socket, self.first.pid, self.first.pidfd.as_fd())?;
+        self.first.is_reaped = true;
+        Ok((ending, read_complaint(&self.complaint)))
+    }
+
+    /// Waits until it has got as far as it says next.
+    fn hear(&self) -> Result<(), RunError> {
+        let mut step = [0];
+        match (&self.orders).read_exact(&mut step) {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.failure()),
+        }
+    }
+
+    /// Why it ended by itself.
+    fn failure(&self) -> RunError {
+        let Some(complaint) = read_complaint(&self.complaint) else {
+            return RunError::Bug { what: "a container ended before it was started".into() };
+        };
+        match complaint.answer("", &WireEmulation::Kernel) {
+            Err(error) => error,
+            Ok(
+                Answer::Exited { .. } | Answer::Environment { .. } | Answer::Step { .. } | Answer::Bug { .. },
+            ) => RunError::Bug { what: "a container executed nothing before it was started".into() },
+        }
+    }
+}
+
+impl Drop for First {
+    fn drop(&mut self) {
+        if self.is_reaped {
+            return;
+        }
+        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+        while let Err(Errno::INTR) = waitpid(Pid::from_raw(self.pid), WaitOptions::empty()) {}
+    }
+}
+
+/// The helper in a container's mount namespace. Dropping it leads back.
+pub(super) struct Inside<'a> {
+    home: &'a OwnedFd,
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        if move_into_link_name_space(self.home.as_fd(), Some(LinkNameSpaceType::Mount)).is_err() {
+            // What it did from here on, it would do to a container.
+            exit(125);
+        }
+    }
+}
