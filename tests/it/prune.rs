@@ -388,7 +388,7 @@ fn a_disk_without_inodes_makes_room() {
         assert!(said.contains(done), "{done}: {said}");
     }
     assert_eq!(said.matches("and this step runs again").count(), 2, "{said}");
-    assert!(said.contains("is full)") || said.contains("was full)"), "{said}");
+    assert!(said.contains("/store` is full") || said.contains("/store` was full"), "{said}");
     let n_left: u32 = said.lines().filter_map(|line| line.trim().parse().ok()).next().unwrap();
     assert!(n_left < 60, "nothing half-written is left: {said}");
 }
