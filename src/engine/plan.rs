@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use crate::base::Digest;
 use crate::graph::ir::{Edge, Graph, Location, MountKind, Op, Tree, VertexId};
 use crate::graph::llb::{self, MarshalOptions};
-use crate::store::Snapshot;
+use crate::store::{InUse, Snapshot};
 
 use super::cache::Known;
 use super::cache::export::Facts;
@@ -141,6 +141,7 @@ impl Prepared {
         &self,
         solved: Solved<tree::Tree>,
         cancel: &Cancel,
+        held: Arc<InUse>,
     ) -> Result<SolveResult, Failure<OpError>> {
         let stats = stats(&self.plan, &solved);
         let mut roots = Vec::with_capacity(solved.roots.len());
@@ -154,7 +155,7 @@ impl Prepared {
                 }
             }
         }
-        Ok(SolveResult { stats, roots, known: None })
+        Ok(SolveResult { stats, roots, known: None, held })
     }
 
     /// What a failure of the scheduler is to callers; `runs` names the run of each node that ran.

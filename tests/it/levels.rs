@@ -194,7 +194,7 @@ impl Bench {
             ExportImage { snapshot, config, tags: vec!["docker.io/library/x:v1".to_owned()], cache: None };
         let item = ExportItem { name: "x".to_owned(), kind: ExportKind::Image(Box::new(image)) };
         let spec = export::parse(&format!("type=oci,dest={}/layout/", self.dir.path().display())).unwrap();
-        export::export(self.engine.store(), &[item], &spec, &mut std::io::sink()).unwrap();
+        export::export(self.engine.store(), &[item], &spec, &mut std::io::sink(), &Cancel::new()).unwrap();
     }
 
     fn solve(&self, graph: &Graph, roots: &[Tree]) -> Result<Vec<Snapshot>, SolveError> {

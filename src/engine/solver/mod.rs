@@ -185,6 +185,11 @@ pub trait CacheStore: Send + Sync + 'static {
     /// An earlier result that equals the new one `output`, else `output`.
     fn adopt(&self, output: Self::Output) -> BoxFuture<'_, Self::Output>;
 
+    /// What another build of this process made is used by this one, too.
+    fn joined(&self, output: &Self::Output) {
+        let _ = output;
+    }
+
     /// Keeps `record` under each of `keys`, in place of what is there.
     fn put(&self, keys: &[Digest], record: &Record<Self::Output>);
 

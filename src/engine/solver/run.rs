@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use futures_util::FutureExt as _;
@@ -59,6 +59,8 @@ pub(super) struct Run<'a, O: Op, C> {
     pub(super) answers: FuturesUnordered<BoxFuture<'a, Answer<O>>>,
     /// What says whether a `Started` event was sent, for those that may send one.
     started: HashMap<usize, Arc<AtomicBool>>,
+    /// Executions among them.
+    pub(super) n_flying: Arc<AtomicUsize>,
     pub(super) executed: Vec<usize>,
     pub(super) failures: Vec<(usize, Arc<O::Error>)>,
     /// The turns of what failed, kept until everything has stopped.
@@ -196,6 +198,7 @@ impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
             steps: VecDeque::new(),
             answers: FuturesUnordered::new(),
             started: HashMap::new(),
+            n_flying: Arc::default(),
             executed: Vec::new(),
             failures: Vec::new(),
             turns: Vec::new(),
@@ -366,6 +369,9 @@ impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
             Answer::Loaded { vertex, output, result } => self.loaded(vertex, output, result),
             Answer::Landed { vertex, landing, started } => {
                 self.completed(vertex, &landing, started);
+                if let Landing::Found(outputs) = &landing {
+                    outputs.iter().for_each(|it| self.cache.joined(it));
+                }
                 if let Landing::Ran(outputs) | Landing::Found(outputs) = landing {
                     self.landed(vertex, outputs);
                 }

@@ -305,12 +305,18 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
         let (op, cache, permits) = (node.op.clone(), self.cache.clone(), self.scheduler.slot(node.op.slot()));
         let execution = if op.ignore_cache() { key::fresh(&content.used) } else { content.used };
         let work = move |ctx: ExecCtx| execute(ctx, op, cache, permits, inputs, names, account, execution);
-        let begin = if node.op.may_block() { Begin::Here } else { Begin::Task };
+        let (may_block, n_flying) = (node.op.may_block(), self.n_flying.clone());
+        n_flying.fetch_add(1, Ordering::Relaxed);
         let (flights, listener) = (&self.scheduler.flights, self.listener(vertex));
         let (stop, hold) = (self.stop.clone(), self.hold.clone());
         let started = listener.started.clone();
         self.answers.push(Box::pin(async move {
+            // With no other under way there is nobody to keep from working: in a chain of small ops, handing each to another
+            // thread would take as long as many of them do.
+            let is_alone = n_flying.load(Ordering::Relaxed) == 1;
+            let begin = if may_block || is_alone { Begin::Here } else { Begin::Task };
             let landing = flights.join(execution, listener, &stop, &hold, begin, work).await;
+            n_flying.fetch_sub(1, Ordering::Relaxed);
             Answer::Landed { vertex, landing, started: started.load(Ordering::Relaxed) }
         }));
     }
