@@ -11,6 +11,7 @@ pub mod platform;
 pub mod reference;
 pub mod report;
 pub mod shared;
+pub mod stack;
 pub mod suggest;
 pub mod text;
 pub mod time;

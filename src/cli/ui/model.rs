@@ -108,7 +108,13 @@ impl Model {
                 // What it wrote is shown while it runs.
                 step.work.iter_mut().for_each(|work| work.tail = Vec::new());
                 step.state = match (error, cached) {
-                    (Some(error), _) => State::Failed(error.as_str().into()),
+                    (Some(error), _) => {
+                        let text = error.lines().map(printable).collect::<Vec<_>>().join(
+                            "
+",
+                        );
+                        State::Failed(text.into())
+                    }
                     (None, true) => State::Cached,
                     (None, false) => State::Done,
                 };

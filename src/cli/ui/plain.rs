@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::time::SystemTime;
 
 use super::Display;
-use super::model::{Model, State, duration, size};
+use super::model::{Model, State, duration, printable, size};
 use crate::engine::event::Event;
 
 /// The display and what it has printed so far.
@@ -98,7 +98,7 @@ impl Display for Plain {
             }
             Event::Warning { message, .. } => {
                 self.turn_to(idx, out)?;
-                writeln!(out, "#{} WARNING: {message}", self.model.steps[idx].number)?;
+                writeln!(out, "#{} WARNING: {}", self.model.steps[idx].number, printable(message))?;
             }
         }
         Ok(())
