@@ -22,6 +22,7 @@ use crate::cli::resolver::Resolver;
 use crate::cli::session::{Given, LocalSession};
 use crate::cli::shell;
 use crate::cli::steps;
+use crate::cli::stop::{self, Signals};
 use crate::cli::tracked;
 use crate::cli::{Failure, print_reports};
 use crate::engine::cache::Known;
@@ -40,11 +41,7 @@ use crate::graph::ir::{Graph, Output, OutputKind, Tree, VertexId};
 use crate::graph::passes;
 use crate::lang::eval::list_targets;
 use crate::session::Session;
-use crate::store::Snapshot;
-
-/// Exit codes of a build that a signal stopped, as shells give them.
-const INTERRUPTED: u8 = 130;
-const TERMINATED: u8 = 143;
+use crate::store::{InUse, Snapshot};
 
 /// Runs the verb.
 pub(super) fn run(args: &args::Build) -> Result<(), Failure> {
@@ -183,7 +180,12 @@ impl Work {
         let mut built = built(outputs, &solved.trees);
         let items = built.iter_mut().map(|it| it.item.as_mut());
         caches.put_inline(engine, solved.known.as_ref(), &roots, items, plan.all.as_ref())?;
-        let exported = plan.run(engine, &built)?;
+        let exported = match stop::listening(&runtime, |cancel| plan.run(engine, &built, cancel)) {
+            (Err(_), Some(code)) => {
+                return Err(Failure { sources: SourceMap::default(), reports: vec![stopped()], code });
+            }
+            (exported, _) => exported?,
+        };
         if let Some(path) = &args.metadata_file {
             write_metadata(path, &exported, &solved.caches)?;
         }
@@ -258,6 +260,8 @@ pub(super) struct SolvedTrees {
     stats: SolveStats,
     known: Option<Known>,
     caches: Vec<CacheExported>,
+    /// What is exported must not be removed before.
+    _held: Arc<InUse>,
 }
 
 /// Why there are none.
@@ -288,7 +292,6 @@ impl Build<'_> {
 
     /// Solves, until a signal says stop: then everything that runs is stopped and waited for.
     pub(super) async fn solve(&self, cache: CacheMode, events: EventSink) -> Result<SolvedTrees, Stopped> {
-        use tokio::signal::unix::{SignalKind, signal};
         let cancel = Cancel::new();
         let request = self.request(cache, events.clone(), &cancel);
         let solving = async {
@@ -300,19 +303,16 @@ impl Build<'_> {
             Ok((solved, exported))
         };
         tokio::pin!(solving);
-        let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
         let mut code = None;
-        let solved = match (interrupt, terminate) {
-            (Ok(mut interrupt), Ok(mut terminate)) => loop {
+        let solved = match Signals::new() {
+            Ok(mut signals) => loop {
                 tokio::select! {
                     solved = &mut solving => break solved,
-                    _ = interrupt.recv() => code = Some(INTERRUPTED),
-                    _ = terminate.recv() => code = Some(TERMINATED),
+                    it = signals.next() => code = Some(it),
                 }
                 cancel.cancel();
             },
-            // Without handlers a signal ends the process at once; helpers and commands die with it.
-            _ => solving.await,
+            Err(_) => solving.await,
         };
         match (solved, code) {
             (Ok((_, caches)), Some(code)) if caches.iter().any(CacheExported::is_cancelled) => {
@@ -325,7 +325,13 @@ impl Build<'_> {
                     None => Snapshot::scratch(),
                 };
                 let trees = self.roots.iter().map(tree).collect();
-                Ok(SolvedTrees { trees, stats: result.stats, known: result.known, caches })
+                Ok(SolvedTrees {
+                    trees,
+                    stats: result.stats,
+                    known: result.known,
+                    caches,
+                    _held: result.held,
+                })
             }
             (Err(_), Some(code)) => Err(Stopped::Signal(code)),
             (Err(error), None) => Err(Stopped::Error(error)),
@@ -449,13 +455,13 @@ impl ExportPlan {
         Ok(ExportPlan { all: spec, folders })
     }
 
-    fn run(self, engine: &Engine, built: &[Built]) -> Result<Vec<Exported>, Report> {
+    fn run(self, engine: &Engine, built: &[Built], cancel: &Cancel) -> Result<Vec<Exported>, Report> {
         let store = engine.store();
         let mut stdout = io::stdout().lock();
         if let Some(spec) = &self.all {
             // No check is among them: that was refused.
             let items: Vec<ExportItem> = built.iter().filter_map(|built| built.item.clone()).collect();
-            let report = export::export(store, &items, spec, &mut stdout)
+            let report = export::export(store, &items, spec, &mut stdout, cancel)
                 .map_err(|error| export_report(&error, engine.store().root()))?;
             let dest = match &spec.dest {
                 Dest::Stdout => "stdout".to_owned(),
@@ -480,7 +486,7 @@ impl ExportPlan {
                         image: ImageOptions::default(),
                     };
                     let files = ExportItem { name: name.clone(), kind: files_of(&item.kind) };
-                    export::export(store, &[files], &spec, &mut stdout)
+                    export::export(store, &[files], &spec, &mut stdout, cancel)
                         .map_err(|error| export_report(&error, engine.store().root()))?;
                     Became::Written(folder.display().to_string(), None)
                 }

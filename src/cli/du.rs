@@ -16,8 +16,8 @@ use crate::store::{Options, Store};
 
 /// Runs the verb.
 pub(super) fn run(args: &args::Du) -> Result<(), Failure> {
-    let failed = |error| failure::store(&error, &args.store);
-    let store: Store = Store::open_existing(&args.store, &Options::default()).map_err(failed)?;
+    let failed = |error| failure::store(&error, &args.listing.store);
+    let store: Store = Store::open_existing(&args.listing.store, &Options::default()).map_err(failed)?;
     let contents = store.contents(Sizes::Looked).map_err(failed)?;
     let now = SystemTime::now();
     let (filters, unused_for) = kept::split(&args.filters);
@@ -28,7 +28,7 @@ pub(super) fn run(args: &args::Du) -> Result<(), Failure> {
     let items: Vec<&Item> = contents.items.iter().filter(is_meant).collect();
     let is_all = args.filters.is_empty();
     let reclaimable = sum(items.iter().copied().filter(|it| !it.in_use));
-    if args.format == Format::Json {
+    if args.listing.format == Format::Json {
         let list: Vec<_> = items.iter().map(|it| to_json(it)).collect();
         let mut all = json!({ "records": list, "reclaimable": usage_json(reclaimable) });
         if is_all {

@@ -17,7 +17,7 @@ use crate::engine::source::local::LocalError;
 use crate::engine::{FailedVertex, SolveError};
 use crate::graph::ir::{Graph, Location};
 use crate::session::SessionError;
-use crate::store::{StoreError, gc, in_user_namespace, n_users};
+use crate::store::{StoreError, Usage, gc, in_user_namespace, n_users};
 
 /// Lines of a failed step's output that a report shows.
 const TAIL_LINES: usize = 20;
@@ -142,6 +142,8 @@ fn explain(failed: &FailedVertex, context: &Context<'_>) -> (Report, &'static st
         }
         OpError::File(failed) => match &failed.error {
             FileError::NoSpace { attempt, path } => {
+                // A path in a tree, which is in the store.
+                let path = path.strip_prefix("/").unwrap_or(path);
                 (no_space(attempt, path, context.store_root), "needed by this step")
             }
             FileError::Local(error) => (local(error, context.store_root), "this step reads it"),
@@ -276,13 +278,24 @@ pub(super) fn store(error: &StoreError, root: &Path) -> Report {
     }
 }
 
+/// What an error of the store is to people who remove things from it.
+pub(super) fn pruning(error: &StoreError, root: &Path) -> Report {
+    let report = store(error, root);
+    if !error.is_no_space() {
+        return report;
+    }
+    report.help(
+        "removing needs half a megabyte and a few files, and what was held back for that is not there: free so much on this disk \
+         in another way, and then run `bkl prune` again",
+    )
+}
+
 fn is_refused(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{NotFound, PermissionDenied};
     matches!(error.kind(), PermissionDenied | NotFound)
 }
 
 fn no_space(attempt: &str, path: &Path, store_root: &Path) -> Report {
-    // Paths in trees are relative: they are in the store, too.
     let disk = if path.is_absolute() && !path.starts_with(store_root) {
         format!("the disk of `{}`", path.parent().unwrap_or(path).display())
     } else {
@@ -293,14 +306,27 @@ fn no_space(attempt: &str, path: &Path, store_root: &Path) -> Report {
         format!("the disk of the store `{}`{mounted}", store_root.display())
     };
     let takes = match gc::noted_size(store_root) {
-        Some(bytes) => format!("; the store takes {} of it", size(bytes)),
+        Some(Usage { bytes, inodes }) => {
+            format!("; the store takes {} of it, in {inodes} files and directories", size(bytes))
+        }
         None => String::new(),
     };
-    let message = format!("no space left on {disk}: cannot {attempt} `{}`{takes}", path.display());
+    let what = if lacks_inodes(store_root) { "no inode is" } else { "no space" };
+    let message = format!("{what} left on {disk}: cannot {attempt} `{}`{takes}", path.display());
     Report::error("bkl::no_space", message).help(
         "nothing half-written was kept; `bkl du` shows what takes the space, `bkl prune` removes what no build uses \
          just now; or use a store on another disk: `--store DIR` or BKL_STORE",
     )
+}
+
+/// Whether it is not bytes that the disk of `path` has too few of.
+fn lacks_inodes(path: &Path) -> bool {
+    // What had no room is gone by now: some of both is free.
+    rustix::fs::statvfs(path).is_ok_and(|it| {
+        let share = |free: u64, total: u64| free as f64 / total.max(1) as f64;
+        let (bytes, inodes) = (share(it.f_bavail, it.f_blocks), share(it.f_favail, it.f_files));
+        it.f_files != 0 && inodes < bytes && 0.1 < bytes
+    })
 }
 
 /// The directory on which the file system of `path` is mounted.

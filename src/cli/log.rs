@@ -97,7 +97,7 @@ pub(super) fn run(args: &args::Log) -> Result<(), Failure> {
 }
 
 fn open(args: &args::Log) -> Result<Store, Report> {
-    Store::open(&args.inputs.store, &Options::default())
+    Store::open_existing(&args.inputs.store, &Options::default())
         .map_err(|error| failure::store(&error, &args.inputs.store))
 }
 

@@ -31,6 +31,7 @@ mod session;
 mod shell;
 mod ssh;
 mod steps;
+mod stop;
 mod test;
 mod tracked;
 mod ui;
@@ -85,8 +86,8 @@ pub fn main() -> ExitCode {
         args::Command::Fmt(fmt) => fmt.format,
         args::Command::Why(why) => why.format,
         args::Command::Log(log) => log.format,
-        args::Command::Du(du) => du.format,
-        args::Command::Prune(prune) => prune.format,
+        args::Command::Du(du) => du.listing.format,
+        args::Command::Prune(prune) => prune.listing.format,
         args::Command::Explain(_)
         | args::Command::Doc(_)
         | args::Command::Graph(_)

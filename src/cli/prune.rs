@@ -16,8 +16,8 @@ use crate::store::{Options, Store, StoreError};
 
 /// Runs the verb.
 pub(super) fn run(args: &args::Prune) -> Result<(), Failure> {
-    let failed = |error: StoreError| failure::store(&error, &args.store);
-    let store = Store::open_existing(&args.store, &Options::default()).map_err(failed)?;
+    let failed = |error: StoreError| failure::pruning(&error, &args.listing.store);
+    let store = Store::open_existing(&args.listing.store, &Options::default()).map_err(failed)?;
     let policy = policy(args, store.disk().map_err(failed)?);
     let pruned = store.prune(&[policy]).map_err(failed)?;
     print(args, &pruned)?;
@@ -48,7 +48,7 @@ fn policy(args: &args::Prune, (bytes, inodes): (Disk, Disk)) -> Policy {
 
 fn print(args: &args::Prune, pruned: &Pruned) -> Result<(), Failure> {
     let reclaimed = pruned.reclaimed();
-    if args.format == Format::Json {
+    if args.listing.format == Format::Json {
         let removed: Vec<_> = pruned.removed.iter().map(to_json).collect();
         let all = json!({ "removed": removed, "reclaimed": usage_json(reclaimed), "left": usage_json(pruned.left) });
         return write_stdout(format!("{all:#}\n").as_bytes());

@@ -38,9 +38,19 @@ enum Found {
     File(Digest, u64),
 }
 
+/// How the store is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opening {
+    /// It is made if there is none.
+    Making,
+    /// It has to be there: a wrong name makes no store.
+    Existing,
+}
+
 /// The engine, opened when it is first needed, and what images mean.
 pub(crate) struct Resolver {
     store_root: PathBuf,
+    opening: Opening,
     limits: Option<Limits>,
     sandbox: SandboxNetwork,
     /// Of what is said when the store is opened.
@@ -59,13 +69,18 @@ impl Resolver {
         session: Arc<dyn Session>,
         runtime: tokio::runtime::Handle,
     ) -> Resolver {
-        let sandbox = SandboxNetwork::default();
-        Resolver { store_root, limits, sandbox, format, engine: OnceLock::new(), session, runtime }
+        let (sandbox, opening) = (SandboxNetwork::default(), Opening::Making);
+        Resolver { store_root, opening, limits, sandbox, format, engine: OnceLock::new(), session, runtime }
     }
 
     /// The same, with an engine whose commands are connected to `sandbox`.
     pub(crate) fn with_sandbox(self, sandbox: SandboxNetwork) -> Resolver {
         Resolver { sandbox, ..self }
+    }
+
+    /// The same, for who only asks: the store has to be there.
+    pub(crate) fn with_existing_store(self) -> Resolver {
+        Resolver { opening: Opening::Existing, ..self }
     }
 
     /// The engine of this run.
@@ -74,8 +89,11 @@ impl Resolver {
             return Ok(engine);
         }
         let config = EngineConfig { limits: self.limits, sandbox: self.sandbox, ..EngineConfig::default() };
-        let engine = Engine::open(&self.store_root, config)
-            .map_err(|error| failure::store(&error, &self.store_root))?;
+        let opened = match self.opening {
+            Opening::Making => Engine::open(&self.store_root, config),
+            Opening::Existing => Engine::open_existing(&self.store_root, config),
+        };
+        let engine = opened.map_err(|error| failure::store(&error, &self.store_root))?;
         let notices: Vec<Report> = engine
             .store()
             .notices()

@@ -70,7 +70,8 @@ fn ask(
     program.targets = word.filter(|_| is_target).map(str::to_owned).into_iter().collect();
     let session: Arc<dyn Session> = Arc::new(LocalSession::new(&program.root, Given::default()));
     let resolver =
-        Resolver::new(inputs.store.clone(), None, format, session.clone(), runtime.handle().clone());
+        Resolver::new(inputs.store.clone(), None, format, session.clone(), runtime.handle().clone())
+            .with_existing_store();
     let ready = match program::evaluate(program, &mut checked, &hir, inputs, &resolver) {
         Ok(ready) => ready,
         Err(reports) => return Err(Failure::new(checked.sources, reports)),
@@ -97,7 +98,8 @@ fn ask_definition(
 ) -> Result<(Question, Resolver), Failure> {
     let session: Arc<dyn Session> = Arc::new(LocalSession::of_definition(args, Given::default())?);
     let handle = runtime.handle().clone();
-    let resolver = Resolver::new(store.to_owned(), None, format, session.clone(), handle);
+    let resolver =
+        Resolver::new(store.to_owned(), None, format, session.clone(), handle).with_existing_store();
     Ok((Question::new(definition, word, session)?, resolver))
 }
 

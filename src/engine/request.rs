@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::base::Digest;
 use crate::graph::ir::{Edge, Graph, Location, VertexId};
 use crate::session::Session;
-use crate::store::{Snapshot, StoreError};
+use crate::store::{InUse, Snapshot, StoreError};
 
 use super::cache::{CacheFrom, Known};
 use super::cancel::Cancel;
@@ -88,6 +88,8 @@ pub struct SolveResult {
     pub stats: SolveStats,
     /// What a cache is exported from, where that was asked for.
     pub known: Option<Known>,
+    /// As long as it lives nobody removes the trees.
+    pub held: Arc<InUse>,
 }
 
 /// What a build took. Vertices are counted once per digest; those the roots do not need are not counted.

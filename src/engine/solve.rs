@@ -74,14 +74,26 @@ impl Engine {
     /// # Errors
     /// When the store cannot be opened.
     pub fn open(root: &Path, config: EngineConfig) -> Result<Engine, StoreError> {
-        let EngineConfig { store, limits, registry, runner, sandbox, machine, cdi } = config;
+        Ok(Engine::on(Store::open(root, &config.store)?, config))
+    }
+
+    /// An engine on a store that is there, for who only asks.
+    ///
+    /// # Errors
+    /// As [`Store::open_existing`].
+    pub fn open_existing(root: &Path, config: EngineConfig) -> Result<Engine, StoreError> {
+        Ok(Engine::on(Store::open_existing(root, &config.store)?, config))
+    }
+
+    fn on(store: Store, config: EngineConfig) -> Engine {
+        let EngineConfig { store: _, limits, registry, runner, sandbox, machine, cdi } = config;
         let n_cpus = || std::thread::available_parallelism().map_or(1, usize::from);
         let limits = limits.unwrap_or_else(|| Limits::for_cpus(n_cpus()));
         let http = Arc::new(HttpSource::new(registry.clone()));
         let images = Arc::new(ImageSource::new(registry));
         let blobs = BlobSource::new(images.clone());
-        Ok(Engine {
-            store: Arc::new(Store::open(root, &store)?),
+        Engine {
+            store: Arc::new(store),
             scheduler: Arc::new(Scheduler::new(limits)),
             runner: runner.unwrap_or_else(|| Arc::new(LazyRunner { runner: OnceLock::new(), sandbox })),
             sources: vec![
@@ -97,7 +109,7 @@ impl Engine {
             cdi: cdi.unwrap_or_else(|| cdi::DIRECTORIES.map(PathBuf::from).to_vec()).into(),
             emulators: Arc::new(Emulators::of(machine.unwrap_or_else(Machine::this))),
             machine: Platform::host(),
-        })
+        }
     }
 
     /// Where results are kept.
@@ -122,6 +134,7 @@ impl Engine {
     /// # Errors
     /// The first failure with the vertex it happened in; see [`SolveError`].
     pub async fn solve(&self, request: SolveRequest<'_>) -> Result<SolveResult, SolveError> {
+        let held = Arc::new(self.store.begin_build());
         let mut prepared = self.prepare(&request, None);
         prepared.check_entitlements(request.graph, &request.roots)?;
         let imports = self.import(&request).await;
@@ -134,15 +147,14 @@ impl Engine {
         let (events, hold) = (request.events.clone(), prepared.hold());
         let solving =
             self.scheduler.solve_and(&prepared.plan, cache, events, &request.cancel, hold, request.aftermath);
-        let Outcome { result, ran, sources, trace } = solving.await;
+        let Outcome { result, ran, sources, ledger, trace } = solving.await;
         let failed = result.as_ref().err().map(Failure::vertices).unwrap_or_default();
-        let runs: HashMap<usize, Digest> =
-            ran.iter().filter_map(|(node, account)| Some((*node, account.run?))).collect();
-        prepared.keep(request.graph, ran, &sources, &failed);
+        let runs = prepared.keep(request.graph, &ledger, &ran, &sources, &failed);
+        drop(ledger);
         // Not known, it costs results their place among those that stay.
         let _ = self.store.note_uses();
         let kept = match result {
-            Ok(solved) => prepared.store_roots(solved, &request.cancel).await,
+            Ok(solved) => prepared.store_roots(solved, &request.cancel, held).await,
             Err(failure) => Err(failure),
         };
         let kept = kept.map(|solved| {
@@ -254,6 +266,7 @@ impl Engine {
 
     /// What the roots are built from, as it is now, inputs before users; nothing is run or fetched.
     async fn current(&self, request: &SolveRequest<'_>) -> Result<Vec<Current>, SolveError> {
+        let _held = self.store.begin_build();
         let prepared = self.prepare(request, None);
         let cache = Arc::new(StoreCache::new(self.store.clone(), prepared.unstored().clone()));
         let looked = self.scheduler.survey(&prepared.plan, cache, &request.cancel).await;

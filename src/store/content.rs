@@ -169,7 +169,7 @@ impl Ingest {
         let target = blob_path(&inner.root, &digest);
         // A file of this name may just be on its way out (`gc`).
         let _lease = wait(&|| false, || try_lease(&inner.root, &blob_key(&digest)))?;
-        inner.owner.announce("blob", &digest.hex())?;
+        inner.pins.announce_new_blob(&inner.owner, &digest)?;
         // Over an older file of this name: the bytes are the same, or the older ones are damaged.
         fs::rename(&path, &target).at("publish", &target)?;
         self.path = None;

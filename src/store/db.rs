@@ -100,6 +100,9 @@ impl Database {
         let mut connection = Connection::open_with_flags(&path, flags).map_err(fail)?;
         connection.busy_timeout(BUSY).map_err(fail)?;
         connection.set_prepared_statement_cache_capacity(64);
+        // SQLite would compile a statement anew for every value that is bound to it where the plan may depend on that: it
+        // took longer than all else that a look for equal layers does.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(fail)?;
         // A checkpoint at exit would cost two fsyncs; the durability watermark does it at leisure.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(fail)?;
         let mut version: i64 =

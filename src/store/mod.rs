@@ -11,7 +11,7 @@
 //! <root>/damaged/<n>/          databases that were put aside (`heal`)
 //! <root>/git/<hash>/           copies of remote repositories (`work`); <root>/git-names/<hash> has their names
 //! <root>/gc.lock               held by who removes what is not wanted (`gc`)
-//! <root>/ballast               room for removing things on a full disk (`ballast`)
+//! <root>/ballast, ballast-<n>  room for removing things on a full disk (`ballast`)
 //! ```
 //!
 //! How it stays whole: work in progress lies in a corner that a dead process's successor sweeps (`sweep`); what is done
@@ -57,6 +57,7 @@ pub use gc::RecordType;
 pub use id::{LayerId, LayerIdError};
 pub use layer::{ArchiveError, Compression, Limits, UnpackedLayer};
 pub use lease::Lease;
+pub use pins::InUse;
 pub use records::{Record, Table};
 pub use runs::{NewRun, Run};
 pub use snapshot::{
@@ -117,10 +118,20 @@ struct Inner {
     gained: AtomicU64,
     chains: snapshot::Chains,
     stacks: snapshot::Stacks,
+    opened: snapshot::Opened,
     checked: snapshot::Checked,
     notices: Vec<String>,
     /// Held shared for life, never read: whoever wants the store alone asks for it.
     _lock: File,
+}
+
+impl Inner {
+    /// Forgets what was seen of layers: some may go, or are gone.
+    fn forget_looks(&self) {
+        self.checked.clear();
+        self.stacks.clear();
+        self.opened.clear();
+    }
 }
 
 impl Store {
@@ -183,6 +194,7 @@ impl Store {
             gained: AtomicU64::new(0),
             chains: snapshot::Chains::default(),
             stacks: snapshot::Stacks::default(),
+            opened: snapshot::Opened::default(),
             checked: snapshot::Checked::default(),
             notices,
             _lock: lock,

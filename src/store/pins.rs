@@ -2,9 +2,13 @@
 //!
 //! A use is said in the file of the process's corner (`sweep`), a line each, *before* it is looked whether the thing is
 //! there. Whoever removes things marks them first and reads these files then: one of the two sees the other (`gc`).
+//!
+//! A process may have many builds. Each has a number, and what is used gets that of the newest one: whoever uses it began no
+//! later. When none of those lives any more it is said that the thing is not used, on a line further down.
 
-use std::collections::HashSet;
-use std::fmt::Write as _;
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::{self, Write as _};
+use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -17,46 +21,157 @@ use crate::base::Digest;
 /// How exactly it is known when something was last used: who was used less than this ago is not written again.
 pub(super) const COARSE: Duration = Duration::from_secs(3600);
 
-/// What this process has found or made. It is there as long as the process lives.
+/// What this process has found or made, each with the newest build of then.
 #[derive(Default)]
 pub(super) struct Pins {
-    layers: Mutex<HashSet<LayerId>>,
-    blobs: Mutex<HashSet<Digest>>,
+    layers: Mutex<HashMap<LayerId, u64>>,
+    blobs: Mutex<HashMap<Digest, u64>>,
+    builds: Mutex<Builds>,
+}
+
+/// The builds of this process, numbered from 1.
+#[derive(Default)]
+struct Builds {
+    newest: u64,
+    living: BTreeSet<u64>,
+}
+
+/// A build: what is found or made while it lives is kept from being removed until it is dropped, and all others that had begun
+/// by then. What is used while there is no build stays for the next one.
+pub struct InUse {
+    store: Store,
+    build: u64,
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.store.end_build(self.build);
+    }
+}
+
+impl fmt::Debug for InUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InUse").field("build", &self.build).finish_non_exhaustive()
+    }
 }
 
 impl Pins {
+    /// The number that what is used now gets.
+    fn now(&self) -> u64 {
+        let builds = lock(&self.builds);
+        if builds.living.is_empty() { builds.newest + 1 } else { builds.newest }
+    }
+
     /// Says that layers are used; those that were not held before.
     pub(super) fn announce(&self, owner: &Owner, layers: &[LayerId]) -> Result<Vec<LayerId>> {
-        let held = lock(&self.layers);
-        let new: Vec<LayerId> = layers.iter().filter(|it| !held.contains(it)).copied().collect();
-        drop(held);
+        let now = self.now();
+        let mut held = lock(&self.layers);
+        let mut new = Vec::new();
+        for layer in layers {
+            match held.get_mut(layer) {
+                Some(build) => *build = now,
+                None => new.push(*layer),
+            }
+        }
         if !new.is_empty() {
             let mut notes = String::with_capacity(new.len() * 40);
             for layer in &new {
                 let _ = writeln!(notes, "uses {layer}");
             }
+            // Under the lock: a line that says otherwise comes before it, or not at all.
             owner.note(&notes)?;
         }
         Ok(new)
     }
 
+    /// Whether a layer is held; then it is used again.
+    pub(super) fn renew(&self, layer: LayerId) -> bool {
+        let now = self.now();
+        lock(&self.layers).get_mut(&layer).map(|build| *build = now).is_some()
+    }
+
     /// Keeps in mind that the layers are there.
     pub(super) fn hold(&self, layers: &[LayerId]) {
-        lock(&self.layers).extend(layers);
+        let now = self.now();
+        lock(&self.layers).extend(layers.iter().map(|it| (*it, now)));
     }
 
     /// Says that a blob is used; whether it was not held before.
     pub(super) fn announce_blob(&self, owner: &Owner, digest: &Digest) -> Result<bool> {
-        let is_new = !lock(&self.blobs).contains(digest);
-        if is_new {
-            owner.note(&format!("uses-blob {}\n", digest.hex()))?;
+        let now = self.now();
+        let mut held = lock(&self.blobs);
+        if let Some(build) = held.get_mut(digest) {
+            *build = now;
+            return Ok(false);
         }
-        Ok(is_new)
+        owner.note(&format!("uses-blob {}\n", digest.hex()))?;
+        Ok(true)
+    }
+
+    /// Says that a blob is moved to its place.
+    pub(super) fn announce_new_blob(&self, owner: &Owner, digest: &Digest) -> Result<()> {
+        let now = self.now();
+        let mut held = lock(&self.blobs);
+        held.get_mut(digest).into_iter().for_each(|build| *build = now);
+        owner.announce("blob", &digest.hex())
     }
 
     /// Keeps in mind that the blob is there.
     pub(super) fn hold_blob(&self, digest: &Digest) {
-        lock(&self.blobs).insert(*digest);
+        let now = self.now();
+        lock(&self.blobs).insert(*digest, now);
+    }
+
+    fn begin(&self) -> u64 {
+        let mut builds = lock(&self.builds);
+        builds.newest += 1;
+        let build = builds.newest;
+        builds.living.insert(build);
+        build
+    }
+
+    /// A build has ended; whether something is not used any more.
+    fn end(&self, owner: &Owner, build: u64) -> bool {
+        let oldest = {
+            let mut builds = lock(&self.builds);
+            builds.living.remove(&build);
+            builds.living.first().copied().unwrap_or(builds.newest + 1)
+        };
+        // Not said, it stays until this process ends.
+        let n_layers = let_go(&self.layers, oldest, owner, |it| format!("frees {it}\n"));
+        let n_blobs = let_go(&self.blobs, oldest, owner, |it| format!("frees-blob {}\n", it.hex()));
+        0 < n_layers + n_blobs
+    }
+}
+
+/// Lets go of what only builds before `oldest` used, and says so; gives how many those are.
+fn let_go<T: Copy + Eq + Ord + Hash>(
+    held: &Mutex<HashMap<T, u64>>,
+    oldest: u64,
+    owner: &Owner,
+    note: impl Fn(T) -> String,
+) -> usize {
+    let mut held = lock(held);
+    let mut gone: Vec<T> = held.extract_if(|_, build| *build < oldest).map(|(it, _)| it).collect();
+    gone.sort_unstable();
+    let notes: String = gone.iter().map(|it| note(*it)).collect();
+    if !notes.is_empty() {
+        let _ = owner.note(&notes);
+    }
+    gone.len()
+}
+
+impl Store {
+    /// A build begins that will use the store: see [`InUse`].
+    pub fn begin_build(&self) -> InUse {
+        InUse { store: self.clone(), build: self.inner.pins.begin() }
+    }
+
+    fn end_build(&self, build: u64) {
+        if self.inner.pins.end(&self.inner.owner, build) {
+            // What is remembered of layers was true as long as they were held.
+            self.inner.forget_looks();
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Each process owns `staging/<owner>/` and the files `ingest/<owner>-*`, and holds a flock on
 //! `staging/<owner>/owner` for as long as it lives: the kernel frees it, however the process ends. In that file it notes
-//! what it moves to its place, a line each (`layer <id>`, `blob <hex>`), what it uses (`uses <id>`, `uses-blob <hex>`, see
-//! `pins`), what it is about to remove (`drop-layer <id>`, `drop-blob <hex>`, see `gc`), and the commands that it begins to
+//! what it moves to its place, a line each (`layer <id>`, `blob <hex>`), what it uses and does not any more (`uses <id>`, `uses-blob <hex>`,
+//! `frees <id>`, `frees-blob <hex>`, see `pins`), what it is about to remove (`drop-layer <id>`, `drop-blob <hex>`, see `gc`), and the commands that it begins to
 //! run (`run …`, `runs`).
 
 use std::fs::{self, File, OpenOptions};

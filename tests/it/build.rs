@@ -18,6 +18,7 @@ pub fn trials() -> Vec<Trial> {
             stopped_leaves_nothing(Stop::Terminate);
         }),
         crate::trial("build::root::kill_9_leaves_nothing_behind", || stopped_leaves_nothing(Stop::Kill)),
+        crate::trial("build::root::exports_that_wait_hear_ctrl_c", exports_that_wait_hear_ctrl_c),
         crate::trial("build::root::two_processes_run_a_step_once", two_processes_run_a_step_once),
         crate::trial("build::root::a_killed_build_is_in_the_history", a_killed_build_is_in_the_history),
         crate::trial("build::root::a_file_saved_meanwhile_is_built", a_file_saved_meanwhile_is_built),
@@ -272,6 +273,36 @@ fn stopped_leaves_nothing(stop: Stop) {
         .collect();
     assert!(staging.is_empty(), "left in staging: {staging:?}");
     assert_eq!(leftover_cgroups(), Vec::<PathBuf>::new());
+}
+
+/// An export into a directory that another one writes to waits for it, and ends at once when it is told to.
+fn exports_that_wait_hear_ctrl_c() {
+    let project = Project::new("target app = base");
+    let export = ["build", "--progress", "plain", "-o", "type=oci,tar=false,dest=layout"];
+    assert!(project.bkl(&export).output().unwrap().status.success());
+    let layout = project.path().join("layout");
+    let before = fs::read(layout.join("index.json")).unwrap();
+    let held = fs::File::open(&layout).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    for (signal, code) in [(rustix::process::Signal::INT, 130), (rustix::process::Signal::TERM, 143)] {
+        let mut child = project.bkl(&export).spawn().unwrap();
+        let fds = format!("/proc/{}/fd", child.id());
+        let has_it_open = || {
+            let mut all = fs::read_dir(&fds).into_iter().flatten().flatten();
+            all.any(|it| fs::read_link(it.path()).is_ok_and(|to| to == layout))
+        };
+        assert!(wait_until(Duration::from_secs(60), has_it_open), "{}", finish(child));
+        rustix::process::kill_process(rustix::process::Pid::from_raw(child.id() as i32).unwrap(), signal)
+            .unwrap();
+        wait_until(Duration::from_secs(5), || child.try_wait().unwrap().is_some());
+        let ended = child.try_wait().unwrap().map(|it| it.code());
+        let said = finish(child);
+        assert_eq!(ended, Some(Some(code)), "{said}");
+        assert!(said.contains("stopped"), "{said}");
+    }
+    assert_eq!(fs::read(layout.join("index.json")).unwrap(), before);
+    drop(held);
+    assert!(project.bkl(&export).output().unwrap().status.success());
 }
 
 fn stop_number(stop: Stop) -> u64 {

@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
 use bkl::base::{Digest, Platform};
+use bkl::engine::cancel::Cancel;
 use bkl::engine::export::{
     ExportError, ExportImage, ExportItem, ExportKind, ExportReport, describe, export, parse,
 };
@@ -97,7 +98,13 @@ impl Built {
         let dest = self.dir().join(name);
         let slash = if name.ends_with('/') { "/" } else { "" };
         let spec = format!("type={kind},dest={}{slash}{options}", dest.display());
-        export(self.store(), std::slice::from_ref(&self.item), &parse(&spec).unwrap(), &mut Vec::new())
+        export(
+            self.store(),
+            std::slice::from_ref(&self.item),
+            &parse(&spec).unwrap(),
+            &mut Vec::new(),
+            &Cancel::new(),
+        )
     }
 }
 
@@ -198,7 +205,8 @@ fn same_input_same_bytes() {
     assert!(read("one.tar") == read("two.tar"));
     let mut bytes = Vec::new();
     let spec = parse("type=oci,dest=-,source-date-epoch=1700000000").unwrap();
-    let report = export(built.store(), std::slice::from_ref(&built.item), &spec, &mut bytes).unwrap();
+    let report =
+        export(built.store(), std::slice::from_ref(&built.item), &spec, &mut bytes, &Cancel::new()).unwrap();
     assert!(report.paths.is_empty());
     assert!(bytes == read("one.tar"));
     let plain = built.export("oci", "plain.tar", "");
@@ -211,7 +219,7 @@ fn mistakes() {
     let files = ExportItem { name: "files".to_owned(), kind: ExportKind::Fs(built.snapshot().clone()) };
     let check = |items: &[ExportItem], spec: &str, expected: &str| {
         let spec = parse(&spec.replace("DIR", built.dir().to_str().unwrap())).unwrap();
-        let error = export(built.store(), items, &spec, &mut Vec::new()).unwrap_err();
+        let error = export(built.store(), items, &spec, &mut Vec::new(), &Cancel::new()).unwrap_err();
         let error = error.to_string().replace(built.dir().to_str().unwrap(), "DIR");
         assert_eq!(error, expected);
     };
@@ -277,7 +285,8 @@ fn nothing_half_written() {
         "type=tar,dest=DIR/t.tar",
     ] {
         let spec = parse(&spec.replace("DIR", built.dir().to_str().unwrap())).unwrap();
-        export(built.store(), std::slice::from_ref(&item), &spec, &mut Vec::new()).unwrap_err();
+        export(built.store(), std::slice::from_ref(&item), &spec, &mut Vec::new(), &Cancel::new())
+            .unwrap_err();
     }
     assert_eq!(entries(built.dir()), before);
     assert_eq!(std::fs::read_to_string(built.dir().join("old.tar")).unwrap(), "old");
@@ -295,7 +304,8 @@ fn nothing_half_written() {
     }
     let spec = parse("type=oci,dest=-").unwrap();
     let error =
-        export(built.store(), std::slice::from_ref(&built.item), &spec, &mut Closed(2000)).unwrap_err();
+        export(built.store(), std::slice::from_ref(&built.item), &spec, &mut Closed(2000), &Cancel::new())
+            .unwrap_err();
     assert!(matches!(error, ExportError::Out(_)), "{error}");
 }
 
@@ -329,7 +339,7 @@ fn local_directory() {
     let item = ExportItem { name: "files".to_owned(), kind: ExportKind::Fs(tree) };
     let dest = built.dir().join("made/deep/out");
     let spec = parse(dest.to_str().unwrap()).unwrap();
-    let report = export(built.store(), &[item], &spec, &mut Vec::new()).unwrap();
+    let report = export(built.store(), &[item], &spec, &mut Vec::new(), &Cancel::new()).unwrap();
     assert_eq!(report.paths, std::slice::from_ref(&dest));
     let text = |path: &str| std::fs::read_to_string(dest.join(path)).unwrap();
     assert_eq!((text("etc/name").as_str(), text("out/soft").as_str()), ("built", "out"));
@@ -420,14 +430,14 @@ fn several_images_in_one_layout() {
     let other = ExportItem { name: "images.api".to_owned(), ..built.item.clone() };
     let layout = built.dir().join("layout");
     let spec = parse(&format!("type=oci,dest={}/", layout.display())).unwrap();
-    export(built.store(), &[built.item.clone(), other], &spec, &mut Vec::new()).unwrap();
+    export(built.store(), &[built.item.clone(), other], &spec, &mut Vec::new(), &Cancel::new()).unwrap();
     for name in ["app", "images.api"] {
         run("skopeo", &["inspect", &format!("oci:{}:{name}", layout.display())]);
     }
     // Another export into the same layout keeps what is there.
     let third = ExportItem { name: "third".to_owned(), ..built.item.clone() };
     let spec = parse(&format!("type=oci,dest={}/,name=third:v9", layout.display())).unwrap();
-    export(built.store(), &[third], &spec, &mut Vec::new()).unwrap();
+    export(built.store(), &[third], &spec, &mut Vec::new(), &Cancel::new()).unwrap();
     let tags = run("umoci", &["ls", "--layout", layout.to_str().unwrap()]);
     let mut tags: Vec<&str> = tags.lines().collect();
     tags.sort_unstable();
@@ -455,7 +465,7 @@ fn index_of_platforms() {
         layout.display()
     ))
     .unwrap();
-    let report = export(built.store(), &[item], &spec, &mut Vec::new()).unwrap();
+    let report = export(built.store(), &[item], &spec, &mut Vec::new(), &Cancel::new()).unwrap();
     assert_eq!(report.images[0].platforms.len(), 2);
     let index = json(layout.join("index.json"));
     let root = follow(&layout, &index["manifests"][0]);

@@ -23,6 +23,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         crate::trial("prune::two_steps_fill_the_disk", two_steps_fill_the_disk),
         crate::trial("prune::every_byte_is_told", every_byte_is_told),
         crate::trial("prune::a_disk_that_is_only_read", a_disk_that_is_only_read),
+        crate::trial("prune::a_disk_without_inodes_makes_room", a_disk_without_inodes_makes_room),
+        crate::trial("prune::too_many_files_are_told", too_many_files_are_told),
+        crate::trial("prune::not_one_inode_is_free", not_one_inode_is_free),
+        crate::trial("prune::nothing_was_held_back", nothing_was_held_back),
     ]
 }
 
@@ -98,8 +102,13 @@ fn limits_hold_after_builds() {
 
 /// Runs a script where `store` is a disk of its own.
 fn with_disk(dir: &Path, megabytes: u32, script: &str) -> String {
+    with_mounted(dir, &format!("size={megabytes}m"), script)
+}
+
+/// The same, of a tmpfs with these options.
+fn with_mounted(dir: &Path, options: &str, script: &str) -> String {
     fs::create_dir_all(dir.join("store")).unwrap();
-    let mount = format!("mount -t tmpfs -o size={megabytes}m tmpfs store && {{ {script}\n}} 2>&1");
+    let mount = format!("mount -t tmpfs -o {options} tmpfs store && {{ {script}\n}} 2>&1");
     let output = Command::new("unshare")
         .args(["--mount", "--propagation", "private", "sh", "-c", &mount])
         .current_dir(dir)
@@ -299,8 +308,19 @@ fn a_wrong_name_makes_no_store() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path();
     fs::create_dir(dir.join("empty")).unwrap();
-    for args in [["du", "--store", "typo"], ["prune", "--store", "typo"], ["prune", "--store", "empty"]] {
-        let output = bkl(dir, &args).output().unwrap();
+    program(dir);
+    let only_ask: [&[&str]; 8] = [
+        &["du", "--store", "typo"],
+        &["prune", "--store", "typo"],
+        &["prune", "--store", "empty"],
+        &["log", "--store", "typo"],
+        &["log", "0123abcd", "--store", "typo"],
+        &["log", "app", "--store", "typo", "-p", "name=a"],
+        &["why", "--store", "typo", "-p", "name=a", "-p", "megabytes=1"],
+        &["why", "--store", "empty", "-p", "name=a", "-p", "megabytes=1"],
+    ];
+    for args in only_ask {
+        let output = bkl(dir, args).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{}", text(&output));
         assert!(text(&output).contains("no store"), "{}", text(&output));
         assert!(!dir.join("typo").exists() && fs::read_dir(dir.join("empty")).unwrap().count() == 0);
@@ -328,6 +348,123 @@ fn nothing_is_free_at_all() {
     assert_eq!(said.matches("all 0").count(), 2, "{said}");
     assert_eq!(said.matches("again 0").count(), 2, "{said}");
     assert!(said.contains("Total: 1") && !said.contains("Total: 0"), "{said}");
+}
+
+/// As `with_disk`, of so many inodes.
+fn with_inodes(dir: &Path, inodes: u32, script: &str) -> String {
+    with_mounted(dir, &format!("size=200m,nr_inodes={inodes}"), script)
+}
+
+/// A program with a step that makes so many files, and a copy of a directory.
+fn program_of_files(dir: &Path) {
+    program(dir);
+    let text = "param name: str = \"a\"\nparam files: int = 100\n\n\
+        let base = scratch.copy(local(\"busybox\"), \".\", \"/\").image().with(env: { PATH: \"/bin\" })\n\
+        let many = base.run(\"echo #{name} > /name; i=0; while [ $i -lt #{files} ]; do true > /f$i || exit 1; i=$((i+1)); done\",\n\
+            name: \"many\")\n\n\
+        target app = many.run(\"cat /name > /again\", name: \"behind\")\n\
+        target copied = scratch.write(\"/name\", name).copy(local(\"many\"), \".\", \"/many\")\n";
+    fs::write(dir.join("files.bkl"), text).unwrap();
+    fs::create_dir(dir.join("many")).unwrap();
+    (0..480).for_each(|n| fs::write(dir.join(format!("many/{n}")), "").unwrap());
+}
+
+/// The disk has bytes enough, and no inodes.
+fn a_disk_without_inodes_makes_room() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    program_of_files(dir);
+    let said = with_inodes(
+        dir,
+        1000,
+        "$BKL build files.bkl app -p name=old -p files=500 --progress quiet; echo first $?
+        $BKL build files.bkl app -p name=new -p files=500 --progress plain; echo second $?
+        $BKL build files.bkl copied -p name=old --progress plain; echo third $?
+        $BKL build files.bkl app -p name=large -p files=5000 --progress quiet; echo fourth $?
+        $BKL prune > pruned; echo pruned $?; find store | wc -l
+        $BKL build files.bkl app -p name=last -p files=500 --progress quiet; echo last $?",
+    );
+    for done in ["first 0", "second 0", "third 0", "fourth 1", "pruned 0", "last 0"] {
+        assert!(said.contains(done), "{done}: {said}");
+    }
+    assert_eq!(said.matches("and this step runs again").count(), 2, "{said}");
+    assert!(said.contains("/store` is full") || said.contains("/store` was full"), "{said}");
+    let n_left: u32 = said.lines().filter_map(|line| line.trim().parse().ok()).next().unwrap();
+    assert!(n_left < 60, "nothing half-written is left: {said}");
+}
+
+/// What does not fit in any case is told, with what lacks.
+fn too_many_files_are_told() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    program_of_files(dir);
+    let said = with_inodes(
+        dir,
+        250,
+        "$BKL build files.bkl copied --progress quiet; echo copied $?; find store | wc -l
+        $BKL build files.bkl app -p files=20 --progress quiet; echo small $?",
+    );
+    assert!(said.contains("copied 1") && said.contains("small 0"), "{said}");
+    assert!(
+        said.contains("bkl::no_space") && said.contains("no inode is left on the disk of the store"),
+        "{said}"
+    );
+    let n_left: u32 = said.lines().filter_map(|line| line.trim().parse().ok()).next().unwrap();
+    assert!(n_left < 60, "nothing half-written is left: {said}");
+}
+
+fn not_one_inode_is_free() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    program_of_files(dir);
+    let said = with_inodes(
+        dir,
+        1500,
+        "$BKL build files.bkl app -p files=100 --progress quiet; echo built $?
+        for round in 1 2; do
+          n=0; while touch store/fill$n 2> /dev/null; do n=$((n+1)); done
+          $BKL build files.bkl app -p name=x --progress quiet; echo refused $?
+          $BKL du > used; echo used $?
+          $BKL log files.bkl > kept; echo kept $?
+          $BKL prune > pruned; echo pruned $?; tail -n 1 pruned
+          rm store/fill*
+          $BKL build files.bkl app -p files=100 --progress quiet; echo again $?
+        done",
+    );
+    assert!(said.contains("built 0"), "{said}");
+    for done in ["refused 1", "used 0", "kept 0", "pruned 0", "again 0"] {
+        assert_eq!(said.matches(done).count(), 2, "{done}: {said}");
+    }
+    assert!(said.contains("Total: 2") && !said.contains("Total: 0"), "{said}");
+}
+
+/// A store that was made before any room was held back: outputs of steps are given up, or it is said what to do.
+fn nothing_was_held_back() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    program(dir);
+    let text = fs::read_to_string(dir.join("build.bkl")).unwrap()
+        + "\ntarget loud = base.run(\"echo #{name}; dd if=/dev/zero bs=1k count=700 | od -v | head -c 700000\", name: \"loud\")\n";
+    fs::write(dir.join("build.bkl"), text).unwrap();
+    std::os::unix::fs::symlink("busybox", dir.join("busybox/bin/od")).unwrap();
+    std::os::unix::fs::symlink("busybox", dir.join("busybox/bin/head")).unwrap();
+    let script = |target: &str| {
+        format!(
+            "for n in 1 2 3; do $BKL build {target} -p name=$n -p megabytes=5 --progress quiet; done; echo built $?
+            rm store/ballast*; dd if=/dev/zero of=store/fill bs=1k 2> /dev/null
+            $BKL prune > pruned; echo pruned $?; tail -n 1 pruned
+            rm store/fill
+            $BKL prune > pruned; echo then $?"
+        )
+    };
+    let said = with_disk(dir, 40, &script("app loud"));
+    assert!(said.contains("built 0") && said.contains("pruned 0") && said.contains("then 0"), "{said}");
+    assert!(said.contains("Total: 1"), "{said}");
+    let said = with_disk(dir, 40, &script("app"));
+    assert!(said.contains("built 0") && said.contains("then 0"), "{said}");
+    let is_told =
+        said.contains("pruned 1") && said.contains("bkl::no_space") && said.contains("what was held back");
+    assert!(is_told || said.contains("pruned 0"), "{said}");
 }
 
 fn two_steps_fill_the_disk() {

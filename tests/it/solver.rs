@@ -42,6 +42,7 @@ pub fn trials() -> Vec<Trial> {
         trial("bad_contexts_are_named", bad_contexts_are_named),
         trial("a_full_disk_is_said", a_full_disk_is_said),
         trial("two_engines_share_the_work", two_engines_share_the_work),
+        trial("builds_that_ended_use_nothing", builds_that_ended_use_nothing),
     ]);
     trials
 }
@@ -267,6 +268,36 @@ fn a_build_runs_each_step_once() {
     assert_eq!(n_staged(&bench.store()), 0);
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
     assert!(!mounts.contains(bench.dir.path().to_str().unwrap()));
+}
+
+/// Two builds of one process, one after the other.
+fn builds_that_ended_use_nothing() {
+    let bench = Bench::new();
+    bench.write("one", "1");
+    bench.write("dir/two", "2");
+    let mut graph = Graph::new();
+    let root = program(&mut graph);
+    let engine = bench.engine();
+    let prune = || {
+        let other = bkl::store::Store::open(&bench.store(), &bkl::store::Options::default()).unwrap();
+        let all = bkl::store::gc::Policy { all: true, ..Default::default() };
+        let removed = other.prune(&[all]).unwrap().removed;
+        let items = other.contents(bkl::store::gc::Sizes::Looked).unwrap().items;
+        (removed.len(), items.iter().filter(|it| it.in_use).count())
+    };
+    for _ in 0..2 {
+        let first = bench.try_solve(&engine, &graph, root).unwrap();
+        assert_eq!((first.stats.n_executed, first.stats.n_fetched), (4, 2));
+        let (_, n_used) = prune();
+        assert!(0 < n_used, "the result is there to be exported");
+        let second = bench.try_solve(&engine, &graph, root).unwrap();
+        assert_eq!((second.stats.n_executed, &second.roots), (0, &first.roots));
+        drop(first);
+        assert!(0 < prune().1);
+        drop(second);
+        let (n_removed, n_used) = prune();
+        assert!(0 < n_removed && n_used == 0, "{n_removed} {n_used}");
+    }
 }
 
 fn only_what_reads_a_change_is_run() {

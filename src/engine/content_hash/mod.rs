@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest as _, Sha256};
 
@@ -24,11 +25,16 @@ pub use crate::graph::llb::key::Selector;
 pub use header::{FileKind, Header};
 pub(crate) use read::{xattrs, xattrs_of};
 
+/// Looking at an entry takes as long as reading so many bytes.
+const PER_ENTRY: u64 = 4096;
+
 /// Digests of a tree's files.
 pub struct HashTree {
     root: Node,
     /// What the tree is read from; `None` when it is complete.
     view: Option<OwnedFd>,
+    /// See [`HashTree::n_read`].
+    n_read: AtomicU64,
 }
 
 /// A file of any kind.
@@ -120,7 +126,7 @@ impl Drop for HashTree {
 impl HashTree {
     /// A tree of which everything is known; `root` is a directory.
     pub fn complete(root: Node) -> HashTree {
-        HashTree { root, view: None }
+        HashTree { root, view: None, n_read: AtomicU64::new(0) }
     }
 
     /// The tree that is none: where nothing was ever put, there is a top, of the digest of nothing, and nothing else.
@@ -131,7 +137,7 @@ impl HashTree {
     /// The tree behind a mount or directory, read by need.
     pub fn of_view(view: OwnedFd) -> Result<HashTree, HashError> {
         let root = read::root(&view)?;
-        Ok(HashTree { root, view: Some(view) })
+        Ok(HashTree { root, view: Some(view), n_read: AtomicU64::new(0) })
     }
 
     /// Digest of what all `selectors` read: in their order, as BuildKit combines them.
@@ -141,6 +147,11 @@ impl HashTree {
             texts.push(self.select(selector)?.to_string());
         }
         Ok(Digest::of(texts.join("\0")))
+    }
+
+    /// How much was read so far: bytes of files, and some for each entry of a directory.
+    pub fn n_read(&self) -> u64 {
+        self.n_read.load(Ordering::Relaxed)
     }
 
     /// Digest of all of a complete tree.
@@ -154,8 +165,10 @@ impl HashTree {
         let NodeKind::Directory { children, .. } = &node.kind else { return Ok(&NONE) };
         if children.get().is_none() {
             let view = self.view.as_ref().expect("a complete tree has all its children");
+            let found = read::children(view, path)?;
+            self.n_read.fetch_add(found.len() as u64 * PER_ENTRY, Ordering::Relaxed);
             // Of two readers the first wins; both read the same.
-            let _ = children.set(read::children(view, path)?);
+            let _ = children.set(found);
         }
         Ok(children.get().expect("set above"))
     }
@@ -194,6 +207,7 @@ impl HashTree {
         let header = node.header.as_ref().expect("a node without digest has a header");
         let view = self.view.as_ref().expect("a complete tree has all its digests");
         let digest = read::file(view, path, header)?;
+        self.n_read.fetch_add(header.size, Ordering::Relaxed);
         Ok(*node.digest.get_or_init(|| digest))
     }
 

@@ -67,7 +67,8 @@ pub(super) fn children(view: &OwnedFd, path: &[u8]) -> Result<BTreeMap<Vec<u8>, 
 pub(super) fn file(view: &OwnedFd, path: &[u8], header: &Header) -> Result<Digest, HashError> {
     let mut file = File::from(open(view, path, OFlags::NOATIME)?);
     let mut state = header.begin();
-    let mut buffer = vec![0; 128 * 1024];
+    // Most files are small, and so much at once would be asked of the kernel each time. One byte more finds the end.
+    let mut buffer = vec![0; header.size.saturating_add(1).min(128 * 1024) as usize];
     loop {
         let n_read = file.read(&mut buffer).map_err(|source| io(source, "read", path))?;
         if n_read == 0 {

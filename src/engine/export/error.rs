@@ -63,6 +63,9 @@ pub enum ExportError {
     /// Standard output was closed, or another writer failed.
     #[error("cannot write to standard output: {0}")]
     Out(#[source] io::Error),
+    /// The switch was turned on.
+    #[error("the export was stopped")]
+    Cancelled,
     /// The store could not give the tree.
     #[error("cannot read `{item}` from the store: {source}")]
     Store {
@@ -85,6 +88,7 @@ impl ExportError {
             | ExportError::SeveralConfigs { .. } => "bkl::bad_output",
             ExportError::InTheWay { .. } | ExportError::Io { .. } | ExportError::Out(_) => "bkl::export",
             ExportError::Store { .. } => "bkl::store",
+            ExportError::Cancelled => "bkl::stopped",
         }
     }
 
@@ -104,6 +108,7 @@ impl ExportError {
             ExportError::InTheWay { .. }
             | ExportError::Io { .. }
             | ExportError::Out(_)
+            | ExportError::Cancelled
             | ExportError::Store { .. } => return None,
         })
     }

@@ -14,9 +14,10 @@ use super::archive::Archive;
 use super::error::Context;
 use super::image::Artifact;
 use super::spec::{Dest, Format, OutputSpec};
-use super::target::{NewDir, NewFile};
+use super::target::{NewDir, NewFile, Stoppable};
 use super::{ExportError, ExportItem, ExportReport, json};
 use crate::base::{Digest, ImageRef};
+use crate::engine::cancel::Cancel;
 use crate::engine::registry::document::{
     ANNOTATION_REF_NAME, Descriptor, Document, Index, MAX_MANIFEST_BYTES, media,
 };
@@ -35,6 +36,7 @@ pub(super) fn export(
     items: &[ExportItem],
     spec: &OutputSpec,
     out: &mut dyn Write,
+    cancel: &Cancel,
 ) -> Result<ExportReport, ExportError> {
     if 1 < items.len() && !spec.image.names.is_empty() {
         return Err(ExportError::SeveralNames { n_images: items.len() });
@@ -59,7 +61,7 @@ pub(super) fn export(
     let content = store.content();
     let paths = match &spec.dest {
         Dest::Path(dir) if spec.as_dir => {
-            vec![files.write_dir(&content, dir, &entries, Rest::Keep, &|| true)?]
+            vec![files.write_dir(&content, dir, &entries, Rest::Keep, cancel)?]
         }
         dest => {
             files.add("index.json", 0o644, json::compact(&index(entries)));
@@ -77,7 +79,8 @@ pub(super) fn export(
                 }
                 Dest::Path(path) => {
                     let mut file = NewFile::create(path)?;
-                    files.write_tar(&content, &mut file).map_err(|failed| match failed {
+                    let out = &mut Stoppable { out: &mut file, cancel };
+                    files.write_tar(&content, out).map_err(|failed| match failed {
                         TarError::Out(source) => {
                             ExportError::Io { attempt: "write", path: path.clone(), source }
                         }
@@ -161,19 +164,20 @@ impl Files {
         dir: &Path,
         entries: &[Descriptor],
         rest: Rest,
-        goes_on: &dyn Fn() -> bool,
+        cancel: &Cancel,
     ) -> Result<PathBuf, ExportError> {
-        if fs::symlink_metadata(dir).is_err() && self.write_new_dir(content, dir, entries)? == Made::Here {
+        let is_new = fs::symlink_metadata(dir).is_err();
+        if is_new && self.write_new_dir(content, dir, entries, cancel)? == Made::Here {
             return Ok(dir.to_owned());
         }
         // What the index says, and the blobs that it says nothing of, stay so until they are written.
-        let _lock = lock(dir, goes_on)?;
+        let _lock = lock(dir, cancel)?;
         let mut all = existing_entries(dir, entries)?;
         if rest == Rest::Remove {
             all.clear();
         }
         all.extend_from_slice(entries);
-        self.fill_dir(content, dir, all)?;
+        self.fill_dir(content, dir, all, cancel)?;
         if rest == Rest::Remove {
             self.remove_others(dir)?;
         }
@@ -186,9 +190,10 @@ impl Files {
         content: &ContentStore,
         dir: &Path,
         entries: &[Descriptor],
+        cancel: &Cancel,
     ) -> Result<Made, ExportError> {
         let new = NewDir::create(dir)?;
-        self.fill_dir(content, new.path(), entries.to_vec())?;
+        self.fill_dir(content, new.path(), entries.to_vec(), cancel)?;
         match new.publish(dir) {
             Ok(()) => Ok(Made::Here),
             Err(error)
@@ -224,6 +229,7 @@ impl Files {
         content: &ContentStore,
         dir: &Path,
         entries: Vec<Descriptor>,
+        cancel: &Cancel,
     ) -> Result<(), ExportError> {
         let blobs = dir.join("blobs/sha256");
         fs::create_dir_all(&blobs).at("create the directory", &blobs)?;
@@ -237,11 +243,12 @@ impl Files {
                 continue;
             }
             let mut file = NewFile::create(&path)?;
+            let mut out = Stoppable { out: &mut file, cancel };
             match source {
-                Source::Bytes(bytes) => file.write_all(bytes).at("write", &path)?,
+                Source::Bytes(bytes) => out.write_all(bytes).at("write", &path)?,
                 Source::Blob(digest, _) => {
                     let mut blob = open_blob(content, digest)?;
-                    io::copy(&mut blob, &mut file).at("write", &path)?;
+                    io::copy(&mut blob, &mut out).at("write", &path)?;
                 }
             }
             file.publish()?;
@@ -268,7 +275,7 @@ pub(in crate::engine) enum Rest {
 }
 
 /// Adds one entry to the layout directory `dir`, which is made if there is none: blobs of the content store by digest and
-/// size, documents, and `root` which leads to them. Others that write there are waited for while `goes_on` says so.
+/// size, documents, and `root` which leads to them. Others that write there are waited for.
 pub(in crate::engine) fn write_one(
     content: &ContentStore,
     dir: &Path,
@@ -276,7 +283,7 @@ pub(in crate::engine) fn write_one(
     documents: &BTreeMap<Digest, Vec<u8>>,
     root: Descriptor,
     rest: Rest,
-    goes_on: &dyn Fn() -> bool,
+    cancel: &Cancel,
 ) -> Result<(), ExportError> {
     let mut files = Files { files: BTreeMap::new() };
     for (digest, size) in blobs {
@@ -285,12 +292,12 @@ pub(in crate::engine) fn write_one(
     for (digest, bytes) in documents {
         files.add(&blob_path(digest), 0o444, bytes.clone());
     }
-    files.write_dir(content, dir, &[root], rest, goes_on).map(drop)
+    files.write_dir(content, dir, &[root], rest, cancel).map(drop)
 }
 
 /// Waits until no other export writes to the layout directory, and keeps others waiting as long as the result lives. The
 /// lock is on the directory itself: no file is left for others to wonder about.
-fn lock(dir: &Path, goes_on: &dyn Fn() -> bool) -> Result<Option<File>, ExportError> {
+fn lock(dir: &Path, cancel: &Cancel) -> Result<Option<File>, ExportError> {
     // What is no directory is refused when it is looked into.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let Ok(file) = rustix::fs::open(dir, flags, Mode::empty()) else { return Ok(None) };
@@ -299,10 +306,9 @@ fn lock(dir: &Path, goes_on: &dyn Fn() -> bool) -> Result<Option<File>, ExportEr
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(Some(file.into())),
             Err(Errno::INTR) => {}
+            Err(Errno::WOULDBLOCK) if cancel.is_cancelled() => return Err(ExportError::Cancelled),
             // Not `LockExclusive`, which a build that is being stopped would wait for.
-            Err(Errno::WOULDBLOCK) if started.elapsed() < MAX_WAIT && goes_on() => {
-                std::thread::sleep(WAIT_STEP);
-            }
+            Err(Errno::WOULDBLOCK) if started.elapsed() < MAX_WAIT => std::thread::sleep(WAIT_STEP),
             Err(Errno::WOULDBLOCK) => {
                 let reason = "another export is writing to it and did not end in time";
                 return Err(ExportError::InTheWay { path: dir.to_owned(), reason });

@@ -15,10 +15,11 @@ use rustix::io::Errno;
 
 use super::error::Context;
 use super::spec::{Dest, OutputSpec};
-use super::target::{NewDir, NewFile, temporary_path};
+use super::target::{NewDir, NewFile, Stoppable, temporary_path};
 use super::{ExportError, ExportItem, ExportKind, ExportReport};
 use crate::base::Platform;
 use crate::base::stack::deeper;
+use crate::engine::cancel::Cancel;
 use crate::store::{Snapshot, Store, in_user_namespace};
 
 /// A tree and where below the destination it goes; empty is the destination itself.
@@ -34,6 +35,7 @@ pub(super) fn export_tar(
     items: &[ExportItem],
     spec: &OutputSpec,
     out: &mut dyn Write,
+    cancel: &Cancel,
 ) -> Result<ExportReport, ExportError> {
     let places = places(items);
     let [place] = places.as_slice() else {
@@ -48,7 +50,8 @@ pub(super) fn export_tar(
         }
         Dest::Path(path) => {
             let mut file = NewFile::create(path)?;
-            store.write_tree_tar(place.tree, &mut file).map_err(failed)?;
+            let out = &mut Stoppable { out: &mut file, cancel };
+            store.write_tree_tar(place.tree, out).map_err(failed)?;
             vec![file.publish()?]
         }
     };
@@ -63,6 +66,7 @@ pub(super) fn export_dir(
     store: &Store,
     items: &[ExportItem],
     spec: &OutputSpec,
+    cancel: &Cancel,
 ) -> Result<ExportReport, ExportError> {
     let Dest::Path(dest) = &spec.dest else { unreachable!("parsing refuses a directory on standard output") };
     let is_new = match fs::metadata(dest) {
@@ -74,7 +78,8 @@ pub(super) fn export_dir(
         Err(source) => return Err(ExportError::Io { attempt: "look at", path: dest.clone(), source }),
     };
     // A new directory appears when all of it is there.
-    let write = |target: &Path| places(items).iter().try_for_each(|place| write_place(store, place, target));
+    let write =
+        |target: &Path| places(items).iter().try_for_each(|place| write_place(store, place, target, cancel));
     if is_new {
         let new = NewDir::create(dest)?;
         write(new.path())?;
@@ -118,13 +123,13 @@ fn platform_dir(platform: &Platform) -> String {
     platform.normalize().to_string().replace('/', "_")
 }
 
-fn write_place(store: &Store, place: &Place<'_>, target: &Path) -> Result<(), ExportError> {
+fn write_place(store: &Store, place: &Place<'_>, target: &Path, cancel: &Cancel) -> Result<(), ExportError> {
     let path = target.join(&place.subdir);
     fs::create_dir_all(&path).at("create the directory", &path)?;
     let failed = |source| ExportError::Store { item: place.item.to_owned(), source: Box::new(source) };
     let view = store.view(place.tree).map_err(failed)?;
     let to = rustix::fs::open(&path, DIR_FLAGS, Mode::empty()).at("open", &path)?;
-    let mut copy = Copy { links: BTreeMap::new(), root: to.as_fd() };
+    let mut copy = Copy { links: BTreeMap::new(), root: to.as_fd(), cancel };
     copy.directory(view.as_fd(), to.as_fd(), &Below { full: path, relative: PathBuf::new() })
 }
 
@@ -149,12 +154,16 @@ struct Copy<'a> {
     /// Files with several names, by device and inode: where the first name was written.
     links: BTreeMap<(u64, u64), PathBuf>,
     root: BorrowedFd<'a>,
+    cancel: &'a Cancel,
 }
 
 impl Copy<'_> {
     /// Copies what is in `from` into `to`.
     fn directory(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, at: &Below) -> Result<(), ExportError> {
         for name in names(from).at("read the tree for", &at.full)? {
+            if self.cancel.is_cancelled() {
+                return Err(ExportError::Cancelled);
+            }
             self.entry(from, to, &name, &at.join(&name))?;
         }
         Ok(())

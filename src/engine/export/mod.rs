@@ -22,6 +22,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use crate::base::{Digest, Platform};
+use crate::engine::cancel::Cancel;
 use crate::graph::ir::ImageConfig;
 use crate::store::{Snapshot, Store};
 
@@ -31,6 +32,7 @@ pub use spec::{
     Annotation, AnnotationPlace, Dest, Format, ImageOptions, MediaTypes, OutputSpec, SpecError, parse,
     read_epoch,
 };
+use target::Stoppable;
 
 /// One result to export.
 #[derive(Debug, Clone)]
@@ -95,16 +97,22 @@ pub struct ExportedImage {
 /// Exports `items` as `spec` says. `out` takes the bytes when the destination is standard output.
 ///
 /// Files and new directories appear under their names only when they are whole; in directories that are there
-/// already, files are replaced one by one and others kept.
+/// already, files are replaced one by one and others kept. That goes for an export that `cancel` ends, too.
 pub fn export(
     store: &Store,
     items: &[ExportItem],
     spec: &OutputSpec,
     out: &mut dyn Write,
+    cancel: &Cancel,
 ) -> Result<ExportReport, ExportError> {
-    match spec.format {
-        Format::Oci | Format::Docker => layout::export(store, items, spec, out),
-        Format::Tar => local::export_tar(store, items, spec, out),
-        Format::Local => local::export_dir(store, items, spec),
+    let out = &mut Stoppable { out, cancel };
+    let done = match spec.format {
+        Format::Oci | Format::Docker => layout::export(store, items, spec, out, cancel),
+        Format::Tar => local::export_tar(store, items, spec, out, cancel),
+        Format::Local => local::export_dir(store, items, spec, cancel),
+    };
+    match done {
+        Err(_) if cancel.is_cancelled() => Err(ExportError::Cancelled),
+        done => done,
     }
 }

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use super::ExportError;
 use super::error::Context;
+use crate::engine::cancel::Cancel;
 
 /// A file being written beside its final place. Dropped without [`NewFile::publish`], it is removed.
 pub(super) struct NewFile {
@@ -72,6 +73,25 @@ impl Drop for NewFile {
             // The error that led here is the one to tell.
             let _ = fs::remove_file(temporary);
         }
+    }
+}
+
+/// What is written to until the switch is turned on: from then on every write fails.
+pub(super) struct Stoppable<'a> {
+    pub(super) out: &'a mut dyn Write,
+    pub(super) cancel: &'a Cancel,
+}
+
+impl Write for Stoppable<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.cancel.is_cancelled() {
+            return Err(io::Error::other("stopped"));
+        }
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }
 

@@ -73,6 +73,13 @@ impl CacheStore for StoreCache {
         Box::pin(async move { Tree::Stored(looking.await.ok().flatten().unwrap_or(tree)) })
     }
 
+    fn joined(&self, output: &Tree) {
+        if let Tree::Stored(tree) = output {
+            // It was there a moment ago. Should it be gone, who reads it is told.
+            self.store.check(tree);
+        }
+    }
+
     fn put(&self, keys: &[Digest], record: &Record<Tree>) {
         let mut meta = [*record.key.as_bytes(), *record.made_by.as_bytes()].concat();
         let outputs = match &record.output {

@@ -39,6 +39,8 @@ const NO_SPACE: &str = "No space left on device";
 const NO_ROOM: u64 = 1 << 20;
 /// A disk with less than this free is the one that a command meant which found no room, in bytes.
 const LITTLE_ROOM: u64 = 64 << 20;
+/// The same of inodes. Those that its processes had are free again when it has ended.
+const FEW_INODES: u64 = 1024;
 
 /// Why a command did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -425,7 +427,9 @@ impl Run<'_> {
             ));
         }
         // Another file system of the command may be meant, a `/dev/shm`: then neither holds.
-        let is_scarce = || bytes.free < LITTLE_ROOM || self.store.room().was_made_since(&self.before);
+        let has_few_inodes = inodes.total != 0 && inodes.free < FEW_INODES;
+        let is_scarce =
+            || bytes.free < LITTLE_ROOM || has_few_inodes || self.store.room().was_made_since(&self.before);
         let was_full = tail.contains(NO_SPACE) && is_scarce();
         was_full
             .then(|| format!("the disk that holds the store at `{}` was full", self.store.root().display()))

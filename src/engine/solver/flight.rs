@@ -113,7 +113,8 @@ impl Listener {
 pub(super) enum Begin {
     /// In its task.
     Task,
-    /// Where it is asked for, up to where it first waits: for what gets a thread of its own, which is then woken by no task.
+    /// Where it is asked for, up to where it first waits: for what gets a thread of its own, which is then woken by no task,
+    /// and for what nothing else runs beside.
     Here,
 }
 

@@ -127,15 +127,25 @@ impl Used {
     pub(super) fn read(root: &Path) -> Result<Used> {
         let mut used = Used::default();
         for notes in sweep::living_notes(root)? {
+            let mut own = Used::default();
             for note in notes.lines() {
                 match note.split_once(' ') {
-                    Some(("layer" | "uses", id)) => used.layers.extend(id.parse::<LayerId>()),
+                    Some(("layer" | "uses", id)) => own.layers.extend(id.parse::<LayerId>()),
                     Some(("blob" | "uses-blob", hex)) => {
-                        used.blobs.extend(format!("sha256:{hex}").parse::<Digest>());
+                        own.blobs.extend(format!("sha256:{hex}").parse::<Digest>());
+                    }
+                    // What this process says further up.
+                    Some(("frees", id)) => {
+                        let _ = id.parse().map(|it| own.layers.remove(&it));
+                    }
+                    Some(("frees-blob", hex)) => {
+                        let _ = format!("sha256:{hex}").parse().map(|it| own.blobs.remove(&it));
                     }
                     _ => {}
                 }
             }
+            used.layers.extend(own.layers);
+            used.blobs.extend(own.blobs);
         }
         Ok(used)
     }

@@ -10,7 +10,7 @@
 //! A layer that a step made and no result names is of no use to anybody. Rows of the small tables are found by hashes:
 //! the oldest ones go when there are many.
 //!
-//! **In use** is what a living process has found or made, with all that needs. It says so in its corner's notes (`pins`)
+//! **In use** is what a living build has found or made, with all that needs. Its process says so in its corner's notes (`pins`)
 //! *before* it looks whether a thing is there; who removes things marks them (`doomed`) *before* it reads the notes. One
 //! sees the other: either the thing is spared, or it was marked when it was looked for, which is a miss. What a process
 //! holds already it may use though it is marked for a moment. Blobs can come back under the name they had, so they are
@@ -130,8 +130,8 @@ impl Contents {
 /// How much room there is, to be compared with that of another time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
-    /// Free bytes of the disk.
-    free: u64,
+    /// Free bytes and inodes of the disk.
+    free: (u64, u64),
     /// Bytes and inodes that this process has gained since it opened the store, by whichever step.
     gained: u64,
 }
@@ -145,12 +145,15 @@ impl Room {
     /// Whether what found no room at the time of `before` may find some now: something was removed since, or the disk has
     /// more free than it had.
     pub fn is_more_than(&self, before: &Room) -> bool {
-        self.was_made_since(before) || before.free + MORE < self.free
+        self.was_made_since(before)
+            || before.free.0 + MORE < self.free.0
+            || before.free.1 + MORE_INODES < self.free.1
     }
 }
 
 /// What is free on a disk changes by less than this all the time, in bytes.
 const MORE: u64 = 1 << 20;
+const MORE_INODES: u64 = 64;
 
 /// What a prune did.
 #[derive(Debug, Default)]
@@ -217,7 +220,7 @@ impl Store {
 
     /// How much room there is now. What cannot be told is nothing.
     pub fn room(&self) -> Room {
-        let free = self.disk().map_or(0, |(bytes, _)| bytes.free);
+        let free = self.disk().map_or((0, 0), |(bytes, inodes)| (bytes.free, inodes.free));
         Room { free, gained: self.inner.gained.load(Ordering::Acquire) }
     }
 
@@ -298,15 +301,18 @@ fn last_collection(root: &Path) -> Option<Duration> {
 
 /// What the store at `root` takes, as far as it was noted: of layers, blobs and what was measured. `None` when nobody can
 /// tell.
-pub fn noted_size(root: &Path) -> Option<u64> {
+pub fn noted_size(root: &Path) -> Option<Usage> {
     let database = super::db::Database::open_existing(root).ok()?;
     let sum = database.with("add up what is in the store", |connection| {
         // Of a layer of several parts the lower ones are counted with it.
-        let sql = "SELECT (SELECT coalesce(sum(bytes), 0) FROM layers)
-                   - (SELECT coalesce(sum(below.bytes), 0) FROM layers JOIN layers AS below
-                      ON below.id = substr(layers.parts, -16))
-                   + (SELECT coalesce(sum(size), 0) FROM blobs) + (SELECT coalesce(sum(bytes), 0) FROM measured)";
-        connection.query_row(sql, [], |row| row.get::<_, i64>(0))
+        let sql = "SELECT bytes - below_bytes + blob_bytes + other_bytes, inodes - below_inodes + n_blobs + other_inodes
+                   FROM (SELECT coalesce(sum(bytes), 0) bytes, coalesce(sum(inodes), 0) inodes FROM layers),
+                     (SELECT coalesce(sum(below.bytes), 0) below_bytes, coalesce(sum(below.inodes), 0) below_inodes
+                      FROM layers JOIN layers AS below ON below.id = substr(layers.parts, -16)),
+                     (SELECT coalesce(sum(size), 0) blob_bytes, count(*) n_blobs FROM blobs),
+                     (SELECT coalesce(sum(bytes), 0) other_bytes, coalesce(sum(inodes), 0) other_inodes FROM measured)";
+        connection.query_row(sql, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
     });
-    u64::try_from(sum.ok()?).ok()
+    let (bytes, inodes) = sum.ok()?;
+    Some(Usage { bytes: u64::try_from(bytes).ok()?, inodes: u64::try_from(inodes).ok()? })
 }

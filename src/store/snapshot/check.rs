@@ -38,7 +38,7 @@ impl Checked {
     }
 
     /// Forgets all.
-    pub(super) fn clear(&self) {
+    pub(in crate::store) fn clear(&self) {
         self.whole.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }

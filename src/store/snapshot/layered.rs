@@ -4,16 +4,26 @@
 //! What is asked here follows overlayfs: the uppermost layer that has a name decides what it is; directories are merged
 //! down to the first layer that has something else of that name, or a directory that hides what is below.
 
+use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
 use rustix::io::Result as SysResult;
 
 use super::super::error::Context as _;
+use super::normalise::{Entry, Listing};
 use super::stack::Lower;
 use super::{ActiveLayer, OPAQUE};
-use crate::store::{Result, Snapshot, Store, tree};
+use crate::store::{LayerId, Result, Snapshot, Store, tree};
+
+/// For how long a directory that was opened is believed to be where it was.
+const MOMENT: Duration = Duration::from_secs(1);
+/// How many directories are kept open, and of how many small layers it is remembered what they hold.
+const N_OPEN: usize = 128;
+const N_LISTED: usize = 1024;
 
 /// The layers of a tree, open.
 pub struct Layered {
@@ -22,9 +32,91 @@ pub struct Layered {
 }
 
 struct Dir {
-    fd: OwnedFd,
+    open: Arc<Open>,
     /// Whether directories in it may hide what is below: only in blocks they do.
     may_hide: bool,
+}
+
+/// An open directory of a layer.
+struct Open {
+    fd: OwnedFd,
+    /// All that is in it, where that is known.
+    listing: Option<Listing>,
+}
+
+/// Directories of layers that were opened a moment ago: of a growing chain each step looks into nearly the same. And what
+/// is in small layers that this process made: they are not asked.
+#[derive(Default)]
+pub(in crate::store) struct Opened {
+    dirs: Mutex<HashMap<LayerId, (Instant, Arc<Open>)>>,
+    listings: Mutex<HashMap<LayerId, Listing>>,
+}
+
+impl Opened {
+    /// Remembers what is in a layer.
+    pub(super) fn made(&self, layer: LayerId, listing: Listing) {
+        let mut listings = lock(&self.listings);
+        if N_LISTED <= listings.len() {
+            listings.clear();
+        }
+        listings.insert(layer, listing);
+    }
+
+    /// Forgets all.
+    pub(in crate::store) fn clear(&self) {
+        lock(&self.dirs).clear();
+        lock(&self.listings).clear();
+    }
+
+    /// The directories, opened where they were not of late.
+    fn open(&self, lowers: &[Lower]) -> Result<Vec<Dir>> {
+        let now = Instant::now();
+        let known: Vec<Option<Arc<Open>>> = {
+            let dirs = lock(&self.dirs);
+            let fresh = |(at, open): &(Instant, Arc<Open>)| (now - *at < MOMENT).then(|| open.clone());
+            lowers.iter().map(|it| dirs.get(&it.layer).and_then(fresh)).collect()
+        };
+        let mut new = Vec::new();
+        let open = |(Lower { layer, path, is_block }, known): (&Lower, Option<Arc<Open>>)| {
+            let open = match known {
+                Some(open) => open,
+                None => {
+                    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                    let fd = openat(CWD, path, flags, Mode::empty()).at("open", path)?;
+                    let open = Arc::new(Open { fd, listing: lock(&self.listings).get(layer).cloned() });
+                    new.push((*layer, (now, open.clone())));
+                    open
+                }
+            };
+            Ok(Dir { open, may_hide: *is_block })
+        };
+        let dirs = lowers.iter().zip(known).map(open).collect();
+        if !new.is_empty() {
+            let mut dirs = lock(&self.dirs);
+            // Those that are in use come back with the next step.
+            if N_OPEN < dirs.len() + new.len() {
+                dirs.clear();
+            }
+            dirs.extend(new.into_iter().take(N_OPEN));
+        }
+        dirs
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each change is one call.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Open {
+    /// What a layer has at `path`, whose parent is a directory of it.
+    fn entry(&self, path: &[u8]) -> SysResult<Option<Entry>> {
+        if let Some(listing) = &self.listing {
+            return Ok(listing.get(path));
+        }
+        // No component on the way is a link: the parent was found to be a directory of this layer.
+        Ok(tree::stat(&self.fd, path)?.map(|meta| Entry::of(&meta)))
+    }
 }
 
 /// The layers whose directories of one path make up the tree's, top first; by their index.
@@ -51,16 +143,14 @@ impl Layered {
     pub fn look(&self, within: &Merged, path: &[u8]) -> SysResult<Found<'_>> {
         let mut merged = Vec::new();
         for &idx in &within.0 {
-            // No component on the way is a link: the parent was found to be a directory of this layer.
-            let Some(meta) = tree::stat(&self.dirs[idx].fd, path)? else { continue };
-            if !meta.is_dir() {
-                if merged.is_empty() && !meta.is_whiteout() {
-                    return Ok(Found::Leaf(self.dirs[idx].fd.as_fd()));
-                }
-                break;
+            let Dir { open, may_hide } = &self.dirs[idx];
+            match open.entry(path)? {
+                None => continue,
+                Some(Entry::Leaf) if merged.is_empty() => return Ok(Found::Leaf(open.fd.as_fd())),
+                Some(Entry::Leaf | Entry::Whiteout) => break,
+                Some(Entry::Directory) => merged.push(idx),
             }
-            merged.push(idx);
-            if self.dirs[idx].may_hide && tree::xattr(&self.dirs[idx].fd, path, OPAQUE)?.is_some() {
+            if *may_hide && tree::xattr(&open.fd, path, OPAQUE)?.is_some() {
                 break;
             }
         }
@@ -72,19 +162,15 @@ impl Store {
     /// The layers of a tree, to be looked into.
     ///
     /// # Errors
-    /// [`NoLayer`](crate::store::StoreError::NoLayer) when one is missing: a cache miss for the caller.
+    /// [`NoLayer`](crate::store::StoreError::NoLayer) when one is missing: a cache miss for the caller. Who looked into it
+    /// less than a second ago may not see that.
     pub fn layered(&self, tree: &Snapshot) -> Result<Layered> {
         self.open_dirs(tree, &self.lowers_below(tree, &[])?)
     }
 
     fn open_dirs(&self, tree: &Snapshot, lowers: &[Lower]) -> Result<Layered> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let open = |Lower { path, is_block }: &Lower| {
-            let fd = openat(CWD, path, flags, Mode::empty()).at("open", path)?;
-            Ok(Dir { fd, may_hide: *is_block })
-        };
-        let dirs: Result<Vec<Dir>> = lowers.iter().map(open).collect();
-        Ok(Layered { dirs: dirs.map_err(|error| self.explain_mount(tree, error))? })
+        let dirs = self.inner.opened.open(lowers).map_err(|error| self.explain_mount(tree, error))?;
+        Ok(Layered { dirs })
     }
 }
 
@@ -96,10 +182,12 @@ impl ActiveLayer {
     /// As [`Store::layered`].
     pub fn layered(&self) -> Result<Layered> {
         let store = self.staged.store();
-        let mut lowers = store.lowers_below(&self.parents, &self.parts)?;
-        lowers.insert(0, Lower { path: self.staged.dir().join("fs"), is_block: false });
+        let lowers = store.lowers_below(&self.parents, &self.parts)?;
         self.is_draft.store(true, Ordering::Relaxed);
-        store.open_dirs(&self.parents, &lowers)
+        let mut tree = store.open_dirs(&self.parents, &lowers)?;
+        let fd = rustix::io::dup(self.staged.fs()).at("open", self.staged.dir())?;
+        tree.dirs.insert(0, Dir { open: Arc::new(Open { fd, listing: None }), may_hide: false });
+        Ok(tree)
     }
 
     /// The directory at `path` in this layer: it is copied up if it is not there, with those on the way. `way` is what
@@ -118,7 +206,8 @@ impl ActiveLayer {
             let part = &path[..end];
             let name = part.rsplit(|byte| *byte == b'/').next().unwrap_or(part);
             let Some(&from) = merged.0.first() else { continue };
-            copy_up(tree.dirs[from].fd.as_fd(), part, own.as_fd(), name).at("copy a directory to", shown)?;
+            copy_up(tree.dirs[from].open.fd.as_fd(), part, own.as_fd(), name)
+                .at("copy a directory to", shown)?;
             own = tree::open_dir(&own, name).at("open a directory of", shown)?;
         }
         Ok(own)

@@ -23,6 +23,7 @@ use rustix::fs::{CWD, Mode, RenameFlags, renameat_with};
 
 pub(super) use chains::Chains;
 pub(super) use check::Checked;
+pub(super) use layered::Opened;
 pub use layered::{Found, Layered, Merged};
 pub use mount::{MountPlan, Upper};
 pub(super) use normalise::OPAQUE;
@@ -230,11 +231,12 @@ impl ActiveLayer {
         let ActiveLayer { staged, parents, parts, root, is_draft, is_mounted } = self;
         let is_plain = is_draft.into_inner() && !is_mounted.into_inner();
         let origin = if is_plain { Origin::Draft } else { Origin::Overlay };
-        let Outline { usage, hash, hides } = staged.normalise(&parents, origin)?;
+        let Outline { usage, hash, hides, listing } = staged.normalise(&parents, origin)?;
         let now = tree::stat_fd(staged.fs()).at("look at", staged.dir())?;
         let same_root = (now.mode, now.uid, now.gid) == (root.mode, root.uid, root.gid);
         let empty = usage.inodes == 0 && same_root;
-        staged.publish(&rows::NewLayer {
+        let store = staged.store().clone();
+        let layer = staged.publish(&rows::NewLayer {
             parents: &parents,
             meta,
             empty,
@@ -243,7 +245,11 @@ impl ActiveLayer {
             diff_id: None,
             parts: &parts,
             hides: Some(hides),
-        })
+        })?;
+        if let Some(listing) = listing {
+            store.inner.opened.made(layer, listing);
+        }
+        Ok(layer)
     }
 }
 
@@ -386,8 +392,7 @@ impl Store {
 
     /// Drops a layer's row and directory (damaged or unwanted). Records that name it become misses.
     pub fn forget_layer(&self, layer: LayerId) -> Result<()> {
-        self.inner.checked.clear();
-        self.inner.stacks.clear();
+        self.inner.forget_looks();
         self.inner.database.with("drop a layer's row", |connection| {
             let transaction = connection.transaction()?;
             delete_rows(&transaction, layer.as_bytes())?;

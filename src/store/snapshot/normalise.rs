@@ -13,6 +13,7 @@ use std::cell::OnceCell;
 use std::io::Read as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
@@ -37,6 +38,8 @@ const MAX_PATH: usize = 4095;
 const SMALL: u64 = 4096;
 /// How many small files of a layer are read.
 const N_READ: usize = 8;
+/// A layer of more entries is not listed.
+const N_LISTED: usize = 16;
 const IMPURE: &[u8] = b"trusted.overlay.impure";
 
 /// What was seen of a layer on the way, its root not counted.
@@ -48,6 +51,38 @@ pub(in crate::store) struct Outline {
     pub(in crate::store) hash: i64,
     /// Whether there are whiteouts in it, or were directories that hid what lay below.
     pub(in crate::store) hides: bool,
+    /// All that is in it; `None` where that is more than a little.
+    pub(in crate::store) listing: Option<Listing>,
+}
+
+/// What is in a small layer: every path from its top, and what is there.
+#[derive(Debug, Clone, Default)]
+pub(in crate::store) struct Listing(Arc<[(Box<[u8]>, Entry)]>);
+
+/// What a layer may have at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum Entry {
+    Directory,
+    Whiteout,
+    /// Anything else.
+    Leaf,
+}
+
+impl Listing {
+    /// What is at `path`.
+    pub(super) fn get(&self, path: &[u8]) -> Option<Entry> {
+        self.0.iter().find(|(there, _)| **there == *path).map(|&(_, entry)| entry)
+    }
+}
+
+impl Entry {
+    pub(super) fn of(meta: &tree::Meta) -> Entry {
+        match (meta.is_dir(), meta.is_whiteout()) {
+            (true, _) => Entry::Directory,
+            (false, true) => Entry::Whiteout,
+            (false, false) => Entry::Leaf,
+        }
+    }
 }
 
 /// What wrote a layer.
@@ -78,6 +113,7 @@ pub(super) fn normalise(
         hash: 0,
         hides: false,
         n_read_next: N_READ,
+        listed: Vec::new(),
         links: Default::default(),
     };
     if walk.is_opaque(upper, b".")? {
@@ -85,7 +121,9 @@ pub(super) fn normalise(
     }
     walk.below(upper)?;
     walk.settle_directory(upper, b".")?;
-    Ok(Outline { usage: walk.usage, hash: walk.hash, hides: walk.hides })
+    let is_little = walk.listed.len() as u64 == walk.usage.inodes;
+    let listing = is_little.then(|| Listing(walk.listed.into()));
+    Ok(Outline { usage: walk.usage, hash: walk.hash, hides: walk.hides, listing })
 }
 
 struct Walk<'a> {
@@ -102,6 +140,8 @@ struct Walk<'a> {
     hides: bool,
     /// How many more small files are read.
     n_read_next: usize,
+    /// The first entries.
+    listed: Vec<(Box<[u8]>, Entry)>,
     /// Inodes with several names, counted already.
     links: std::collections::HashSet<u64>,
 }
@@ -120,6 +160,9 @@ impl Walk<'_> {
                 return Err(StoreError::LongPath { start });
             }
             self.usage.inodes += 1;
+            if self.listed.len() < N_LISTED {
+                self.listed.push(([self.path.as_slice(), &name].concat().into(), Entry::of(&meta)));
+            }
             // What cannot be read only makes it equal to nothing.
             let content = self.small_content(dir, &name, &meta).unwrap_or_default();
             self.hash = self.hash.wrapping_add(self.entry_hash(&name, &meta, &content));

@@ -35,6 +35,7 @@ pub(in crate::store) struct Stacks {
 
 /// A directory that is stacked.
 pub(super) struct Lower {
+    pub(super) layer: LayerId,
     pub(super) path: PathBuf,
     /// It was put together of several: directories in it may hide what is below.
     pub(super) is_block: bool,
@@ -155,7 +156,7 @@ impl Stacks {
     }
 
     /// Forgets all.
-    pub(super) fn clear(&self) {
+    pub(in crate::store) fn clear(&self) {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
@@ -183,7 +184,7 @@ impl Store {
                 again.ok_or(StoreError::NoLayer { layer: tree.top().unwrap_or_else(LayerId::random) })?
             }
         };
-        let lower = |(layer, is_block)| Lower { path: self.layer_fs(layer), is_block };
+        let lower = |(layer, is_block)| Lower { layer, path: self.layer_fs(layer), is_block };
         Ok(lowers.into_iter().rev().map(lower).collect())
     }
 
@@ -248,7 +249,13 @@ impl Store {
         // Who comes second waits for what the first one makes.
         let mut state = block.state.lock().unwrap_or_else(PoisonError::into_inner);
         let parts = match &*state {
-            State::Made(layer) => return Ok(Some(*layer).filter(|it| self.layer_fs(*it).is_dir())),
+            State::Made(layer) if self.inner.pins.renew(*layer) => {
+                return Ok(Some(*layer).filter(|it| self.layer_fs(*it).is_dir()));
+            }
+            // The build that made it has ended.
+            State::Made(layer) => {
+                return Ok(Some(*layer).filter(|it| self.check(&Snapshot::scratch().with(*it))));
+            }
             State::Parts(parts) => parts,
         };
         let known = rows::squashed(&self.inner.database, &block.key)?;

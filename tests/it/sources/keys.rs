@@ -1,5 +1,5 @@
 //! What of a source is in its key: every attribute, or it is on a list of those that may not be (security.md, S7.1), as with
-//! the fields of ops (`graph::llb::key`). Asked of sources that nobody has to be connected to for an answer.
+//! the fields of ops (`graph::llb::key`).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,21 +21,27 @@ use bkl::store::{Options, Store};
 use libtest_mimic::Trial;
 use tempfile::TempDir;
 
-use super::Given;
-use crate::images::TestImage;
+use super::signatures::Keys;
+use super::{Bench, Given};
+use crate::images::{TestImage, has_tools};
+use crate::registry::fake::Fake;
 
 pub(super) fn trials() -> Vec<Trial> {
-    vec![crate::trial("sources::keys::every_attribute_is_in_the_key", every_attribute_is_in_the_key)]
+    vec![
+        crate::trial("sources::keys::every_attribute_is_in_the_key", every_attribute_is_in_the_key),
+        crate::trial("sources::keys::who_signed_is_in_no_key", who_signed_is_in_no_key)
+            .with_ignored_flag(!has_tools(&["git", "gpg", "gpgv"])),
+    ]
 }
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const SUM: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /// A name for it here, an identifier, and attributes.
-type Described = (&'static str, String, Vec<(&'static str, &'static str)>);
+type Described<'a> = (&'static str, String, Vec<(&'static str, &'a str)>);
 
 /// Identifiers with attributes that mean something, so that each can be changed alone.
-fn sources() -> Vec<Described> {
+fn sources<'a>(image: &'a Image) -> Vec<Described<'a>> {
     vec![
         (
             "local",
@@ -91,8 +97,28 @@ fn sources() -> Vec<Described> {
             ],
         ),
         ("bundle", format!("git://invalid.invalid/repo#{COMMIT}"), vec![(attr::GIT_CHECKOUT_BUNDLE, "true")]),
+        (
+            "bundled",
+            format!("git://invalid.invalid/repo#{COMMIT}"),
+            vec![(attr::GIT_CHECKSUM, COMMIT), (attr::GIT_BUNDLE, BUNDLES[0])],
+        ),
+        (
+            "image",
+            format!("docker-image://{}", image.reference),
+            vec![
+                (attr::IMAGE_RESOLVE_MODE, "pull"),
+                (attr::IMAGE_RECORD_TYPE, "internal"),
+                (attr::IMAGE_LAYER_LIMIT, "1"),
+                (attr::IMAGE_CHECKSUM, &image.root),
+            ],
+        ),
     ]
 }
+
+const BUNDLES: [&str; 2] = [
+    "docker-image+blob://invalid.invalid/repo@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    "docker-image+blob://invalid.invalid/repo@sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
+];
 
 /// What may change without the key, with why.
 const FREE: &[(&str, &str)] = &[
@@ -105,6 +131,13 @@ const FREE: &[(&str, &str)] = &[
     ("git", attr::GIT_MOUNT_SSH_SOCK),
     // A commit that is asked for by its own name is checked by it: with another sum it is refused.
     ("git", attr::GIT_CHECKSUM),
+    // It brings the commit, which is checked; without the whole commit's id it is refused.
+    ("bundled", attr::GIT_BUNDLE),
+    ("bundled", attr::GIT_CHECKSUM),
+    // Where and when an image is looked up, and when it may be removed; with another sum it is refused.
+    ("image", attr::IMAGE_CHECKSUM),
+    ("image", attr::IMAGE_RECORD_TYPE),
+    ("image", attr::IMAGE_RESOLVE_MODE),
     // How a directory is looked at, and by whom; what was seen is the key.
     ("local", attr::LOCAL_DIFFER),
     ("local", attr::LOCAL_SESSION),
@@ -113,6 +146,18 @@ const FREE: &[(&str, &str)] = &[
     // Where an image lies; its layers are the key.
     ("oci", attr::OCI_SESSION),
     ("oci", attr::OCI_STORE),
+];
+
+/// Who signed what. It is verified whenever the source is resolved, so before a result is looked for.
+const SIGNED: &[(&str, &str)] = &[
+    ("commit", attr::GIT_SIG_IGNORE_SIGNED_TAG),
+    ("commit", attr::GIT_SIG_PUBKEY),
+    ("commit", attr::GIT_SIG_REJECT_EXPIRED),
+    ("file", attr::HTTP_SIG_PUBKEY),
+    ("file", attr::HTTP_SIG_SIGNATURE),
+    ("tag", attr::GIT_SIG_PUBKEY),
+    ("tag", attr::GIT_SIG_REJECT_EXPIRED),
+    ("tag", attr::GIT_SIG_REQUIRE_SIGNED_TAG),
 ];
 
 /// What else could stand there; some of it is refused.
@@ -130,6 +175,10 @@ fn others(value: &str) -> Vec<Option<String>> {
         r#"["b"]"#,
         r#"["a"]"#,
         "89abcdef0123456789abcdef0123456701234567",
+        "default",
+        "frontend",
+        "regular",
+        BUNDLES[1],
         "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
     ];
     let other = words.into_iter().filter(|it| *it != value).map(|it| Some(it.to_owned()));
@@ -140,7 +189,15 @@ struct Asked {
     ctx: SourceCtx,
     sources: Vec<Box<dyn Source>>,
     runtime: tokio::runtime::Runtime,
+    image: Image,
     _dir: TempDir,
+}
+
+/// An image in a registry.
+struct Image {
+    reference: String,
+    root: String,
+    _registry: Fake,
 }
 
 impl Asked {
@@ -153,6 +210,13 @@ impl Asked {
         }
         std::os::unix::fs::symlink("d", ctx.join("link")).unwrap();
         let image = TestImage::new("linux/amd64", &[&[("one", "1")], &[("two", "2")], &[("three", "3")]]);
+        let registry = Fake::start();
+        registry.push("one", &image);
+        let served = Image {
+            reference: registry.reference("repo:one"),
+            root: image.root.to_string(),
+            _registry: registry,
+        };
         let layout = dir.path().join("layout");
         image.write_layout(&layout, "one");
         let mut given = Given::default();
@@ -167,6 +231,7 @@ impl Asked {
             Box::new(OciLayoutSource),
             Box::new(HttpSource::new(RegistryOptions::default())),
             Box::new(GitSource::new(BlobSource::new(images))),
+            Box::new(ImageSource::new(RegistryOptions::default())),
         ];
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -175,6 +240,7 @@ impl Asked {
             ctx: SourceCtx { store, session, cancel: Cancel::new(), progress },
             sources,
             runtime,
+            image: served,
             _dir: dir,
         }
     }
@@ -189,44 +255,114 @@ impl Asked {
     }
 }
 
-fn every_attribute_is_in_the_key() {
-    let asked = Asked::new();
+/// Which of the attributes change no key, and all that there are. Each is changed to all that `others` says, and to `more`.
+fn free(
+    asked: &Asked,
+    sources: &[Described<'_>],
+    fixed: &[(&str, &str)],
+    more: &[&str],
+) -> (Vec<(&'static str, &'static str)>, Vec<&'static str>) {
     let (mut free, mut known) = (Vec::new(), Vec::new());
-    for (name, identifier, attrs) in sources() {
+    for (name, identifier, attrs) in sources {
         let whole: BTreeMap<String, String> =
-            attrs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let before = asked.key(&identifier, &whole).unwrap_or_else(|| panic!("{name} is refused"));
-        assert_eq!(asked.key(&identifier, &whole), Some(before), "{name}");
+            fixed.iter().chain(attrs).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let before = asked.key(identifier, &whole).unwrap_or_else(|| panic!("{name} is refused"));
+        assert_eq!(asked.key(identifier, &whole), Some(before), "{name}");
         for (key, value) in attrs {
-            known.push(key);
-            let changed = others(value).into_iter().filter_map(|other| {
+            known.push(*key);
+            let more = more.iter().map(|it| Some((*it).to_owned()));
+            let changed = others(value).into_iter().chain(more).filter_map(|other| {
                 let mut attrs = whole.clone();
                 match other {
-                    Some(other) => attrs.insert(key.to_owned(), other),
-                    None => attrs.remove(key),
+                    Some(other) => attrs.insert((*key).to_owned(), other),
+                    None => attrs.remove(*key),
                 };
                 // Without its sum a file would have to be fetched.
-                if key == attr::HTTP_CHECKSUM && !attrs.contains_key(key) {
+                if *key == attr::HTTP_CHECKSUM && !attrs.contains_key(*key) {
                     None
                 } else {
-                    asked.key(&identifier, &attrs)
+                    asked.key(identifier, &attrs)
                 }
             });
             if changed.into_iter().all(|it| it == before) {
-                free.push((name, key));
+                free.push((*name, *key));
             }
         }
     }
+    free.sort_unstable();
+    (free, known)
+}
+
+fn every_attribute_is_in_the_key() {
+    let asked = Asked::new();
+    let (free, known) = free(&asked, &sources(&asked.image), &[], &[]);
     let mut allowed = FREE.to_vec();
     allowed.sort_unstable();
-    free.sort_unstable();
     assert_eq!(free, allowed);
-    // All that there are, but for those of images in registries, and those that only decide whether a source is refused.
+    // All that there are.
     let text =
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/graph/ir/op/source.rs")).unwrap();
     let constants = text.lines().filter_map(|it| it.trim().strip_prefix("pub const ")?.split('"').nth(1));
-    let missing: Vec<&str> = constants
-        .filter(|it| !known.contains(it) && !it.starts_with("image.") && !it.contains(".sig."))
-        .collect();
-    assert_eq!(missing, [attr::GIT_BUNDLE], "with it the commit comes from a blob, and is checked");
+    let is_signed = |key: &str| SIGNED.iter().any(|(_, it)| *it == key);
+    let missing: Vec<&str> = constants.filter(|it| !known.contains(it) && !is_signed(it)).collect();
+    assert_eq!(missing, [""; 0]);
+}
+
+/// What is signed is what its digest says. A policy that does not hold is no key at all, also for what was fetched before.
+fn who_signed_is_in_no_key() {
+    let (asked, bench, keys) = (Asked::new(), Bench::new(), Keys::new());
+    let (mine, others) =
+        (keys.key("mine", &[], "ed25519", "never"), keys.key("others", &[], "ed25519", "never"));
+    let both = format!("{mine}{others}");
+    let file = bench.www().join("tool");
+    fs::write(&file, "tool").unwrap();
+    let (by_mine, by_others) = (keys.sign("mine", &[], &file), keys.sign("others", &[], &file));
+    keys.signed_repository(&bench, "mine");
+    let (url, sum) = (bench.url("git/app.git"), Digest::of("tool").to_string());
+    let git = |tag: &str| format!("git://{}#{tag}", url.split_once("://").unwrap().1);
+    let files: [Described<'_>; 1] = [(
+        "file",
+        bench.url("plain/tool"),
+        vec![(attr::HTTP_SIG_PUBKEY, both.as_str()), (attr::HTTP_SIG_SIGNATURE, by_mine.as_str())],
+    )];
+    let repositories: [Described<'_>; 2] = [
+        (
+            "tag",
+            git("v2"),
+            vec![
+                (attr::GIT_SIG_PUBKEY, both.as_str()),
+                (attr::GIT_SIG_REJECT_EXPIRED, "true"),
+                (attr::GIT_SIG_REQUIRE_SIGNED_TAG, "true"),
+            ],
+        ),
+        (
+            "commit",
+            git("v1"),
+            vec![
+                (attr::GIT_SIG_PUBKEY, both.as_str()),
+                (attr::GIT_SIG_REJECT_EXPIRED, "true"),
+                (attr::GIT_SIG_IGNORE_SIGNED_TAG, "true"),
+            ],
+        ),
+    ];
+    let more = [mine.as_str(), by_others.as_str()];
+    let (mut found, _) = free(&asked, &files, &[(attr::HTTP_CHECKSUM, sum.as_str())], &more);
+    found.extend(free(&asked, &repositories, &[(attr::GIT_FULL_URL, url.as_str())], &more).0);
+    found.sort_unstable();
+    assert_eq!(found, SIGNED);
+    for (sources, fixed, key) in [
+        (&files[..], (attr::HTTP_CHECKSUM, sum.as_str()), attr::HTTP_SIG_PUBKEY),
+        (&repositories[..], (attr::GIT_FULL_URL, url.as_str()), attr::GIT_SIG_PUBKEY),
+    ] {
+        for (name, identifier, attrs) in sources {
+            let with = |value: &str| {
+                let all = [fixed].into_iter().chain(attrs.iter().copied());
+                let mut all: BTreeMap<String, String> =
+                    all.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+                all.insert(key.to_owned(), value.to_owned());
+                asked.key(identifier, &all)
+            };
+            assert!(with(&mine).is_some() && with(&others).is_none(), "{name}");
+        }
+    }
 }

@@ -26,12 +26,12 @@ pub(super) fn trials() -> Vec<Trial> {
 }
 
 /// A keyring of OpenPGP; its agent ends with it.
-struct Keys {
+pub(super) struct Keys {
     home: tempfile::TempDir,
 }
 
 impl Keys {
-    fn new() -> Keys {
+    pub(super) fn new() -> Keys {
         // Sockets have short names.
         Keys { home: tempfile::Builder::new().prefix("gpg").tempdir_in("/tmp").unwrap() }
     }
@@ -47,7 +47,7 @@ impl Keys {
     }
 
     /// Makes a key for `name`, and gives it as text. `more` goes before the command.
-    fn key(&self, name: &str, more: &[&str], kind: &str, expires: &str) -> String {
+    pub(super) fn key(&self, name: &str, more: &[&str], kind: &str, expires: &str) -> String {
         let make = [more, &["--passphrase", "", "--quick-gen-key", name, kind, "sign", expires]].concat();
         self.gpg(&make);
         self.public(name)
@@ -58,9 +58,19 @@ impl Keys {
     }
 
     /// A detached signature by `name` on a file.
-    fn sign(&self, name: &str, more: &[&str], file: &Path) -> String {
+    pub(super) fn sign(&self, name: &str, more: &[&str], file: &Path) -> String {
         let sign = [more, &["--armor", "--local-user", name, "--detach-sign", "--output", "-"]].concat();
         String::from_utf8(self.gpg(&[&sign[..], &[file.to_str().unwrap()]].concat())).unwrap()
+    }
+
+    /// A [`signed_repository`] as `app.git` of the server, by `name`.
+    pub(super) fn signed_repository(&self, bench: &Bench, name: &str) {
+        let wrapper = bench.dir.path().join("gpg");
+        let script = format!("#!/bin/sh\nexec gpg --batch --homedir {} \"$@\"\n", self.home.path().display());
+        write_program(&wrapper, &script);
+        let (program, key) =
+            (format!("gpg.program={}", wrapper.display()), format!("user.signingKey={name}"));
+        signed_repository(&bench.www().join("app.git"), &["-c", &program, "-c", &key]);
     }
 }
 
@@ -171,7 +181,7 @@ fn check_repository(bench: &Bench, good: &str, other: &str) {
             let bkl::graph::ir::Op::Source(op) = graph.vertex(plain.vertex).op.clone() else {
                 unreachable!()
             };
-            let mut op: SourceOp = op;
+            let mut op: SourceOp = *op;
             op.attrs.extend(attrs);
             graph.source(op, &[], None)
         }
@@ -203,11 +213,7 @@ fn commits_and_tags_by_openpgp() {
     let keys = Keys::new();
     let (mine, others) =
         (keys.key("mine", &[], "ed25519", "never"), keys.key("others", &[], "ed25519", "never"));
-    let wrapper = bench.dir.path().join("gpg");
-    let script = format!("#!/bin/sh\nexec gpg --batch --homedir {} \"$@\"\n", keys.home.path().display());
-    write_program(&wrapper, &script);
-    let program = format!("gpg.program={}", wrapper.display());
-    signed_repository(&bench.www().join("app.git"), &["-c", &program, "-c", "user.signingKey=mine"]);
+    keys.signed_repository(&bench, "mine");
     check_repository(&bench, &mine, &others);
 }
 

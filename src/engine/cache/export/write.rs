@@ -234,9 +234,11 @@ async fn run(
             let texts = documents.texts();
             let cancel = cancel.clone();
             let writing = move || {
-                let goes_on = || !cancel.is_cancelled();
-                let written = layout::write_one(&content, &dir, &blobs, &texts, root, rest, &goes_on);
-                written.map_err(CacheExportError::Write)
+                let written = layout::write_one(&content, &dir, &blobs, &texts, root, rest, &cancel);
+                written.map_err(|error| match error {
+                    ExportError::Cancelled => CacheExportError::Cancelled,
+                    error => CacheExportError::Write(error),
+                })
             };
             blocking(CacheExportError::Cancelled, writing).await?;
             documents.layers.iter().for_each(|it| teller.wrote(it));

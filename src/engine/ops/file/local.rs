@@ -240,7 +240,11 @@ pub(crate) fn local_tree(store: &Store, local: &LocalTree, cancel: &Cancel) -> R
         FileError::Local(error) => *error,
         FileError::Cancelled => LocalError::Cancelled,
         FileError::Store(error) => LocalError::Store(*error),
-        FileError::NoSpace { attempt, path } => LocalError::Store(StoreError::NoSpace { attempt, path }),
+        // A path in the tree, which is in the store.
+        FileError::NoSpace { attempt, path } => {
+            let path = path.strip_prefix("/").map_or_else(|_| path.clone(), Into::into);
+            LocalError::Store(StoreError::NoSpace { attempt, path })
+        }
         FileError::Io { attempt, path, source } => {
             LocalError::Store(StoreError::Io { attempt, path, source })
         }

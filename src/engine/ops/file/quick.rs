@@ -156,22 +156,21 @@ impl Draft {
             return Ok(Done::No);
         }
         let name = split(asked.as_bytes()).1;
+        let is_free = |way: &Way<'_>, place: &Place| matches!(self.spot(way, place), Spot::Free);
         let target = if dest == directory {
-            join(&dest, name)
+            Some(join(&dest, name)).filter(|it| is_free(&way, it))
         } else {
             match self.spot(&way, &dest) {
-                Spot::Free => dest,
+                Spot::Free => Some(dest),
                 Spot::Directory(merged) => {
                     way.merged.push(merged);
                     way.there = dest;
-                    join(&way.there, name)
+                    Some(join(&way.there, name)).filter(|it| is_free(&way, it))
                 }
-                Spot::Other => return Ok(Done::No),
+                Spot::Other => None,
             }
         };
-        if !matches!(self.spot(&way, &target), Spot::Free) {
-            return Ok(Done::No);
-        }
+        let Some(target) = target else { return Ok(Done::No) };
         let time = timespec(op.timestamp);
         let parent = self.make_dirs(layer, &way, copy.parents_mode(), owner, time)?;
         copy.file(asked.as_bytes(), &stat, parent.as_fd(), &target)?;
