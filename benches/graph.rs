@@ -74,7 +74,7 @@ fn exec_graph() -> (Graph, Tree) {
         let line = op as i32 + 1;
         graph.vertex_mut(made.vertex).locations.push(bkl::graph::ir::Location {
             source,
-            ranges: vec![bkl::graph::ir::Range { start: (line, 2), end: (line, 40) }],
+            ranges: [bkl::graph::ir::Range { start: (line, 2), end: (line, 40) }].into(),
             actions: None,
         });
         tree = made.root;

@@ -69,7 +69,7 @@ echo "the floor, clone + mounts + exec: $(for _ in 1 2 3; do floor; done | sort 
   first=$(median 1 "$bkl" build --llb files.pb --progress quiet)
   echo "200 file actions, each a step: $first ms, cached $(median 11 "$bkl" build --llb files.pb --progress quiet) ms"
 )
-# File actions in chains, from short to long: what each costs, first and cached, and the largest memory. `lower -O0` leaves
+# File actions in chains, from short to long: what each costs, first and cached, and the most memory. `lower -O0` leaves
 # them steps of their own. Each chain has a store of its own.
 cat > "$work/steps/long.bkl" <<'BKL'
 param n: int
@@ -77,20 +77,24 @@ target chain = fold tree = scratch for i in range(n) { tree.write("/f#{i}", "tex
 BKL
 for n in 200 2000 20000 100000; do
   for level in -O0 -O1; do
-    (cd "$work/steps" && "$bkl" lower long.bkl $level --emit llb -p n=$n > long.pb)
-    python3 - "$bkl" "$work/steps/long.pb" "$work/store-long-$n$level" $n $level <<'PY'
-import os, resource, subprocess, sys, time
-bkl, definition, store, n, level = sys.argv[1:]
-def build():
+    python3 - "$bkl" "$work/steps" "$work/store-long-$n$level" $n $level <<'PY'
+import os, subprocess, sys, time
+bkl, steps, store, n, level = sys.argv[1:]
+def run(*args, **to):
     start = time.monotonic()
-    subprocess.run([bkl, "build", "--llb", definition, "--progress", "quiet"], check=True,
-                   env=dict(os.environ, BKL_STORE=store), stdout=subprocess.DEVNULL)
-    return (time.monotonic() - start) * 1000
-first, cached = build(), min(build() for _ in range(3))
-used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    process = subprocess.Popen([bkl, *args], cwd=steps, env=dict(os.environ, BKL_STORE=store), **to)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, f"bkl {' '.join(args)} failed"
+    return (time.monotonic() - start) * 1000, used.ru_maxrss / 1024
+def build():
+    return run("build", "--llb", "long.pb", "--progress", "quiet", stdout=subprocess.DEVNULL)
+with open(os.path.join(steps, "long.pb"), "wb") as definition:
+    _, lowering = run("lower", "long.bkl", level, "--emit", "llb", "-p", f"n={n}", stdout=definition)
+(first, building), (cached, finding) = build(), min(build() for _ in range(3))
 form = "each a step" if level == "-O0" else "as one step"
-print(f"{n} file actions, {form}: {first:.0f} ms, {first / int(n):.3f} ms each; "
-      f"cached {cached:.0f} ms; {used.ru_maxrss / 1024:.0f} MB")
+print(f"{n} file actions, {form}: {first:.0f} ms, {first / int(n):.3f} ms each; cached {cached:.0f} ms; "
+      f"{building:.0f} MB, cached {finding:.0f} MB, lowered {lowering:.0f} MB")
 PY
     rm -rf "$work/store-long-$n$level" || true # what syncs it in the background may still write there
   done

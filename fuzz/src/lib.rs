@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use bkl::base::{Digest, FileId, Platform, Severity, SourceMap, report};
 use bkl::graph::ir::{Graph, Tree, parse, print, verify};
 use bkl::graph::llb::caps::CapSet;
-use bkl::graph::llb::{MarshalOptions, Order, dump, marshal, unmarshal};
+use bkl::graph::llb::{MarshalOptions, Order, dump, marshal, marshal_bytes, unmarshal};
 use bkl::graph::passes::downgrade::downgrade;
 use bkl::graph::passes::optimize;
 use bkl::lang::eval::{
@@ -89,6 +89,7 @@ pub fn llb_decode(data: &[u8]) {
     let bytes = definition.to_bytes();
     let (again, root_again) = unmarshal(&bytes).expect("what was written can be read");
     assert_eq!(marshal(&again, root_again, &options).to_bytes(), bytes, "it is written otherwise");
+    assert_eq!(marshal_bytes(&again, root_again, &options), bytes, "its bytes are others");
     // Texts that no place is in are not written.
     assert_eq!((unplaced(&again), root_again), (unplaced(&graph), root), "it is read as something else");
     dump::dump(&definition).expect("what was written can be shown");

@@ -190,7 +190,7 @@ pub fn render_short(report: &Report, sources: &SourceMap) -> String {
         Severity::Warning => "warning",
     };
     let place = report.primary().map(|span| sources.locate(span) + ": ").unwrap_or_default();
-    format!("{place}{severity}[{}]: {}", report.code, report.message)
+    quiet(&format!("{place}{severity}[{}]: {}", report.code, report.message))
 }
 
 /// The report as one JSON object, for tools: lines and columns are one-based, ends exclusive.
@@ -244,10 +244,10 @@ impl Shown {
             Severity::Warning => miette::Severity::Warning,
         };
         let mut shown = Shown {
-            message: report.message.clone(),
+            message: quiet(&report.message),
             code: Some(report.code),
             severity,
-            help: report.help.clone(),
+            help: report.help.as_deref().map(quiet),
             source: None,
             labels: Vec::new(),
             related: Vec::new(),
@@ -257,7 +257,7 @@ impl Shown {
         for label in &report.labels {
             let span = miette::SourceSpan::from(label.span.start as usize..label.span.end as usize);
             if label.span.file == primary.file {
-                let text = Some(label.text.clone());
+                let text = Some(quiet(&label.text));
                 // The primary label is the one whose place stands above the snippet.
                 shown.labels.push(match shown.labels.is_empty() {
                     true => miette::LabeledSpan::new_primary_with_span(text, span),
@@ -265,7 +265,7 @@ impl Shown {
                 });
             } else {
                 shown.related.push(Shown {
-                    message: label.text.clone(),
+                    message: quiet(&label.text),
                     code: None,
                     severity: miette::Severity::Advice,
                     help: None,
@@ -281,7 +281,12 @@ impl Shown {
 
 fn named_source(sources: &SourceMap, span: Span) -> miette::NamedSource<String> {
     let file = sources.file(span.file);
-    // What a text holds must not speak to the terminal. Each character gives way to one of as many bytes: offsets stay.
+    miette::NamedSource::new(quiet(&file.name), quiet(&file.text))
+}
+
+/// What a text holds must not speak to the terminal: names and texts come with definitions from anyone. Each character
+/// gives way to one of as many bytes, so offsets stay.
+fn quiet(text: &str) -> String {
     let quiet = |c: char| match c {
         '\n' | '\t' => c,
         '\r' => ' ',
@@ -289,7 +294,7 @@ fn named_source(sources: &SourceMap, span: Span) -> miette::NamedSource<String> 
         c if c.is_control() => '¿',
         c => c,
     };
-    miette::NamedSource::new(&*file.name, file.text.chars().map(quiet).collect())
+    text.chars().map(quiet).collect()
 }
 
 impl std::fmt::Display for Shown {

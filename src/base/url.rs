@@ -83,6 +83,11 @@ pub fn http_objection(url: &str) -> Option<String> {
 }
 
 fn objection(parts: &UrlParts<'_>, schemes: &[&str]) -> Option<String> {
+    // What takes it apart next may leave them out, or end a line of a configuration with them.
+    let all = [parts.scheme, parts.user, parts.host, parts.path, parts.tail];
+    if let Some(c) = all.iter().flat_map(|part| part.chars()).find(|c| c.is_control()) {
+        return Some(format!("{c:?} cannot be in a URL"));
+    }
     if !schemes.iter().any(|scheme| parts.is(scheme)) {
         let (last, others) = schemes.split_last().expect("there are some");
         return Some(format!("`{}` is not {} or {last}", parts.scheme, others.join(", ")));

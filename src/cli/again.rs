@@ -34,7 +34,10 @@ pub(super) fn solve(
     let ran: Arc<Mutex<BTreeSet<Digest>>> = Arc::default();
     for n_solves in 1.. {
         let ui = Ui::start(progress);
-        let solved = runtime.block_on(build.solve(cache, noting(ui.sink(), ran.clone())));
+        // Asked of steps that run although they have results: of others nothing has to be noted.
+        let is_asked = cache == CacheMode::Ignore || !build.rerun.is_empty();
+        let sink = if is_asked { noting(ui.sink(), ran.clone()) } else { ui.sink() };
+        let solved = runtime.block_on(build.solve(cache, sink));
         ui.finish();
         let path = match &solved {
             Err(Stopped::Error(error)) if n_solves < MAX_SOLVES => {

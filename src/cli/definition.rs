@@ -4,8 +4,6 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use prost::Message as _;
-
 use crate::base::{Digest, FileId, Platform, Report, SourceMap, Span};
 use crate::cli::Failure;
 use crate::cli::failure::span_of;
@@ -14,7 +12,7 @@ use crate::engine::history;
 use crate::graph::ir::{CUSTOM_NAME, Graph, ImageConfig, Output, OutputKind, Tree};
 use crate::graph::ir::{SourceInfo, outputs::ImageOutput};
 use crate::graph::llb::unmarshal::{self, DecodeError, Limits};
-use crate::graph::llb::{Definition as Message, unmarshal_within};
+use crate::graph::llb::unmarshal_within;
 
 /// A definition that was read: a graph with one output.
 pub(super) struct Definition {
@@ -92,11 +90,8 @@ fn refused(error: &DecodeError, bytes: &[u8], shown: &str) -> Failure {
     let report = |text: &str| {
         Report::error("bkl::bad_definition", format!("{shown} is not a definition that can be built: {text}"))
     };
-    let plain = || report(&error.to_string()).into();
-    let Some(op) = error.op() else { return plain() };
-    let Ok(definition) = Message::decode(bytes) else { return plain() };
-    let Some(digest) = definition.def.get(op).map(Digest::of) else { return plain() };
-    let said = unmarshal::said(&definition, &digest);
+    let Some(op) = error.op() else { return report(&error.to_string()).into() };
+    let said = unmarshal::said(bytes, op);
     let name = said.metadata.description.get(CUSTOM_NAME).map(|name| format!(" (`{name}`)"));
     let mut graph = Graph::new();
     graph.sources = said.sources;

@@ -19,7 +19,7 @@ pub(super) fn refuse(
         else {
             continue;
         };
-        if machine.way(platform) != Way::Unknown || refused.iter().any(|(known, _)| known == platform) {
+        if machine.way(platform) != Way::Unknown || refused.iter().any(|(known, _)| *known == **platform) {
             continue;
         }
         let message = format!("this machine runs {}, and a step is for {platform}", machine.host());
@@ -33,7 +33,7 @@ pub(super) fn refuse(
             emulation::program(&platform.normalize().arch),
             platform.arch
         );
-        refused.push((platform.clone(), report.help(help)));
+        refused.push((Platform::clone(platform), report.help(help)));
     }
     if refused.is_empty() { Ok(()) } else { Err(refused.into_iter().map(|(_, report)| report).collect()) }
 }

@@ -112,7 +112,10 @@ impl Lowering<'_> {
     /// What stands for a piece; `None` when that is a config and it has none.
     fn emitted(&self, piece: &Piece<'_>, emit: Emit) -> Option<Vec<u8>> {
         match emit {
-            Emit::Llb | Emit::Buildctl | Emit::Dot => Some(self.definition(piece).to_bytes()),
+            Emit::Llb | Emit::Buildctl | Emit::Dot => {
+                let options = self.options(piece.platform.clone());
+                Some(llb::marshal_bytes(self.graph, piece.root, &options))
+            }
             Emit::Json => {
                 let dump =
                     llb::dump::dump(&self.definition(piece)).expect("what was just encoded can be decoded");

@@ -65,6 +65,11 @@ impl CdiError {
     /// The way out, where there is one.
     pub fn help(&self) -> Option<&'static str> {
         match self {
+            CdiError::Missing { problems, .. } if problems.iter().any(|it| it.contains(spec::ONLY_JSON)) => {
+                Some(
+                    "write that specification as JSON: `nvidia-ctk cdi generate --format=json`, or any converter of YAML",
+                )
+            }
             CdiError::Missing { .. } => Some(
                 "specifications are JSON files in /etc/cdi and /var/run/cdi; a device that may be missing is `optional`",
             ),

@@ -3,6 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::base::Digest;
 use crate::graph::ir::{Edge, Graph, Location, MountKind, Op, Tree, VertexId};
 use crate::graph::llb::{self, MarshalOptions};
@@ -15,7 +17,7 @@ use super::history::record::Book;
 use super::history::{Forced, Manifest};
 use super::ops::{Build, ExecError, GraphOp, OpError};
 use super::request::{CacheMode, FailedVertex, SolveError, SolveResult, SolveStats};
-use super::solver::{Account, Failure, Node, Plan, Solved, Trace};
+use super::solver::{Account, Failure, Ledger, Node, Op as _, Plan, Solved, Trace};
 use super::source::{SourceError, StandsFor};
 use super::tree::{self, Unstored};
 
@@ -24,8 +26,6 @@ pub(super) struct Prepared {
     pub(super) plan: Plan<GraphOp>,
     pub(super) united: United,
     build: Arc<Build>,
-    /// By vertex.
-    digests: Vec<Digest>,
     /// By node: why results that exist are not used.
     forced: Vec<Option<Forced>>,
 }
@@ -45,7 +45,7 @@ impl Prepared {
         let mut nodes: Vec<Node<GraphOp>> = Vec::with_capacity(united.first.len());
         for (&id, &own) in united.first.iter().zip(&united.forced) {
             let vertex = graph.vertex(id);
-            let inputs: Vec<(usize, usize)> = vertex
+            let inputs: SmallVec<[(usize, usize); 1]> = vertex
                 .inputs
                 .iter()
                 .map(|edge| (united.node[edge.vertex.0 as usize], edge.output as usize))
@@ -63,7 +63,7 @@ impl Prepared {
         }
         let roots =
             roots.iter().map(|edge| (united.node[edge.vertex.0 as usize], edge.output as usize)).collect();
-        Prepared { plan: Plan { nodes, roots }, united, build: build.clone(), digests, forced }
+        Prepared { plan: Plan { nodes, roots }, united, build: build.clone(), forced }
     }
 
     /// Empties the cache mounts of commands that may not use what is there, before anything runs (BuildKit,
@@ -106,7 +106,7 @@ impl Prepared {
         let denied = nodes.into_iter().filter_map(|node| {
             let denied = self.plan.nodes[node].op.check_entitlements().err()?;
             let cause = Arc::new(OpError::Exec(ExecError::Denied(denied)));
-            Some(self.united.failed(graph, &self.digests, node, cause))
+            Some(self.failed(graph, node, cause))
         });
         let mut denied = denied.collect::<Vec<_>>().into_iter();
         match denied.next() {
@@ -169,7 +169,7 @@ impl Prepared {
             Failure::Cancelled => SolveError::Cancelled,
             Failure::Op { vertex, error, others } => {
                 let failed = |(node, cause): (usize, Arc<OpError>)| {
-                    let failed = self.united.failed(graph, &self.digests, node, cause);
+                    let failed = self.failed(graph, node, cause);
                     FailedVertex { run: runs.get(&node).copied(), ..failed }
                 };
                 SolveError::Vertex {
@@ -178,6 +178,26 @@ impl Prepared {
                 }
             }
         }
+    }
+
+    /// What callers are told of a node that failed.
+    fn failed(&self, graph: &Graph, node: usize, cause: Arc<OpError>) -> FailedVertex {
+        let vertex = self.united.first[node];
+        let failed_action = match &*cause {
+            OpError::File(failed) => Some(failed.action),
+            _ => None,
+        };
+        let is_meant = |at: &&Location| match (&at.actions, failed_action) {
+            (Some(actions), Some(failed)) => (actions.start as usize..actions.end as usize).contains(&failed),
+            _ => true,
+        };
+        let locations = graph
+            .vertices()
+            .filter(|(id, _)| self.united.node[id.0 as usize] == node)
+            .flat_map(|(_, vertex)| vertex.locations.iter().filter(is_meant).cloned())
+            .collect::<Vec<Location>>();
+        let digest = self.plan.nodes[node].op.vertex();
+        FailedVertex { vertex, digest, name: graph.vertex(vertex).name(), run: None, locations, cause }
     }
 
     /// What is kept of a node.
@@ -190,30 +210,33 @@ impl Prepared {
     ) -> Manifest {
         let id = self.united.first[node];
         let forced = self.forced[node];
-        Manifest::new(graph, id, &self.digests, account, forced, stands_for)
+        let digest_of = |id: VertexId| self.plan.nodes[self.united.node[id.0 as usize]].op.vertex();
+        Manifest::new(graph, id, digest_of, account, forced, stands_for)
     }
 
-    /// Keeps what ran, with what it was made of. That it cannot be kept costs only answers to later questions.
+    /// Keeps what `ran`, with what it was made of; gives the runs of what failed. That it cannot be kept costs only answers
+    /// to later questions.
     pub(super) fn keep(
         &self,
         graph: &Graph,
-        ran: Vec<(usize, Account)>,
-        sources: &[(usize, Account)],
+        ledger: &Ledger<'_, GraphOp>,
+        ran: &[usize],
+        sources: &[usize],
         failed: &[usize],
-    ) {
+    ) -> HashMap<usize, Digest> {
         let mut book = Book::new(&self.build.store, self.build.program);
-        for (node, account) in sources {
-            let op = &self.plan.nodes[*node].op;
-            let digest = self.digests[self.united.first[*node].0 as usize];
-            book.source(account, &digest, || self.manifest(graph, *node, account, op.stands_for()));
+        for &node in sources {
+            let (op, account) = (&self.plan.nodes[node].op, ledger.account(node));
+            book.source(&account, &op.vertex(), || self.manifest(graph, node, &account, op.stands_for()));
         }
-        for (node, account) in ran {
-            if !self.plan.nodes[node].op.is_source() {
-                let manifest = self.manifest(graph, node, &account, StandsFor::Other);
-                book.ran(&account, &Manifest { failed: failed.contains(&node), ..manifest });
-            }
+        for &node in ran.iter().filter(|&&node| !self.plan.nodes[node].op.is_source()) {
+            let account = ledger.account(node);
+            let manifest = self.manifest(graph, node, &account, StandsFor::Other);
+            book.ran(&account, &Manifest { failed: failed.contains(&node), ..manifest });
         }
         book.keep();
+        let ran = failed.iter().filter(|node| ran.binary_search(node).is_ok());
+        ran.filter_map(|&node| Some((node, ledger.account(node).run?))).collect()
     }
 }
 
@@ -255,24 +278,5 @@ impl United {
             united.node.push(node);
         }
         united
-    }
-
-    fn failed(&self, graph: &Graph, digests: &[Digest], node: usize, cause: Arc<OpError>) -> FailedVertex {
-        let vertex = self.first[node];
-        let failed_action = match &*cause {
-            OpError::File(failed) => Some(failed.action),
-            _ => None,
-        };
-        let is_meant = |at: &&Location| match (&at.actions, failed_action) {
-            (Some(actions), Some(failed)) => actions.contains(&failed),
-            _ => true,
-        };
-        let locations = graph
-            .vertices()
-            .filter(|(id, _)| self.node[id.0 as usize] == node)
-            .flat_map(|(_, vertex)| vertex.locations.iter().filter(is_meant).cloned())
-            .collect::<Vec<Location>>();
-        let digest = digests[vertex.0 as usize];
-        FailedVertex { vertex, digest, name: graph.vertex(vertex).name(), run: None, locations, cause }
     }
 }

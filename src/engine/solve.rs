@@ -147,11 +147,10 @@ impl Engine {
         let (events, hold) = (request.events.clone(), prepared.hold());
         let solving =
             self.scheduler.solve_and(&prepared.plan, cache, events, &request.cancel, hold, request.aftermath);
-        let Outcome { result, ran, sources, trace } = solving.await;
+        let Outcome { result, ran, sources, ledger, trace } = solving.await;
         let failed = result.as_ref().err().map(Failure::vertices).unwrap_or_default();
-        let runs: HashMap<usize, Digest> =
-            ran.iter().filter_map(|(node, account)| Some((*node, account.run?))).collect();
-        prepared.keep(request.graph, ran, &sources, &failed);
+        let runs = prepared.keep(request.graph, &ledger, &ran, &sources, &failed);
+        drop(ledger);
         // Not known, it costs results their place among those that stay.
         let _ = self.store.note_uses();
         let kept = match result {

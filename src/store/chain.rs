@@ -1,5 +1,6 @@
 //! Trees as lists of layers. Lists share what they have in common: a chain of n steps costs n links, not n squared ids.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
@@ -14,6 +15,8 @@ const ID: usize = 16;
 const BLOCK: usize = 64;
 /// Ids in them.
 const IDS: usize = BLOCK / ID;
+/// How many layers a merged list may have before it is looked whether some are there twice: more than any image has.
+const MAX_REPEATED: usize = 1000;
 /// What SHA-256 begins with (FIPS 180-4, 5.3.3).
 const START: [u32; 8] =
     [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
@@ -119,12 +122,35 @@ impl Snapshot {
     }
 
     /// The trees stacked, first at the bottom.
+    ///
+    /// Merging a tree with itself, and what comes of that with itself again, doubles the list each time: a list that gets
+    /// long so has each layer once, in its topmost place.
     pub fn merge<'a>(trees: impl IntoIterator<Item = &'a Snapshot>) -> Snapshot {
-        let stack = |below: Snapshot, above: &Snapshot| match below.is_scratch() {
-            true => above.clone(),
-            false => above.layers().into_iter().fold(below, |tree, layer| tree.with(layer)),
-        };
-        trees.into_iter().fold(Snapshot::scratch(), stack)
+        let mut merged = Snapshot::scratch();
+        let mut most = MAX_REPEATED;
+        for tree in trees {
+            if merged.is_scratch() {
+                merged = tree.clone();
+                continue;
+            }
+            merged = tree.layers().into_iter().fold(merged, |below, layer| below.with(layer));
+            if most < merged.n_layers() {
+                merged = merged.distinct();
+                most = most.max(2 * merged.n_layers());
+            }
+        }
+        merged
+    }
+
+    /// The same tree by a list in which each layer is once.
+    fn distinct(&self) -> Snapshot {
+        let mut seen = HashSet::new();
+        let mut layers: Vec<LayerId> = self.downwards().filter(|layer| seen.insert(*layer)).collect();
+        if layers.len() == self.n_layers() {
+            return self.clone();
+        }
+        layers.reverse();
+        layers.into_iter().collect()
     }
 
     /// The layers above `lower` when its list is a prefix of this one's.

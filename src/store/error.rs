@@ -111,6 +111,12 @@ pub enum StoreError {
         /// What is missing, and what helps.
         why: &'static str,
     },
+    /// A tree that cannot be kept: no program could name all of it.
+    #[error("a path of the tree has more than 4095 bytes: `/{start}…`")]
+    LongPath {
+        /// How the path begins.
+        start: String,
+    },
     /// The caller's own cancel signal, seen while waiting.
     #[error("cancelled")]
     Cancelled,

@@ -11,6 +11,7 @@ use rustix::fs::{
 use rustix::io::{Errno, Result};
 
 use super::userns;
+use crate::base::stack::deeper;
 
 /// What a directory entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,26 +124,64 @@ pub(crate) fn names(dir: impl AsFd) -> Result<Vec<Vec<u8>>> {
 }
 
 /// Removes the entry `name` and all below it; a missing one is fine.
+///
+/// A command may leave directories in each other deeper than any path is long: two descriptors and no recursion are
+/// enough for them.
 pub(crate) fn remove(dir: impl AsFd, name: &[u8]) -> Result<()> {
     let dir = dir.as_fd();
-    match unlinkat(dir, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => return Ok(()),
-        // POSIX lets a directory answer EPERM, Linux says EISDIR.
-        Err(Errno::ISDIR | Errno::PERM) => {}
-        Err(error) => return Err(error),
+    /// A directory that is being emptied: its name in the one above, which that is, and what is left in it.
+    struct Level {
+        name: Vec<u8>,
+        above: (u32, u32, u64),
+        left: Vec<Vec<u8>>,
     }
-    match open_dir(dir, name) {
-        Ok(below) => {
-            for child in names(&below)? {
-                remove(&below, &child)?;
+    let identity = |fd: BorrowedFd<'_>| -> Result<(u32, u32, u64)> {
+        let found = statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::INO)?;
+        Ok((found.stx_dev_major, found.stx_dev_minor, found.stx_ino))
+    };
+    let mut levels: Vec<Level> = Vec::new();
+    // The directory of the last level; without levels it is `dir`.
+    let mut current: Option<OwnedFd> = None;
+    let mut next = Some(name.to_vec());
+    loop {
+        let at = current.as_ref().map_or(dir, AsFd::as_fd);
+        if let Some(name) = next.take() {
+            match unlinkat(at, name.as_slice(), AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                // POSIX lets a directory answer EPERM, Linux says EISDIR.
+                Err(Errno::ISDIR | Errno::PERM) => match open_dir(at, &name) {
+                    Ok(below) => {
+                        levels.push(Level { above: identity(at)?, left: names(&below)?, name });
+                        current = Some(below);
+                    }
+                    Err(Errno::NOENT) => {}
+                    Err(error) => return Err(error),
+                },
+                Err(error) => return Err(error),
             }
         }
-        Err(Errno::NOENT) => return Ok(()),
-        Err(error) => return Err(error),
-    }
-    match unlinkat(dir, name, AtFlags::REMOVEDIR) {
-        Err(Errno::NOENT) => Ok(()),
-        other => other,
+        let Some(level) = levels.last_mut() else { return Ok(()) };
+        next = level.left.pop();
+        if next.is_some() {
+            continue;
+        }
+        // It is empty: back up. Nobody else is to be here; should somebody move what is being removed, it ends.
+        let Level { name, above, .. } = levels.pop().expect("just looked at");
+        let parent = if levels.is_empty() {
+            None
+        } else {
+            let below = current.as_ref().expect("there is a level");
+            let parent = open_dir(below, b"..")?;
+            if identity(parent.as_fd())? != above {
+                return Err(Errno::NOTEMPTY);
+            }
+            Some(parent)
+        };
+        match unlinkat(parent.as_ref().map_or(dir, AsFd::as_fd), name.as_slice(), AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error),
+        }
+        current = parent;
     }
 }
 
@@ -351,7 +390,8 @@ fn copy_below(
         if meta.is_dir() {
             mkdirat(to, name.as_slice(), Mode::from_raw_mode(0o700))?;
             path.push(b'/');
-            copy_below(open_dir(from, &name)?.as_fd(), root, open_dir(to, &name)?.as_fd(), path, links)?;
+            let (below, copy) = (open_dir(from, &name)?, open_dir(to, &name)?);
+            deeper(|| copy_below(below.as_fd(), root, copy.as_fd(), path, links))?;
             copy_attributes(from, &name, &meta, to, &name)?;
         } else if let Some(first) = links.get(&meta.ino).filter(|_| meta.nlink > 1) {
             rustix::fs::linkat(root, first.as_slice(), to, name.as_slice(), AtFlags::empty())?;

@@ -11,10 +11,10 @@ use bkl::engine::cancel::Cancel;
 use bkl::engine::emulation::Machine;
 use bkl::engine::event::Event;
 use bkl::engine::{CacheMode, SolveError};
-use bkl::graph::ir::build::SecretSpec;
+use bkl::graph::ir::build::{FileStep, SecretSpec};
 use bkl::graph::ir::{
-    CdiDevice, ExecBuilder, FileSecret, Graph, HostIp, LinuxResources, MountKind, MountSpec, ProxyEnv,
-    SecretEnv, Sharing, Tree, Ulimit,
+    CdiDevice, Edge, ExecBuilder, FileCopy, FileMkdir, FileRm, FileSecret, Graph, HostIp, LinuxResources,
+    MountKind, MountSpec, Op, ProxyEnv, SecretEnv, Sharing, Tree, Ulimit,
 };
 use libtest_mimic::Trial;
 
@@ -32,6 +32,7 @@ pub fn trials() -> Vec<Trial> {
         trial("places_of_mounts", places_of_mounts),
         trial("what_mounts_leave", what_mounts_leave),
         trial("strict_commands_have_results_of_their_own", strict_commands_have_results_of_their_own),
+        trial("trees_that_are_deeper_than_the_stack", trees_that_are_deeper_than_the_stack),
     ]
 }
 
@@ -267,6 +268,17 @@ fn settings_reach_the_command() {
         builder
     });
     assert_eq!(failed, "bad command: `nowhere` is no address of a host");
+    let with = |hostname: &str, parent: &str| {
+        failure(&bench, |_, base| {
+            let mut builder = sh(base, "true");
+            (builder.op.hostname, builder.op.cgroup_parent) = (hostname.into(), parent.into());
+            builder
+        })
+    };
+    let long = "h".repeat(65);
+    assert_eq!(with(&long, ""), format!("bad command: the host name `{long}` has more than 64 bytes"));
+    assert_eq!(with("a\0b", ""), "bad command: there is a zero byte in its host name");
+    assert_eq!(with("", "a\0b"), "bad command: there is a zero byte in its cgroup parent");
 }
 
 /// Relative destinations start at the working directory, parents are mounted before children, selectors stay in their tree.
@@ -329,6 +341,18 @@ fn what_mounts_leave() {
     let (seeded, plain) = (look(ctx), look(None));
     assert_eq!(bench.solve(&graph, seeded).read("result"), "changed\n");
     assert_eq!(bench.solve(&graph, plain).read("result"), "empty\n");
+    // A definition may ask for what a cache leaves: the tree that it was begun from.
+    let mut vertex = graph.vertex(edges.vertex).clone();
+    let Op::Exec(op) = &mut vertex.op else { unreachable!("it is a command") };
+    let cache = op.mounts.iter().position(|mount| mount.dest == "/cache").unwrap();
+    let n_before = op.mounts[..cache].iter().filter(|mount| mount.leaves().is_some()).count() as u32;
+    op.mounts[cache].output = Some(n_before);
+    for mount in op.mounts[cache + 1..].iter_mut().filter(|mount| mount.output.is_some()) {
+        mount.output = mount.output.map(|output| output + 1);
+    }
+    let vertex = graph.add(vertex);
+    let left = bench.solve(&graph, Edge { vertex, output: n_before });
+    assert_eq!((left.read("file").as_str(), left.has("new")), ("as it was", false));
     // A root that may only be read is a place for mounts all the same, and leaves nothing.
     let mut builder = sh(base, "echo z > /out/z; (touch /x) 2>/dev/null || echo refused > /out/refused");
     builder.readonly_root = true;
@@ -362,4 +386,54 @@ fn strict_commands_have_results_of_their_own() {
     assert_eq!(build(true), ("NoNewPrivs: 1\n".into(), 1));
     assert_eq!(build(false), ("NoNewPrivs: 0\n".into(), 0));
     assert_eq!(build(true), ("NoNewPrivs: 1\n".into(), 0));
+}
+
+/// Directories in directories, as deep as a path may be long, and deeper: whatever walks over them.
+fn trees_that_are_deeper_than_the_stack() {
+    let bench = Bench::new();
+    let nest = |n: usize, then: &str| {
+        format!("i=0; while [ $i -lt {n} ]; do mkdir d && cd -P d || exit 9; i=$((i+1)); done; {then}")
+    };
+    let (mut graph, base) = graph();
+    let deep = graph.exec(sh(base, &nest(1500, "echo bottom > file"))).root;
+    let copied = graph.file(
+        base,
+        vec![FileStep::Copy {
+            from: deep,
+            copy: FileCopy { src: "/d".into(), dest: "/e".into(), ..FileCopy::default() },
+        }],
+    );
+    let made = FileMkdir {
+        path: format!("/top{}", "/x".repeat(1500)),
+        mode: 0o755,
+        make_parents: true,
+        owner: None,
+        timestamp: -1,
+    };
+    let made = graph.file(Some(copied), vec![FileStep::Mkdir(made)]);
+    let rm = FileRm { path: "/e".into(), allow_not_found: false, allow_wildcard: false };
+    let removed = graph.file(Some(made), vec![FileStep::Rm(rm)]);
+    let changes = graph.diff(base, deep).unwrap();
+    let merged = graph.merge(&[Some(removed), Some(changes)]).unwrap();
+    // By its content, below the base of a command and as the seed of a cache.
+    let mut builder = sh(Some(merged), "cd /m/d/d/d && ls -d * > /result; test -d /top/x");
+    builder.mounts = vec![
+        MountSpec { readonly: true, ..MountSpec::bind("/m", deep) },
+        MountSpec::cache("/cache", "deep", Sharing::Shared, deep),
+    ];
+    let root = graph.exec(builder).root.unwrap();
+    let built = bench.solve(&graph, root);
+    assert_eq!((built.read("result").as_str(), built.has("d"), built.has("e")), ("d\n", true, false));
+    built.diff_ids();
+    drop(built);
+    let staged = || fs::read_dir(bench.store().join("staging")).unwrap().count();
+    assert_eq!(staged(), 0);
+    let too_long =
+        "a path of the tree has more than 4095 bytes: `/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/…`";
+    assert_eq!(failure(&bench, |_, base| sh(base, &nest(2060, "true"))), too_long);
+    assert!(failure(&bench, |_, base| sh(base, &nest(2060, "exit 3"))).ends_with("exit code: 3"));
+    assert_eq!(staged(), 0, "what was made is gone, however deep");
+    // The standard library's way to remove a directory is not made for such trees.
+    let removed = std::process::Command::new("rm").arg("-rf").arg(bench.store()).status();
+    assert!(removed.unwrap().success());
 }

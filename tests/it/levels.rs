@@ -439,7 +439,7 @@ impl Making<'_> {
             }
             1 => match mkfile(&format!("/made{n}"), &name) {
                 FileStep::Mkfile(mut file) if base.is_some() && n == 0 => {
-                    file.owner = Some(Chown { user: Some(User::Id(7)), group: None });
+                    file.owner = Some(Chown { user: Some(User::Id(7)), group: None }.into());
                     FileStep::Mkfile(file)
                 }
                 step => step,
@@ -466,7 +466,9 @@ impl Making<'_> {
                 }
                 match self.numbers.below(8) {
                     0 => copy.mode = 0o751,
-                    1 => copy.owner = Some(Chown { user: Some(User::Id(3)), group: Some(User::Id(4)) }),
+                    1 => {
+                        copy.owner = Some(Chown { user: Some(User::Id(3)), group: Some(User::Id(4)) }.into());
+                    }
                     2 => copy.exclude_patterns = vec!["**/y".to_owned()],
                     3 => copy.include_patterns = vec!["d".to_owned(), "x".to_owned()],
                     _ => {}

@@ -571,9 +571,15 @@ fn sources() {
     check(&images, &reference, &[(attr::IMAGE_CHECKSUM, &wrong)], &format!("is {}, not {wrong}", image.root));
     check(&images, &reference, &[(attr::IMAGE_RESOLVE_MODE, "never")], "`never` is no resolve mode");
     check(&images, "docker-image://UPPER", &[], "`docker-image://UPPER` is not a source: ");
-    check(&images, &reference, &[(attr::IMAGE_LAYER_LIMIT, "x")], "`x` is no number of layers");
-    check(&images, &reference, &[(attr::IMAGE_LAYER_LIMIT, "0")], "`0` is no number of layers");
-    check(&images, &reference, &[(attr::IMAGE_CHECKSUM, "md5:x")], "`md5:x`");
+    // Without asking anybody.
+    let nowhere = "docker-image://127.0.0.1:1/x:v1";
+    for text in ["x", "0", "-1", "99999999999999999999"] {
+        let expected = format!("`{text}` is no number of layers");
+        check(&images, nowhere, &[(attr::IMAGE_LAYER_LIMIT, text)], &expected);
+        let limit = [(attr::OCI_STORE, store), (attr::OCI_LAYER_LIMIT, text)];
+        check(&OciLayoutSource, "oci-layout://none:v1", &limit, &expected);
+    }
+    check(&images, nowhere, &[(attr::IMAGE_CHECKSUM, "md5:x")], "`md5:x`");
     check(&images, &reference, &[(attr::IMAGE_RECORD_TYPE, "x")], "`x` is no type of record");
     ask(&images, &reference, &[(attr::IMAGE_RECORD_TYPE, "internal"), (attr::IMAGE_RESOLVE_MODE, "local")])
         .unwrap();

@@ -86,7 +86,7 @@ impl Bench {
         fs::write(path, text).unwrap();
     }
 
-    fn store(&self) -> PathBuf {
+    pub(crate) fn store(&self) -> PathBuf {
         self.dir.path().join("store")
     }
 
@@ -189,6 +189,12 @@ impl Built {
 
     fn path(&self, path: &str) -> PathBuf {
         view(&self.engine, &self.result.roots[0]).join(path)
+    }
+
+    /// Of the layers, as they are exported.
+    pub(crate) fn diff_ids(&self) -> Vec<bkl::base::Digest> {
+        let layers = self.result.roots[0].layers();
+        layers.into_iter().map(|layer| self.engine.store().diff_id(layer).unwrap()).collect()
     }
 
     pub(crate) fn ran(&self) -> (usize, usize) {

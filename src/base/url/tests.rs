@@ -40,6 +40,10 @@ fn git_urls() {
     check("https://host/x#main", Some("`#main` is no part of a repository's URL"));
     check("https://host/", Some("the path is missing"));
     check("https:///x", Some("`` is no host"));
+    check("https://host/x\n[core]\n\tsshCommand = x", Some("'\\n' cannot be in a URL"));
+    check("https://host\r/x", Some("'\\r' cannot be in a URL"));
+    check("git@host:x\0y", Some("'\\0' cannot be in a URL"));
+    assert_eq!(http_objection("http://host/a\tb").as_deref(), Some("'\\t' cannot be in a URL"));
 }
 
 #[test]

@@ -15,22 +15,29 @@ pub(super) enum State {
     Running,
     Done,
     Cached,
-    Failed(String),
+    Failed(Box<str>),
 }
 
-/// One step, in the order in which it was first heard of.
+/// One step, in the order in which it was first heard of. There may be a hundred thousand of them.
 #[derive(Debug)]
 pub(super) struct Step {
     /// Shown as `#n`, from 1.
-    pub(crate) number: usize,
-    pub(crate) name: String,
+    pub(crate) number: u32,
+    pub(crate) name: Box<str>,
     pub(crate) started: SystemTime,
     pub(crate) completed: Option<SystemTime>,
     pub(crate) state: State,
-    /// Last output, both streams, whole bytes from some point on.
-    pub(crate) tail: Vec<u8>,
-    /// Transfers of this step by id: current and total bytes.
-    pub(crate) transfers: Vec<(String, u64, Option<u64>)>,
+    /// `None` while nothing came of it.
+    work: Option<Box<Work>>,
+}
+
+/// What comes of a step.
+#[derive(Debug, Default)]
+struct Work {
+    /// Last output, both streams, whole bytes from some point on; of a step that runs.
+    tail: Vec<u8>,
+    /// Transfers by id: current and total bytes.
+    transfers: Vec<(String, u64, Option<u64>)>,
 }
 
 impl Step {
@@ -41,10 +48,15 @@ impl Step {
 
     /// Last `n` lines of output, oldest first, made safe for a terminal.
     pub(super) fn last_lines(&self, n: usize) -> Vec<String> {
-        let text = String::from_utf8_lossy(&self.tail);
+        let text = String::from_utf8_lossy(self.work.as_ref().map_or(&[][..], |work| &work.tail));
         let mut lines: Vec<String> = text.lines().map(printable).filter(|line| !line.is_empty()).collect();
         lines.drain(..lines.len().saturating_sub(n));
         lines
+    }
+
+    /// How many bytes were moved.
+    pub(super) fn n_moved(&self) -> u64 {
+        self.work.iter().flat_map(|work| &work.transfers).map(|(_, current, _)| current).sum()
     }
 }
 
@@ -52,7 +64,7 @@ impl Step {
 #[derive(Debug, Default)]
 pub(super) struct Model {
     pub(crate) steps: Vec<Step>,
-    by_digest: HashMap<Digest, usize>,
+    by_digest: HashMap<Digest, u32>,
 }
 
 impl Model {
@@ -67,7 +79,7 @@ impl Model {
             }
             Event::Log { vertex, bytes, .. } => {
                 let idx = self.index(*vertex, "", SystemTime::now());
-                let tail = &mut self.steps[idx].tail;
+                let tail = &mut self.steps[idx].work.get_or_insert_default().tail;
                 tail.extend_from_slice(bytes);
                 if 2 * TAIL_BYTES < tail.len() {
                     tail.drain(..tail.len() - TAIL_BYTES);
@@ -76,7 +88,7 @@ impl Model {
             }
             Event::Progress { vertex, id, current, total, .. } => {
                 let idx = self.index(*vertex, "", SystemTime::now());
-                let transfers = &mut self.steps[idx].transfers;
+                let transfers = &mut self.steps[idx].work.get_or_insert_default().transfers;
                 match transfers.iter_mut().find(|(known, ..)| known == id) {
                     Some(transfer) => (transfer.1, transfer.2) = (*current, *total),
                     None => transfers.push((id.clone(), *current, *total)),
@@ -93,8 +105,16 @@ impl Model {
                 let idx = self.index(*vertex, "", *at);
                 let step = &mut self.steps[idx];
                 step.completed = Some(*at);
+                // What it wrote is shown while it runs.
+                step.work.iter_mut().for_each(|work| work.tail = Vec::new());
                 step.state = match (error, cached) {
-                    (Some(error), _) => State::Failed(error.clone()),
+                    (Some(error), _) => {
+                        let text = error.lines().map(printable).collect::<Vec<_>>().join(
+                            "
+",
+                        );
+                        State::Failed(text.into())
+                    }
                     (None, true) => State::Cached,
                     (None, false) => State::Done,
                 };
@@ -104,28 +124,26 @@ impl Model {
         }
     }
 
+    /// Forgets what only who shows a step again would need.
+    pub(super) fn shown(&mut self, idx: usize) {
+        self.steps[idx].name = Box::default();
+        self.steps[idx].work = None;
+    }
+
     /// Steps that are no longer running.
     pub(super) fn n_finished(&self) -> usize {
         self.steps.iter().filter(|step| step.state != State::Running).count()
     }
 
     fn index(&mut self, vertex: Digest, name: &str, at: SystemTime) -> usize {
-        let next = self.steps.len();
+        let next = self.steps.len() as u32;
         let idx = *self.by_digest.entry(vertex).or_insert(next);
         if idx == next {
-            let (name, state) = (one_line(name), State::Running);
-            let (tail, transfers) = (Vec::new(), Vec::new());
-            self.steps.push(Step {
-                number: next + 1,
-                name,
-                started: at,
-                completed: None,
-                state,
-                tail,
-                transfers,
-            });
+            let (name, state) = (one_line(name).into(), State::Running);
+            let (number, started) = (next + 1, at);
+            self.steps.push(Step { number, name, started, completed: None, state, work: None });
         }
-        idx
+        idx as usize
     }
 }
 

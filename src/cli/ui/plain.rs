@@ -1,10 +1,11 @@
 //! Plain progress: every line of every step, in BuildKit's shape (`#4 0.123 text`), for logs.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::SystemTime;
 
 use super::Display;
-use super::model::{Model, State, duration, size};
+use super::model::{Model, State, duration, printable, size};
 use crate::engine::event::Event;
 
 /// The display and what it has printed so far.
@@ -13,8 +14,8 @@ pub(super) struct Plain {
     model: Model,
     /// The step printed last: another one is set apart by a blank line and its name.
     last: Option<usize>,
-    /// Unfinished last lines of each step's output.
-    partial: Vec<Vec<u8>>,
+    /// Unfinished last lines of steps' output.
+    partial: BTreeMap<usize, Vec<u8>>,
     /// Steps whose name was printed.
     named: Vec<bool>,
 }
@@ -22,7 +23,6 @@ pub(super) struct Plain {
 impl Plain {
     /// Makes `idx` the step that is being printed.
     fn turn_to(&mut self, idx: usize, out: &mut dyn Write) -> io::Result<()> {
-        self.partial.resize_with(self.model.steps.len(), Vec::new);
         self.named.resize(self.model.steps.len(), false);
         if self.last == Some(idx) {
             return Ok(());
@@ -50,8 +50,10 @@ impl Plain {
 
     /// Prints what the step's last, unfinished line holds.
     fn flush_partial(&mut self, idx: usize, out: &mut dyn Write) -> io::Result<()> {
-        let rest = std::mem::take(&mut self.partial[idx]);
-        if rest.is_empty() { Ok(()) } else { self.line(idx, &rest, out) }
+        match self.partial.remove(&idx) {
+            Some(rest) => self.line(idx, &rest, out),
+            None => Ok(()),
+        }
     }
 }
 
@@ -66,12 +68,14 @@ impl Display for Plain {
                 while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
                     let (line, more) = (&rest[..end], &rest[end + 1..]);
                     // What was not finished before is looked at once, when it is.
-                    let mut whole = std::mem::take(&mut self.partial[idx]);
+                    let mut whole = self.partial.remove(&idx).unwrap_or_default();
                     whole.extend_from_slice(line);
                     self.line(idx, whole.strip_suffix(b"\r").unwrap_or(&whole), out)?;
                     rest = more;
                 }
-                self.partial[idx].extend_from_slice(rest);
+                if !rest.is_empty() {
+                    self.partial.entry(idx).or_default().extend_from_slice(rest);
+                }
             }
             Event::Progress { current, total: Some(total), id, .. } if current == total => {
                 self.turn_to(idx, out)?;
@@ -89,11 +93,12 @@ impl Display for Plain {
                         writeln!(out, "#{} DONE {}", step.number, duration(step.elapsed(SystemTime::now())))?;
                     }
                 }
+                self.model.shown(idx);
                 out.flush()?;
             }
             Event::Warning { message, .. } => {
                 self.turn_to(idx, out)?;
-                writeln!(out, "#{} WARNING: {message}", self.model.steps[idx].number)?;
+                writeln!(out, "#{} WARNING: {}", self.model.steps[idx].number, printable(message))?;
             }
         }
         Ok(())
@@ -104,11 +109,9 @@ impl Display for Plain {
     }
 
     fn finish(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        for idx in 0..self.partial.len() {
-            if !self.partial[idx].is_empty() {
-                self.turn_to(idx, out)?;
-                self.flush_partial(idx, out)?;
-            }
+        while let Some((&idx, _)) = self.partial.first_key_value() {
+            self.turn_to(idx, out)?;
+            self.flush_partial(idx, out)?;
         }
         Ok(())
     }

@@ -58,8 +58,8 @@ impl Tty {
             State::Failed(_) => "ERROR".to_owned(),
             State::Running | State::Done => duration(step.elapsed(now)),
         };
-        let moved: u64 = step.transfers.iter().map(|(_, current, _)| current).sum();
-        let name = if moved == 0 { step.name.clone() } else { format!("{} {}", step.name, size(moved)) };
+        let moved = step.n_moved();
+        let name = if moved == 0 { step.name.to_string() } else { format!("{} {}", step.name, size(moved)) };
         let room = width.saturating_sub(time.len() + 6);
         let name = cut(&name, room);
         let gap = room.saturating_sub(name.width());
@@ -83,7 +83,7 @@ impl Tty {
         let room = height.saturating_sub(1);
         let n_running = running.len().min(room);
         let n_logs = (room - n_running).checked_div(n_running.max(1)).unwrap_or(0).min(LOG_LINES);
-        let mut shown: Vec<(usize, Vec<Line>)> = Vec::new();
+        let mut shown: Vec<(u32, Vec<Line>)> = Vec::new();
         let mut left = room;
         for step in running.into_iter().take(n_running) {
             let mut block = vec![self.step_line(step, now, width)];

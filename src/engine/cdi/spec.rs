@@ -6,6 +6,9 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+/// What is wrong with a specification in YAML.
+pub(super) const ONLY_JSON: &str = "it is YAML, and only JSON is understood";
+
 /// Larger files are refused: those of drivers have some hundred kilobytes at most.
 const MAX_BYTES: u64 = 16 << 20;
 
@@ -98,7 +101,7 @@ impl Spec {
         // JSON is YAML, too.
         let spec: Spec = serde_json::from_slice(&text).map_err(|error| match is_json {
             true => error.to_string(),
-            false => "it is YAML, and only JSON is understood".to_owned(),
+            false => ONLY_JSON.to_owned(),
         })?;
         spec.check()?;
         Ok(spec)

@@ -103,6 +103,9 @@ fn files() {
         )
     };
     missing("etc/a.yaml", "cdiVersion: 0.5.0\n", "it is YAML, and only JSON is understood");
+    let problems = vec![format!("`/etc/a.yaml` is not read: {}", super::spec::ONLY_JSON)];
+    let error = CdiError::Missing { name: "v.com/c=x".to_owned(), problems };
+    assert!(error.help().is_some_and(|help| help.contains("`nvidia-ctk cdi generate --format=json`")));
     check(&[("etc/a.yaml", &spec("v.com/c", r#"{"env":["B=1"]}"#))], &["v.com/c=x"], "B=1");
     check(
         &[("etc/a.txt", "no specification")],

@@ -19,6 +19,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::base::Digest;
 use crate::base::glob::GlobError;
+use crate::base::stack::deeper;
 
 pub use crate::graph::llb::key::Selector;
 pub use header::{FileKind, Header};
@@ -106,6 +107,22 @@ impl Node {
     }
 }
 
+impl Drop for HashTree {
+    /// Node by node: a tree may be deeper than the stack.
+    fn drop(&mut self) {
+        let mut todo = Vec::new();
+        let mut next = Some(&mut self.root);
+        let mut node;
+        while let Some(it) = next {
+            if let NodeKind::Directory { children, .. } = &mut it.kind {
+                todo.extend(children.take().into_iter().flat_map(BTreeMap::into_values));
+            }
+            node = todo.pop();
+            next = node.as_mut();
+        }
+    }
+}
+
 impl HashTree {
     /// A tree of which everything is known; `root` is a directory.
     pub fn complete(root: Node) -> HashTree {
@@ -172,7 +189,7 @@ impl HashTree {
             let length = path.len();
             path.push(b'/');
             path.extend_from_slice(name);
-            let digest = self.node_digest(child, path);
+            let digest = deeper(|| self.node_digest(child, path));
             path.truncate(length);
             state.update(b"\0");
             state.update(name);

@@ -5,6 +5,7 @@ use sha2::{Digest as _, Sha256};
 use super::{HashError, HashTree, Node, NodeKind};
 use crate::base::Digest;
 use crate::base::glob::{self, Matched, Patterns};
+use crate::base::stack::deeper;
 use crate::graph::llb::key::Selector;
 
 /// How many links a path may go through.
@@ -161,7 +162,7 @@ impl<'a> Walk<'a> {
         self.consider(path, real, node)?;
         for (name, child) in self.tree.children(node, real)? {
             let below = |path: &[u8]| [path, b"/", name].concat();
-            self.visit(&below(path), &below(real), child)?;
+            deeper(|| self.visit(&below(path), &below(real), child))?;
         }
         Ok(())
     }

@@ -9,8 +9,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recv as recv_bytes, recvmsg, send as send_bytes, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recv as recv_bytes, recvmsg, send as send_bytes, sendmsg,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -222,6 +222,10 @@ pub(crate) fn receive_message<T: DeserializeOwned>(
         let got = recvmsg(socket, buffer, &mut ancillary, RecvFlags::CMSG_CLOEXEC | RecvFlags::WAITALL)?;
         if got.bytes == 0 {
             return Ok(None);
+        }
+        if got.flags.contains(ReturnFlags::CTRUNC) {
+            // This process has no room for more: those that came are closed.
+            return Err(rustix::io::Errno::MFILE.into());
         }
         for message in ancillary.drain() {
             if let RecvAncillaryMessage::ScmRights(more) = message {

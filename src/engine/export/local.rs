@@ -18,6 +18,7 @@ use super::spec::{Dest, OutputSpec};
 use super::target::{NewDir, NewFile, Stoppable, temporary_path};
 use super::{ExportError, ExportItem, ExportKind, ExportReport};
 use crate::base::Platform;
+use crate::base::stack::deeper;
 use crate::engine::cancel::Cancel;
 use crate::store::{Snapshot, Store, in_user_namespace};
 
@@ -183,7 +184,7 @@ impl Copy<'_> {
                 let inner_from =
                     rustix::fs::openat(from, name, DIR_FLAGS, Mode::empty()).at("open", &at.full)?;
                 let inner_to = make_dir(to, name, at)?;
-                self.directory(inner_from.as_fd(), inner_to.as_fd(), at)?;
+                deeper(|| self.directory(inner_from.as_fd(), inner_to.as_fd(), at))?;
                 // Last: writing into it changed its time, and it may be read-only.
                 copy_metadata(inner_from.as_fd(), inner_to.as_fd(), &stat).at("set the metadata of", &at.full)
             }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::differ::{Change, Subject};
 use crate::base::Digest;
+use crate::base::stack::deeper;
 use crate::engine::content_hash::{FileKind, HashTree, Header, Node, Selector};
 use crate::engine::source::KnownFile;
 
@@ -151,7 +152,7 @@ fn nodes(children: &BTreeMap<&[u8], Vec<&KnownFile>>, directory: &[u8]) -> BTree
     for file in children.get(directory).into_iter().flatten() {
         let digest = Digest::of(file.digest);
         let node = match file.kind {
-            FileKind::Directory => Node::directory(digest, nodes(children, &file.path)),
+            FileKind::Directory => Node::directory(digest, deeper(|| nodes(children, &file.path))),
             FileKind::Symlink => Node::symlink(&header(file), file.target.clone()),
             _ => Node::file(digest),
         };

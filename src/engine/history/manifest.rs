@@ -83,17 +83,16 @@ pub enum Forced {
 }
 
 impl Manifest {
-    /// The manifest of the vertex `id` of `graph`, whose digests are `digests`, by what a solve knows of it.
+    /// The manifest of the vertex `id` of `graph`, whose vertices have the digests `digest_of`, by what a solve knows of it.
     pub fn new(
         graph: &Graph,
         id: VertexId,
-        digests: &[Digest],
+        digest_of: impl Fn(VertexId) -> Digest,
         account: &Account,
         forced: Option<Forced>,
         stands_for: StandsFor,
     ) -> Manifest {
         let vertex = graph.vertex(id);
-        let digest_of = |id: VertexId| digests[id.0 as usize];
         let source =
             |it: &Edge| matches!(graph.vertex(it.vertex).op, Op::Source(_)).then(|| digest_of(it.vertex));
         let sources: Vec<Option<Digest>> = vertex.inputs.iter().map(source).collect();
@@ -134,7 +133,7 @@ impl Manifest {
             parts: parts(vertex),
             op: vertex.op.clone(),
             strict: vertex.metadata.is_strict(),
-            platform: vertex.platform.as_ref().map(Platform::to_string).unwrap_or_default(),
+            platform: vertex.platform.as_deref().map(Platform::to_string).unwrap_or_default(),
             vertex: digest,
             digest: account.digest,
             inputs,
@@ -200,6 +199,7 @@ impl Manifest {
 /// Which file actions were written at the places of `vertex`, where that is not the same for all.
 fn parts(vertex: &Vertex) -> Vec<Option<std::ops::Range<usize>>> {
     let parts = vertex.locations.iter().filter(|it| !it.ranges.is_empty()).map(|it| it.actions.clone());
+    let parts = parts.map(|it| it.map(|it| it.start as usize..it.end as usize));
     let parts: Vec<_> = parts.collect();
     if parts.iter().all(Option::is_none) { Vec::new() } else { parts }
 }

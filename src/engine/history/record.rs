@@ -7,7 +7,7 @@ use crate::engine::solver::Account;
 use crate::store::{NewRun, Store};
 
 /// So many runs are written at once: of a large build not all are held.
-const CHUNK: usize = 2048;
+const CHUNK: usize = 512;
 
 /// What of a build is to be kept; the last of it is written by [`Book::keep`].
 pub(crate) struct Book<'a> {

@@ -12,7 +12,7 @@ use crate::base::{Digest, ImageRef};
 use crate::engine::cache::Origin;
 use crate::engine::content_hash::Selector;
 use crate::engine::solver::Standing;
-use crate::graph::ir::{Edge, Op, Vertex, VertexId};
+use crate::graph::ir::{self, Edge, Op, Vertex, VertexId};
 use crate::graph::llb::key::input_rules;
 use crate::store::{Store, StoreError};
 
@@ -559,7 +559,7 @@ pub(super) fn source_key(run: &Digest, vertex: &Digest) -> Digest {
 /// What of each input a step reads, where that is what counts.
 fn selectors(manifest: &Manifest) -> Vec<Option<Vec<Selector>>> {
     let edges = (0..manifest.inputs.len() as u32).map(|idx| Edge { vertex: VertexId(idx), output: 0 });
-    let vertex = Vertex::new(manifest.op.clone(), edges.collect(), None);
+    let vertex = Vertex::new(manifest.op.clone(), edges.collect::<ir::Inputs>(), None);
     input_rules(&vertex).map(|rules| rules.into_iter().map(|rule| rule.content).collect()).unwrap_or_default()
 }
 

@@ -3,7 +3,7 @@
 //! The definition may come from anyone: it is validated as one from the command line is. It is built in the same store, for
 //! the same session and with the same grants as the step, by the same scheduler; what it is given beyond that is nothing.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read as _;
 use std::sync::Arc;
@@ -140,12 +140,11 @@ pub(super) async fn run(
     prepared.prune_caches(&graph).await;
     let cache = StoreCache::new(build.store.clone(), build.unstored.clone());
     let cache = Arc::new(cache.with_imports(build.imports.clone()));
-    let Outcome { result, ran, sources, trace: _ } =
+    let Outcome { result, ran, sources, ledger, trace: _ } =
         build.scheduler.solve(&prepared.plan, cache, ctx.events(), &ctx.cancel, &build.hold).await;
     let failed = result.as_ref().err().map(Failure::vertices).unwrap_or_default();
-    let runs: HashMap<usize, Digest> =
-        ran.iter().filter_map(|(node, account)| Some((*node, account.run?))).collect();
-    prepared.keep(&graph, ran, &sources, &failed);
+    let runs = prepared.keep(&graph, &ledger, &ran, &sources, &failed);
+    drop(ledger);
     match result {
         Ok(solved) => {
             let tree = solved.roots.into_iter().next().expect("a tree per root");

@@ -30,6 +30,9 @@ const TAIL_BYTES: usize = 16 << 10;
 /// How many lines of it.
 const TAIL_LINES: usize = 20;
 
+/// Bytes of the longest host name that the kernel takes.
+const MAX_HOSTNAME: usize = 64;
+
 /// What commands print that find no room: strerror(3) of ENOSPC.
 const NO_SPACE: &str = "No space left on device";
 /// A disk with less than this free is full, in bytes.
@@ -302,6 +305,15 @@ impl Run<'_> {
             }
             None => None,
         };
+        if MAX_HOSTNAME < op.hostname.len() {
+            return Err(bad(&format!("the host name `{}` has more than {MAX_HOSTNAME} bytes", op.hostname)));
+        }
+        if let Some(what) = [("host name", &op.hostname), ("cgroup parent", &op.cgroup_parent)]
+            .into_iter()
+            .find_map(|(what, text)| text.contains('\0').then_some(what))
+        {
+            return Err(bad(&format!("there is a zero byte in its {what}")));
+        }
         let mut extra_hosts = Vec::new();
         for line in &op.extra_hosts {
             let ip = line.ip.parse().map_err(|_| bad(&format!("`{}` is no address of a host", line.ip)))?;

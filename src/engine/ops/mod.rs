@@ -109,21 +109,27 @@ impl Said {
 /// What a source's identifier stands for, once that is known; shared with the ops that read it.
 type Answer = Arc<OnceLock<Arc<dyn Resolved>>>;
 
-/// A vertex of the graph.
+/// A vertex of the graph. Most are no sources and work on none: a large graph has few [`Outside`]s.
 pub struct GraphOp {
     digest: Digest,
     vertex: Arc<Vertex>,
     /// Why results that exist are not used.
     forced: Option<Forced>,
-    /// Of a command's inputs that are sources, the digests of their marshalled vertices.
-    sources: Vec<Option<Digest>>,
     build: Arc<Build>,
+    outside: Option<Box<Outside>>,
+    /// How the inputs take part in keys, where the content of any does; set with the cache map.
+    rules: OnceLock<Box<[InputKeyRule]>>,
+}
+
+/// What a source, or what works on one, has of sources.
+#[derive(Default)]
+struct Outside {
     /// Of a source.
     answer: Answer,
-    /// For each input, the answer of the source it is, or of nothing.
-    answers: Vec<Answer>,
-    /// How the inputs take part in keys; set with the cache map.
-    rules: OnceLock<Vec<InputKeyRule>>,
+    /// For each input, the answer of the source that it is.
+    answers: Vec<Option<Answer>>,
+    /// For each input that is a source, the digest of its marshalled vertex.
+    sources: Vec<Option<Digest>>,
 }
 
 impl GraphOp {
@@ -135,22 +141,30 @@ impl GraphOp {
         inputs: &[&GraphOp],
         build: Arc<Build>,
     ) -> GraphOp {
-        let answers = inputs.iter().map(|input| input.answer.clone()).collect();
-        let source = |input: &&GraphOp| input.is_source().then_some(input.digest);
-        let sources = match &vertex.op {
-            Op::Exec(_) => inputs.iter().map(source).collect(),
-            _ => Vec::new(),
+        let has_outside = matches!(vertex.op, Op::Source(_)) || inputs.iter().any(|input| input.is_source());
+        let answer = |input: &&GraphOp| {
+            let outside = input.outside.as_ref().filter(|_| input.is_source());
+            outside.map(|it| it.answer.clone())
         };
-        GraphOp {
-            digest,
-            vertex,
-            forced,
-            sources,
-            build,
-            answer: Answer::default(),
-            answers,
-            rules: OnceLock::new(),
-        }
+        let source = |input: &&GraphOp| input.is_source().then_some(input.digest);
+        let outside = has_outside.then(|| {
+            Box::new(Outside {
+                answer: Answer::default(),
+                answers: inputs.iter().map(answer).collect(),
+                sources: inputs.iter().map(source).collect(),
+            })
+        });
+        GraphOp { digest, vertex, forced, build, outside, rules: OnceLock::new() }
+    }
+
+    /// Of a source whose cache map was asked for.
+    fn answer(&self) -> Option<&Arc<dyn Resolved>> {
+        self.outside.as_ref()?.answer.get()
+    }
+
+    /// The answer of the source that an input is.
+    fn answer_of(&self, input: usize) -> Option<&Arc<dyn Resolved>> {
+        self.outside.as_ref()?.answers.get(input)?.as_ref()?.get()
     }
 
     /// Whether it brings a tree in from outside.
@@ -183,7 +197,7 @@ impl GraphOp {
 
     /// Of a source whose cache map was asked for: what it stands for.
     pub fn stands_for(&self) -> StandsFor {
-        self.answer.get().map_or(StandsFor::Other, |answer| answer.stands_for())
+        self.answer().map_or(StandsFor::Other, |answer| answer.stands_for())
     }
 
     fn source_ctx(&self, ctx: &ExecCtx) -> SourceCtx {
@@ -206,7 +220,7 @@ impl GraphOp {
                 known: self.build.sources.iter().flat_map(|it| it.schemes().iter().copied()).collect(),
             })?;
             let ctx = self.source_ctx(ctx);
-            let answer = source.resolve(&ctx, op, self.vertex.platform.as_ref()).await?;
+            let answer = source.resolve(&ctx, op, self.vertex.platform.as_deref()).await?;
             let digest = Digest::of(format!("bkl.source.v1:{}", answer.key()));
             let names: Vec<Digest> =
                 answer.shared_keys().iter().filter_map(|key| key::source_digest(key)).collect();
@@ -215,8 +229,9 @@ impl GraphOp {
             if let Some(tree) = answer.unfetched() {
                 self.build.unstored.add(tree);
             }
+            let outside = self.outside.as_ref().expect("made for a source");
             // A second answer of one solve would be a second question: there is none.
-            let _ = self.answer.set(answer);
+            let _ = outside.answer.set(answer);
             return Ok(CacheMap { digest, names, inputs: Vec::new() });
         }
         let digest = key::cache_digest(&self.vertex, &self.build.machine).expect("only sources have none");
@@ -236,14 +251,16 @@ impl GraphOp {
                 None => InputRule::Key { selector: rule.selector },
             })
             .collect();
-        let _ = self.rules.set(rules);
+        if rules.iter().any(|rule| rule.content.is_some()) {
+            let _ = self.rules.set(rules.into());
+        }
         Ok(CacheMap { digest, names: vec![digest], inputs })
     }
 
     async fn content(&self, ctx: &ExecCtx, input: usize, tree: &Tree) -> Result<Digest, OpError> {
-        let rules = self.rules.get().expect("the cache map was asked for first");
+        let rules = self.rules.get().expect("only asked of inputs by content, after the cache map");
         let selectors = rules[input].content.clone().expect("only asked of inputs by content");
-        let hashes = self.answers[input].get().and_then(|answer| answer.hashes());
+        let hashes = self.answer_of(input).and_then(|answer| answer.hashes());
         let (store, tree, cancel) = (self.build.store.clone(), tree.clone(), ctx.cancel.clone());
         let digest = blocking(move || match (hashes, &tree) {
             (Some(hashes), _) => Ok(hashes.digest(&selectors)?),
@@ -258,7 +275,7 @@ impl GraphOp {
 
     /// How the machine runs this command: no part of its key, as with BuildKit.
     async fn emulation(&self) -> Result<Emulation, OpError> {
-        let platform = self.vertex.platform.as_ref().map(Platform::normalize);
+        let platform = self.vertex.platform.as_deref().map(Platform::normalize);
         let Some(platform) = platform.filter(|it| *it != self.build.machine) else {
             return Ok(Emulation::Kernel);
         };
@@ -299,7 +316,7 @@ impl GraphOp {
     ) -> Result<Vec<Tree>, OpError> {
         let stored = match &self.vertex.op {
             Op::Source(_) => {
-                let answer = self.answer.get().expect("the cache map was asked for first");
+                let answer = self.answer().expect("the cache map was asked for first");
                 if let Some(tree) = answer.unfetched() {
                     return Ok(vec![tree]);
                 }
@@ -414,7 +431,7 @@ impl solver::Op for GraphOp {
     }
 
     fn content_without<'a>(&'a self, input: usize) -> Option<BoxFuture<'a, Result<Digest, OpError>>> {
-        let hashes = self.answers[input].get().and_then(|answer| answer.hashes())?;
+        let hashes = self.answer_of(input).and_then(|answer| answer.hashes())?;
         let selectors = self.rules.get()?[input].content.clone()?;
         Some(Box::pin(blocking(move || Ok(hashes.digest(&selectors)?))))
     }
@@ -423,7 +440,8 @@ impl solver::Op for GraphOp {
         let (Op::Exec(_), Some(key)) = (&self.vertex.op, account.run) else { return };
         let place = |it: &Location| it.place_in(|source| self.build.files.get(source).map(String::as_str));
         let places = self.vertex.locations.iter().filter_map(place).collect();
-        let (sources, forced) = (&self.sources, self.forced);
+        let none = vec![None; self.vertex.inputs.len()];
+        let (sources, forced) = (self.outside.as_ref().map_or(&none, |it| &it.sources), self.forced);
         let other = StandsFor::Other;
         let manifest = Manifest::of(&self.vertex, self.digest, places, sources, account, forced, other);
         record::note(&self.build.store, self.build.program, key, &manifest, result);

@@ -1,8 +1,7 @@
 //! What a solve knows of a vertex in the end: how far it came, and what its key was made of.
 
-use super::run::Run;
-use super::vertex::Stage;
-use super::{CacheStore, InputRule, Op};
+use super::vertex::{Stage, Vertex};
+use super::{Op, Plan};
 use crate::base::Digest;
 
 /// How far a vertex came.
@@ -44,43 +43,55 @@ pub struct Input {
     pub made_by: Option<Digest>,
 }
 
-impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
-    /// The account of a vertex that a root needs.
-    pub(super) fn account(&self, vertex: usize) -> Account {
-        let (node, state) = (&self.plan.nodes[vertex], self.at(vertex));
-        let is_found = state.results.iter().any(Option::is_some);
-        let standing = match state.stage {
-            Stage::Running | Stage::Done => Standing::Ran,
-            _ if is_found => Standing::Found,
-            Stage::Idle => Standing::Unneeded,
-            // Nobody wanted more of it than its key.
-            Stage::Keyed if !state.wants_result => Standing::Unneeded,
-            Stage::Keying | Stage::Keyed | Stage::Gathering => Standing::Waits,
-        };
-        let inputs = node.inputs.iter().zip(&state.map.inputs).zip(&state.contents);
-        let inputs = inputs.map(|((&(from, output), rule), &content)| {
-            let result = self.at(from).results[output].as_ref();
-            Input {
-                content,
-                by_content: matches!(rule, InputRule::Content { .. }),
-                result: result.map(super::Output::identity),
-                made_by: self.run_of(from, Some(output)),
-            }
-        });
-        let found = state.results.iter().position(Option::is_some);
-        Account {
-            standing,
-            digest: state.map.digest,
-            run: self.run_of(vertex, found),
-            inputs: inputs.collect(),
-        }
-    }
+/// What a solve that is over knows of its vertices. Accounts are made when they are asked for: there may be many.
+pub struct Ledger<'p, O: Op> {
+    pub(super) plan: &'p Plan<O>,
+    pub(super) vertices: Vec<Option<Vertex<O::Output>>>,
+}
 
-    /// Names the run that made an output, or would make it. Of a source it is known from the start.
-    fn run_of(&self, vertex: usize, output: Option<usize>) -> Option<Digest> {
-        let state = self.at(vertex);
-        let made_by = output.and_then(|output| state.made_by[output]);
-        let is_source = self.plan.nodes[vertex].inputs.is_empty();
-        made_by.or(state.content.map(|content| content.plain)).or(is_source.then_some(state.def))
+impl<O: Op> Ledger<'_, O> {
+    /// The account of a vertex that a root needs.
+    pub fn account(&self, vertex: usize) -> Account {
+        account(self.plan, &self.vertices, vertex)
     }
+}
+
+fn at<R>(vertices: &[Option<Vertex<R>>], vertex: usize) -> &Vertex<R> {
+    vertices[vertex].as_ref().expect("only vertices that a root needs have accounts")
+}
+
+/// The account of a vertex that a root needs.
+pub(super) fn account<O: Op>(
+    plan: &Plan<O>,
+    vertices: &[Option<Vertex<O::Output>>],
+    vertex: usize,
+) -> Account {
+    let (node, state) = (&plan.nodes[vertex], at(vertices, vertex));
+    let found = state.outputs.iter().position(|it| it.result.is_some());
+    let standing = match state.stage {
+        Stage::Running | Stage::Done => Standing::Ran,
+        _ if found.is_some() => Standing::Found,
+        Stage::Idle => Standing::Unneeded,
+        // Nobody wanted more of it than its key.
+        Stage::Keyed if !state.wants_result => Standing::Unneeded,
+        Stage::Keying | Stage::Keyed | Stage::Gathering => Standing::Waits,
+    };
+    // Names the run that made an output, or would make it. Of a source it is known from the start.
+    let run_of = |vertex: usize, output: Option<usize>| {
+        let state = at(vertices, vertex);
+        let made_by = output.and_then(|output| state.made_by(output));
+        let is_source = plan.nodes[vertex].inputs.is_empty();
+        made_by.or(state.content().map(|content| content.plain)).or(is_source.then_some(state.def))
+    };
+    let inputs = node.inputs.iter().enumerate().map(|(input, &(from, output))| {
+        let result = at(vertices, from).outputs[output].result.as_ref();
+        Input {
+            content: state.content_of(input),
+            by_content: state.is_by_content(input),
+            result: result.map(super::Output::identity),
+            made_by: run_of(from, Some(output)),
+        }
+    });
+    let inputs = inputs.collect();
+    Account { standing, digest: state.digest, run: run_of(vertex, found), inputs }
 }

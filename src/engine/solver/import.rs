@@ -4,8 +4,6 @@
 //! they are found in the order of the plan, without building anything; an edge gets more of them when the content of its
 //! inputs becomes known.
 
-use std::sync::atomic::Ordering;
-
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
@@ -74,8 +72,8 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
         let plan = self.plan;
         let mut asked = FuturesUnordered::new();
         for (vertex, node) in plan.nodes.iter().enumerate().filter(|(it, _)| self.vertices[*it].is_some()) {
-            for (input, rule) in self.at(vertex).map.inputs.iter().enumerate() {
-                let by_content = matches!(rule, InputRule::Content { .. });
+            for input in 0..node.inputs.len() {
+                let by_content = self.at(vertex).is_by_content(input);
                 if let Some(asking) = node.op.content_without(input).filter(|_| by_content) {
                     asked.push(asking.map(move |content| (vertex, input, content)));
                 }
@@ -89,7 +87,7 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
                 () = &mut stopped => return,
                 answer = asked.next() => match answer {
                     // What is wrong with it is said when it is needed.
-                    Some((vertex, input, content)) => self.at_mut(vertex).contents[input] = content.ok(),
+                    Some((vertex, input, content)) => self.set_content_of(vertex, input, content.ok()),
                     None => return,
                 },
             }
@@ -109,18 +107,19 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
         let inputs: Vec<InputOffers<'_>> = node
             .inputs
             .iter()
-            .zip(&state.map.inputs)
-            .zip(&state.contents)
-            .map(|((&(from, output), rule), &content)| {
-                let (InputRule::Key { selector } | InputRule::Content { selector }) = *rule;
-                InputOffers { edge: &self.at(from).offers[output].all, selector, content }
+            .enumerate()
+            .map(|(input, &(from, output))| {
+                let (InputRule::Key { selector } | InputRule::Content { selector }) = state.rule(input);
+                let content = state.content_of(input);
+                InputOffers { edge: &self.at(from).offered(output).all, selector, content }
             })
             .collect();
-        let found: Vec<Vec<Offer>> = (0..state.offers.len())
-            .map(|output| imports.matching(&state.map.names, output, &inputs))
-            .collect();
-        for (offered, found) in self.at_mut(vertex).offers.iter_mut().zip(found) {
-            offered.all = found;
+        let found: Vec<Vec<Offer>> =
+            (0..state.outputs.len()).map(|output| imports.matching(state.names(), output, &inputs)).collect();
+        for (output, found) in found.into_iter().enumerate() {
+            if !found.is_empty() || !self.at(vertex).offered(output).all.is_empty() {
+                self.at_mut(vertex).offered_mut(output).all = found;
+            }
         }
     }
 
@@ -131,7 +130,7 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
             return false;
         }
         let Some(imports) = cache.imports() else { return false };
-        let offered = &self.at(vertex).offers[output];
+        let offered = self.at(vertex).offered(output);
         match offered.state {
             OfferState::Ready | OfferState::Loading => return true,
             OfferState::Failed => return false,
@@ -140,14 +139,14 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
         if imports.with_results(&offered.all).is_empty() {
             return false;
         }
-        self.at_mut(vertex).offers[output].state = OfferState::Ready;
+        self.at_mut(vertex).offered_mut(output).state = OfferState::Ready;
         true
     }
 
     /// Brings in the result of an edge that is offered.
     pub(super) fn load(&mut self, vertex: usize, output: usize) {
-        let offers = self.at(vertex).offers[output].all.clone();
-        self.at_mut(vertex).offers[output].state = OfferState::Loading;
+        let offers = self.at(vertex).offered(output).all.clone();
+        self.at_mut(vertex).offered_mut(output).state = OfferState::Loading;
         let run = Some(self.run_offered(vertex));
         let ctx = ExecCtx { run, ..ExecCtx::new(self.stop.clone(), self.listener(vertex)) };
         let (cache, permits) = (self.cache.clone(), self.scheduler.slot(Slot::Network));
@@ -173,16 +172,16 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
     /// Names the run that made what is offered, as far as it has a name here.
     fn run_offered(&self, vertex: usize) -> Digest {
         let state = self.at(vertex);
-        state.content.map_or(state.def, |content| content.plain)
+        state.content().map_or(state.def, |content| content.plain)
     }
 
     /// The result of an edge was brought in, or cannot be.
     pub(super) fn loaded(&mut self, vertex: usize, output: usize, result: Option<O::Output>) {
-        let keys = self.at(vertex).keys[output].expect("what is offered has a key");
+        let keys = self.at(vertex).keys(output).expect("what is offered has a key");
         let Some(result) = result else {
-            self.at_mut(vertex).offers[output].state = OfferState::Failed;
+            self.at_mut(vertex).offered_mut(output).state = OfferState::Failed;
             // An op that ran meanwhile gave all its outputs.
-            if self.at(vertex).results[output].is_none() {
+            if self.at(vertex).outputs[output].result.is_none() {
                 match self.at(vertex).stage {
                     Stage::Idle => self.begin_keying(vertex),
                     Stage::Keyed => self.doom(vertex),
@@ -193,7 +192,7 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
             return;
         };
         let state = self.at(vertex);
-        if state.results[output].is_some() {
+        if state.outputs[output].result.is_some() {
             return;
         }
         let record = Record { key: keys.plain, output: result, made_by: self.run_offered(vertex) };
@@ -201,8 +200,9 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
         let mut all = distinct([def, keys.plain], keys.used);
         all.push(keys.used);
         self.cache.put(&all, &record);
+        let is_started = self.is_started(vertex);
         let state = self.at_mut(vertex);
-        if state.started.load(Ordering::Relaxed) && !std::mem::replace(&mut state.announced, true) {
+        if is_started && !std::mem::replace(&mut state.announced, true) {
             // Of an op that runs for another output its end is told.
             let runs = matches!(state.stage, Stage::Gathering | Stage::Running | Stage::Done);
             if !runs {

@@ -35,11 +35,12 @@ mod vertex;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use smallvec::SmallVec;
 use tokio::sync::Semaphore;
 
 use crate::base::Digest;
 
-pub use account::{Account, Input, Standing};
+pub use account::{Account, Input, Ledger, Standing};
 pub use flight::ExecCtx;
 pub use import::{Imports, InputOffers, Offer};
 pub use trace::{Trace, TracedEdge, TracedInput, TracedVertex};
@@ -224,7 +225,7 @@ pub struct Node<O> {
     /// What it does.
     pub op: Arc<O>,
     /// Index of a vertex before this one and an output index, for each input in order.
-    pub inputs: Vec<(usize, usize)>,
+    pub inputs: SmallVec<[(usize, usize); 1]>,
 }
 
 /// What to solve: vertices, inputs before users.
@@ -247,16 +248,17 @@ pub struct Solved<R> {
 }
 
 /// What became of a [`Plan`], with an account of what ran on the way.
-#[derive(Debug)]
-pub struct Outcome<R, E> {
+pub struct Outcome<'p, O: Op> {
     /// The results, or why there are none.
-    pub result: Result<Solved<R>, Failure<E>>,
-    /// Of each vertex that ran, whether to an end or not, by its index.
-    pub ran: Vec<(usize, Account)>,
-    /// Of each vertex without inputs that ran or that one of these works on.
-    pub sources: Vec<(usize, Account)>,
+    pub result: Result<Solved<O::Output>, Failure<O::Error>>,
+    /// Each vertex that ran, whether to an end or not, by its index.
+    pub ran: Vec<usize>,
+    /// Each vertex without inputs that ran or that one of these works on.
+    pub sources: Vec<usize>,
+    /// Gives accounts of all of these.
+    pub ledger: Ledger<'p, O>,
     /// What is known of everything that the roots are made of, where that was asked for and they were made.
-    pub trace: Option<Trace<R>>,
+    pub trace: Option<Trace<O::Output>>,
 }
 
 /// What is to be done when a plan was solved.

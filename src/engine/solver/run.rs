@@ -4,9 +4,9 @@
 //! through [`Stage`]s as answers come in; every move is a [`Step`] on a list, so the depth of the graph is nobody's
 //! recursion, and every edge causes a bounded number of steps.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use futures_util::FutureExt as _;
@@ -14,14 +14,14 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::account::account;
 use super::flight::{ExecCtx, Flights, Landing, Listener};
-use super::import::Offered;
 use super::key::{self, Part};
 use super::steps::Step;
-use super::vertex::{Stage, Vertex};
+use super::vertex::{Stage, Vertex, Wanted};
 use super::{
-    Account, Aftermath, CacheMap, CacheStore, Failure, InputRule, Limits, Op, OpError, Outcome, Output, Plan,
-    Scheduler, Slot, Solved,
+    Account, Aftermath, CacheMap, CacheStore, Failure, InputRule, Ledger, Limits, Op, OpError, Outcome,
+    Output, Plan, Scheduler, Slot, Solved,
 };
 use crate::base::Digest;
 use crate::engine::cancel::{Cancel, Hold};
@@ -57,6 +57,8 @@ pub(super) struct Run<'a, O: Op, C> {
     pub(super) vertices: Vec<Option<Vertex<O::Output>>>,
     pub(super) steps: VecDeque<Step>,
     pub(super) answers: FuturesUnordered<BoxFuture<'a, Answer<O>>>,
+    /// What says whether a `Started` event was sent, for those that may send one.
+    started: HashMap<usize, Arc<AtomicBool>>,
     /// Executions among them.
     pub(super) n_flying: Arc<AtomicUsize>,
     pub(super) executed: Vec<usize>,
@@ -84,34 +86,41 @@ impl<O: Op> Scheduler<O> {
     /// Returns when nothing of this solve runs any more: after the first failure, and after `cancel` was turned on, the
     /// rest is stopped and waited for. Executions that other solves wait for go on. With `hold` on nothing begins: who
     /// turned it on fails in the end, and is the first failure that is told.
-    pub async fn solve<C: CacheStore<Output = O::Output>>(
+    pub async fn solve<'p, C: CacheStore<Output = O::Output>>(
         self: &Arc<Self>,
-        plan: &Plan<O>,
+        plan: &'p Plan<O>,
         cache: Arc<C>,
         events: EventSink,
         cancel: &Cancel,
         hold: &Hold,
-    ) -> Outcome<O::Output, O::Error> {
+    ) -> Outcome<'p, O> {
         self.solve_and(plan, cache, events, cancel, hold, Aftermath::Nothing).await
     }
 
     /// As [`Scheduler::solve`]; with [`Aftermath::Trace`], a success has [`Outcome::trace`].
     #[allow(clippy::too_many_arguments, reason = "as there")]
-    pub async fn solve_and<C: CacheStore<Output = O::Output>>(
+    pub async fn solve_and<'p, C: CacheStore<Output = O::Output>>(
         self: &Arc<Self>,
-        plan: &Plan<O>,
+        plan: &'p Plan<O>,
         cache: Arc<C>,
         events: EventSink,
         cancel: &Cancel,
         hold: &Hold,
         aftermath: Aftermath,
-    ) -> Outcome<O::Output, O::Error> {
+    ) -> Outcome<'p, O> {
         let mut run = Run::new(self, plan, Purpose::Build, cache, events, cancel);
         run.hold = hold.clone();
         let n_reachable = match run.define().await {
             Ok(n_reachable) => n_reachable,
             Err(failure) => {
-                return Outcome { result: Err(failure), ran: Vec::new(), sources: Vec::new(), trace: None };
+                let ledger = Ledger { plan, vertices: Vec::new() };
+                return Outcome {
+                    result: Err(failure),
+                    ran: Vec::new(),
+                    sources: Vec::new(),
+                    ledger,
+                    trace: None,
+                };
             }
         };
         run.drive().await;
@@ -123,18 +132,17 @@ impl<O: Op> Scheduler<O> {
         let ended = run.executed.iter().copied();
         let mut ran: Vec<usize> = ended.chain(run.failures.iter().map(|(vertex, _)| *vertex)).collect();
         // What failed before it could run has no account.
-        ran.retain(|&vertex| run.at(vertex).content.is_some());
+        ran.retain(|&vertex| run.at(vertex).content().is_some());
         ran.sort_unstable();
         ran.dedup();
         let inputs = |&vertex: &usize| plan.nodes[vertex].inputs.iter().map(|&(input, _)| input);
-        let mut sources: Vec<usize> = ran.iter().flat_map(inputs).chain(ran.iter().copied()).collect();
-        sources.retain(|&vertex| plan.nodes[vertex].inputs.is_empty());
+        let all = ran.iter().flat_map(inputs).chain(ran.iter().copied());
+        let mut sources: Vec<usize> = all.filter(|&vertex| plan.nodes[vertex].inputs.is_empty()).collect();
         sources.sort_unstable();
         sources.dedup();
-        let account = |vertex: usize| (vertex, run.account(vertex));
-        let sources = sources.into_iter().map(account).collect();
-        let ran = ran.into_iter().map(account).collect();
-        Outcome { result: run.finish(n_reachable), ran, sources, trace }
+        let result = run.finish(n_reachable);
+        let ledger = Ledger { plan, vertices: run.vertices };
+        Outcome { result, ran, sources, ledger, trace }
     }
 
     /// Finds out what [`Scheduler::solve`] would do now, as far as can be told without running or fetching anything: an
@@ -154,7 +162,7 @@ impl<O: Op> Scheduler<O> {
         }
         let accounts = (0..plan.nodes.len()).map(|vertex| {
             let is_needed = run.vertices[vertex].is_some();
-            is_needed.then(|| run.account(vertex))
+            is_needed.then(|| account(plan, &run.vertices, vertex))
         });
         Ok(accounts.collect())
     }
@@ -189,6 +197,7 @@ impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
             vertices: Vec::new(),
             steps: VecDeque::new(),
             answers: FuturesUnordered::new(),
+            started: HashMap::new(),
             n_flying: Arc::default(),
             executed: Vec::new(),
             failures: Vec::new(),
@@ -207,14 +216,14 @@ impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
                 self.plan.nodes[vertex].inputs.iter().for_each(|&(input, _)| needed[input] = true);
             }
         }
-        let mut maps: Vec<Option<CacheMap>> = (0..n_nodes).map(|_| None).collect();
+        self.vertices = (0..n_nodes).map(|_| None).collect();
         let ctx = ExecCtx::detached(self.stop.clone());
         let mut asked = FuturesUnordered::new();
         for vertex in (0..n_nodes).filter(|&vertex| needed[vertex]) {
             let mut asking = self.plan.nodes[vertex].op.cache_map(&ctx);
             // All but sources answer at once.
             match asking.as_mut().now_or_never() {
-                Some(map) => self.keep_map(&mut maps, vertex, map),
+                Some(map) => self.keep_map(vertex, map),
                 None => asked.push(asking.map(move |map| (vertex, map))),
             }
         }
@@ -224,20 +233,17 @@ impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
             tokio::select! {
                 biased;
                 () = &mut stopped => self.cancelled = true,
-                Some((vertex, map)) = asked.next() => self.keep_map(&mut maps, vertex, map),
+                Some((vertex, map)) = asked.next() => self.keep_map(vertex, map),
             }
         }
         drop(asked);
         if !self.failures.is_empty() || self.cancelled {
             return Err(self.failure());
         }
-        self.vertices = (0..n_nodes).map(|_| None).collect();
         let mut n_reachable = 0;
-        for (idx, map) in maps.into_iter().enumerate() {
-            if let Some(map) = map {
-                self.vertices[idx] = Some(self.vertex(idx, map));
-                n_reachable += 1;
-            }
+        for vertex in (0..n_nodes).filter(|&vertex| needed[vertex]) {
+            self.derive(vertex);
+            n_reachable += 1;
         }
         if self.cache.imports().is_some() && self.purpose == Purpose::Build {
             self.learn_contents().await;
@@ -246,52 +252,31 @@ impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
         Ok(n_reachable)
     }
 
-    fn keep_map(&mut self, maps: &mut [Option<CacheMap>], vertex: usize, map: Result<CacheMap, O::Error>) {
+    fn keep_map(&mut self, vertex: usize, map: Result<CacheMap, O::Error>) {
         match map {
             Ok(map) => {
-                assert_eq!(map.inputs.len(), self.plan.nodes[vertex].inputs.len(), "a rule for every input");
-                maps[vertex] = Some(map);
+                let node = &self.plan.nodes[vertex];
+                assert_eq!(map.inputs.len(), node.inputs.len(), "a rule for every input");
+                self.vertices[vertex] = Some(Vertex::new(map, node.op.n_outputs()));
             }
             Err(error) => self.unstarted(vertex, error),
         }
     }
 
-    /// The state of a vertex whose inputs have theirs.
-    fn vertex(&self, idx: usize, map: CacheMap) -> Vertex<O::Output> {
-        let node = &self.plan.nodes[idx];
-        let below = |input: usize| self.vertices[input].as_ref().expect("inputs come before users");
-        let parts = node.inputs.iter().zip(&map.inputs).map(|(&(input, output), rule)| {
-            let (InputRule::Key { selector } | InputRule::Content { selector }) = *rule;
-            Part::Key { edge: key::edge(&below(input).def, output), selector }
+    /// Finds out what a vertex has from those below, which have it.
+    fn derive(&mut self, vertex: usize) {
+        let (node, state) = (&self.plan.nodes[vertex], self.at(vertex));
+        let parts = node.inputs.iter().enumerate().map(|(idx, &(input, output))| {
+            let (InputRule::Key { selector } | InputRule::Content { selector }) = state.rule(idx);
+            Part::Key { edge: key::edge(&self.at(input).def, output), selector }
         });
-        let def = key::vertex(&map.digest, parts);
+        let def = key::vertex(&state.digest, parts);
         let tainted = node
             .inputs
             .iter()
-            .any(|&(input, _)| below(input).tainted || self.plan.nodes[input].op.ignore_cache());
-        let n_outputs = node.op.n_outputs();
-        Vertex {
-            def,
-            tainted,
-            stage: Stage::Idle,
-            n_missing: 0,
-            contents: vec![None; node.inputs.len()],
-            content: None,
-            keys: vec![None; n_outputs],
-            results: vec![None; n_outputs],
-            made_by: vec![None; n_outputs],
-            wanted: vec![false; n_outputs],
-            wants_result: false,
-            needed: vec![false; n_outputs],
-            doomed: false,
-            doomed_inputs: Vec::new(),
-            key_waiters: Vec::new(),
-            result_waiters: Vec::new(),
-            announced: false,
-            started: Arc::default(),
-            offers: vec![Offered::default(); n_outputs],
-            map,
-        }
+            .any(|&(input, _)| self.at(input).tainted || self.plan.nodes[input].op.ignore_cache());
+        let state = self.at_mut(vertex);
+        (state.def, state.tainted) = (def, tainted);
     }
 
     /// Works until all roots have results, something failed, or the solve is stopped.
@@ -305,8 +290,11 @@ impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
             while let Some(step) = self.steps.pop_front() {
                 self.act(step);
             }
-            let is_solved =
-                self.plan.roots.iter().all(|&(vertex, output)| self.at(vertex).results[output].is_some());
+            let is_solved = self
+                .plan
+                .roots
+                .iter()
+                .all(|&(vertex, output)| self.at(vertex).outputs[output].result.is_some());
             if is_solved || !self.failures.is_empty() {
                 return;
             }
@@ -335,7 +323,7 @@ impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
                 Answer::Content { vertex, digest: Err(error), .. } => self.unstarted(vertex, error),
                 Answer::Content { digest: Ok(_), .. } => {}
                 Answer::Loaded { vertex, .. } => {
-                    if self.at(vertex).started.load(Ordering::Relaxed) {
+                    if self.is_started(vertex) {
                         self.tell_completed(vertex, Some("cancelled".to_owned()), false);
                     }
                 }
@@ -345,12 +333,12 @@ impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
         self.turns.clear();
     }
 
-    fn finish(mut self, n_reachable: usize) -> Result<Solved<O::Output>, Failure<O::Error>> {
-        let root = |&(vertex, output): &(usize, usize)| self.at(vertex).results[output].clone();
+    fn finish(&mut self, n_reachable: usize) -> Result<Solved<O::Output>, Failure<O::Error>> {
+        let root = |&(vertex, output): &(usize, usize)| self.at(vertex).outputs[output].result.clone();
         match self.plan.roots.iter().map(root).collect::<Option<Vec<_>>>() {
             Some(roots) => {
                 self.executed.sort_unstable();
-                Ok(Solved { roots, executed: self.executed, n_reachable })
+                Ok(Solved { roots, executed: std::mem::take(&mut self.executed), n_reachable })
             }
             None => Err(self.failure()),
         }
@@ -374,7 +362,7 @@ impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
     fn take(&mut self, answer: Answer<O>) {
         match answer {
             Answer::Content { vertex, input, digest: Ok(digest) } => {
-                self.at_mut(vertex).contents[input] = Some(digest);
+                self.set_content_of(vertex, input, Some(digest));
                 self.one_less(vertex);
             }
             Answer::Content { vertex, digest: Err(error), .. } => self.unstarted(vertex, error),
@@ -395,17 +383,21 @@ impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
         let ignores = self.plan.nodes[vertex].op.ignore_cache();
         let state = self.at_mut(vertex);
         state.stage = Stage::Done;
-        let content = state.content.expect("a vertex that ran has a content key");
-        assert_eq!(outputs.len(), state.results.len(), "an op gives all its outputs");
+        let content = state.content().expect("a vertex that ran has a content key");
+        assert_eq!(outputs.len(), state.outputs.len(), "an op gives all its outputs");
         for (output, result) in outputs.into_iter().enumerate() {
             let state = self.at_mut(vertex);
             let mut keys = content.of(output);
             if ignores {
                 keys.used = key::rerun(&keys.used, &result.identity());
             }
-            state.keys[output].get_or_insert(keys);
-            state.made_by[output].get_or_insert(content.plain);
-            state.results[output].get_or_insert(result);
+            if !state.has_keys(output) {
+                state.set_keys(output, keys);
+            }
+            if state.made_by(output).is_none() {
+                state.set_made_by(output, content.plain);
+            }
+            state.outputs[output].result.get_or_insert(result);
             self.key_there(vertex, output);
             self.result_there(vertex, output);
         }
@@ -413,6 +405,9 @@ impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
 
     /// Tells how an execution ended, keeps its failure, counts it.
     fn completed(&mut self, vertex: usize, landing: &Landing<O>, started: bool) {
+        // Its execution is over: nobody sends events any more.
+        self.at_mut(vertex).was_started = self.is_started(vertex);
+        self.started.remove(&vertex);
         match landing {
             Landing::Ran(_) => {
                 self.executed.push(vertex);
@@ -450,16 +445,21 @@ impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
         self.vertices[vertex].as_mut().expect("as in `at`")
     }
 
+    pub(super) fn set_content_of(&mut self, vertex: usize, input: usize, content: Option<Digest>) {
+        let n_inputs = self.plan.nodes[vertex].inputs.len();
+        self.at_mut(vertex).set_content_of(input, n_inputs, content);
+    }
+
     pub(super) fn key_there(&mut self, vertex: usize, output: usize) {
         let plan = self.plan;
         let state = self.vertices[vertex].as_mut().expect("as in `at`");
         let steps = &mut self.steps;
-        state.key_waiters.retain(|&(user, input)| {
+        state.meet(Wanted::Key, |user, input| {
             let is_met = plan.nodes[user].inputs[input].1 == output;
             if is_met {
                 steps.push_back(Step::KeyCame(user));
             }
-            !is_met
+            is_met
         });
     }
 
@@ -467,12 +467,12 @@ impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
         let plan = self.plan;
         let state = self.vertices[vertex].as_mut().expect("as in `at`");
         let steps = &mut self.steps;
-        state.result_waiters.retain(|&(user, input)| {
+        state.meet(Wanted::Result, |user, input| {
             let is_met = plan.nodes[user].inputs[input].1 == output;
             if is_met {
                 steps.push_back(Step::ResultCame(user, input));
             }
-            !is_met
+            is_met
         });
     }
 
@@ -480,20 +480,22 @@ impl<'a, O: Op, C: CacheStore<Output = O::Output>> Run<'a, O, C> {
         self.plan.nodes[vertex].inputs.iter().map(|&(input, _)| self.plan.nodes[input].op.vertex()).collect()
     }
 
-    pub(super) fn listener(&self, vertex: usize) -> Listener {
+    /// Whether a `Started` event was sent.
+    pub(super) fn is_started(&self, vertex: usize) -> bool {
+        let was_started = self.vertices[vertex].as_ref().is_some_and(|it| it.was_started);
+        was_started || self.started.get(&vertex).is_some_and(|it| it.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn listener(&mut self, vertex: usize) -> Listener {
+        let was_started = self.is_started(vertex);
+        let started = self.started.entry(vertex).or_insert_with(|| Arc::new(AtomicBool::new(was_started)));
         let op = &self.plan.nodes[vertex].op;
         Listener {
             vertex: op.vertex(),
             name: op.name(),
+            started: started.clone(),
             inputs: self.inputs(vertex),
             events: self.events.clone(),
-            // There are none yet while they are defined.
-            started: self
-                .vertices
-                .get(vertex)
-                .and_then(Option::as_ref)
-                .map(|it| it.started.clone())
-                .unwrap_or_default(),
         }
     }
 

@@ -6,12 +6,12 @@ use std::sync::atomic::Ordering;
 use futures_util::FutureExt as _;
 use tokio::sync::Semaphore;
 
-use super::account::Account;
+use super::account::{Account, account};
 use super::flight::{Begin, ExecCtx, Landing, Under};
 use super::import::OfferState;
 use super::key::{self, Part};
 use super::run::{Answer, Purpose, Run};
-use super::vertex::{EdgeKeys, Stage, distinct};
+use super::vertex::{EdgeKeys, Stage, Wanted, distinct};
 use super::{CacheStore, InputRule, Op, OpError as _, Output as _, Record};
 use crate::base::Digest;
 
@@ -34,7 +34,7 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
     pub(super) fn act(&mut self, step: Step) {
         match step {
             Step::WantKey(vertex, output) => {
-                if self.at(vertex).keys[output].is_some() {
+                if self.at(vertex).has_keys(output) {
                     self.key_there(vertex, output);
                 } else {
                     self.approach(vertex, output);
@@ -42,7 +42,7 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
             }
             Step::WantResult(vertex, output) => {
                 self.approach(vertex, output);
-                if self.at(vertex).results[output].is_some() {
+                if self.at(vertex).outputs[output].result.is_some() {
                     self.result_there(vertex, output);
                 } else {
                     self.pursue(vertex, output);
@@ -50,7 +50,7 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
             }
             Step::KeyCame(user) => self.one_less(user),
             Step::ResultCame(user, input) => match self.at(user).stage {
-                Stage::Keying if matches!(self.at(user).map.inputs[input], InputRule::Content { .. }) => {
+                Stage::Keying if self.at(user).is_by_content(input) => {
                     self.ask_content(user, input);
                 }
                 Stage::Keying | Stage::Gathering => self.one_less(user),
@@ -61,7 +61,7 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
                 if state.stage != Stage::Keying {
                     return;
                 }
-                state.doomed_inputs.push(input);
+                state.add_doomed_input(input);
                 if state.wants_result {
                     let (vertex, output) = self.plan.nodes[user].inputs[input];
                     self.steps.push_back(Step::WantResult(vertex, output));
@@ -75,7 +75,7 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
     fn approach(&mut self, vertex: usize, output: usize) {
         let ignores = self.plan.nodes[vertex].op.ignore_cache();
         let state = self.at_mut(vertex);
-        if std::mem::replace(&mut state.wanted[output], true) {
+        if std::mem::replace(&mut state.outputs[output].wanted, true) {
             return;
         }
         match state.stage {
@@ -88,7 +88,9 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
                     }
                     if self.offer(vertex, output) {
                         // The definition names what is offered as well as any other key would.
-                        self.at_mut(vertex).keys[output].get_or_insert(EdgeKeys { used: key, plain: key });
+                        if !self.at(vertex).has_keys(output) {
+                            self.at_mut(vertex).set_keys(output, EdgeKeys { used: key, plain: key });
+                        }
                         return self.key_there(vertex, output);
                     }
                 }
@@ -105,13 +107,13 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
         let inputs = &self.plan.nodes[vertex].inputs;
         let state = self.at_mut(vertex);
         state.stage = Stage::Keying;
-        state.n_missing = inputs.len();
+        state.n_missing = inputs.len() as u32;
         if ignores {
             self.doom(vertex);
         }
         for (idx, &(input, output)) in inputs.iter().enumerate() {
-            let by_content = matches!(self.at(vertex).map.inputs[idx], InputRule::Content { .. });
-            if by_content && self.at(vertex).contents[idx].is_some() {
+            let by_content = self.at(vertex).is_by_content(idx);
+            if by_content && self.at(vertex).content_of(idx).is_some() {
                 self.at_mut(vertex).n_missing -= 1;
                 continue;
             }
@@ -120,10 +122,10 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
             }
             // The key of an op that ran again names its new result.
             if by_content || self.plan.nodes[input].op.ignore_cache() {
-                self.at_mut(input).result_waiters.push((vertex, idx));
+                self.at_mut(input).add_waiter(Wanted::Result, vertex, idx);
                 self.steps.push_back(Step::WantResult(input, output));
             } else {
-                self.at_mut(input).key_waiters.push((vertex, idx));
+                self.at_mut(input).add_waiter(Wanted::Key, vertex, idx);
                 if self.at(input).doomed {
                     self.steps.push_back(Step::Doomed(vertex, idx));
                 }
@@ -158,28 +160,28 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
         let ignores = self.plan.nodes[vertex].op.ignore_cache();
         let state = self.at(vertex);
         let part = |input: usize, pick: fn(&EdgeKeys) -> Digest| match (
-            state.contents[input],
-            state.map.inputs[input],
+            state.content_of(input),
+            state.rule(input),
         ) {
             (Some(content), _) => Part::Content(content),
             (None, InputRule::Key { selector } | InputRule::Content { selector }) => {
                 let (from, output) = self.plan.nodes[vertex].inputs[input];
-                let keys = self.at(from).keys[output].as_ref().expect("keys of inputs are there");
-                Part::Key { edge: pick(keys), selector }
+                let keys = self.at(from).keys(output).expect("keys of inputs are there");
+                Part::Key { edge: pick(&keys), selector }
             }
         };
-        let n_inputs = state.map.inputs.len();
+        let n_inputs = self.plan.nodes[vertex].inputs.len();
         let with = |pick: fn(&EdgeKeys) -> Digest| {
-            key::vertex(&state.map.digest, (0..n_inputs).map(|input| part(input, pick)))
+            key::vertex(&state.digest, (0..n_inputs).map(|input| part(input, pick)))
         };
         let content = EdgeKeys { used: with(|keys| keys.used), plain: with(|keys| keys.plain) };
-        let n_outputs = state.keys.len();
+        let n_outputs = state.outputs.len();
         let state = self.at_mut(vertex);
-        state.content = Some(content);
+        state.set_content(content);
         state.stage = Stage::Keyed;
         for output in 0..n_outputs {
-            if !ignores && self.at(vertex).keys[output].is_none() {
-                self.at_mut(vertex).keys[output] = Some(content.of(output));
+            if !ignores && !self.at(vertex).has_keys(output) {
+                self.at_mut(vertex).set_keys(output, content.of(output));
             }
             if self.at(vertex).needs_run_for(output) {
                 self.look_up(vertex, output);
@@ -187,13 +189,14 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
         }
         // Users who only need the key go on, whatever the look-up gave.
         for output in 0..n_outputs {
-            if self.at(vertex).keys[output].is_some() {
+            if self.at(vertex).has_keys(output) {
                 self.key_there(vertex, output);
             }
         }
         if self.at(vertex).wants_result {
             for output in 0..n_outputs {
-                if self.at(vertex).needed[output] && self.at(vertex).results[output].is_none() {
+                if self.at(vertex).outputs[output].needed && self.at(vertex).outputs[output].result.is_none()
+                {
                     self.pursue(vertex, output);
                 }
             }
@@ -203,7 +206,7 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
     /// Looks for a result by content key.
     fn look_up(&mut self, vertex: usize, output: usize) {
         let state = self.at(vertex);
-        let content = state.content.expect("a keyed vertex has a content key").of(output);
+        let content = state.content().expect("a keyed vertex has a content key").of(output);
         if !self.plan.nodes[vertex].op.ignore_cache()
             && let Some(record) = self.cache.get(&content.used)
         {
@@ -219,9 +222,9 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
     /// The result of an edge was in the cache.
     pub(super) fn found(&mut self, vertex: usize, output: usize, keys: EdgeKeys, record: Record<O::Output>) {
         let state = self.at_mut(vertex);
-        state.keys[output] = Some(keys);
-        state.results[output] = Some(record.output);
-        state.made_by[output] = Some(record.made_by);
+        state.set_keys(output, keys);
+        state.outputs[output].result = Some(record.output);
+        state.set_made_by(output, record.made_by);
         self.tell_cached(vertex);
         self.key_there(vertex, output);
         self.result_there(vertex, output);
@@ -232,15 +235,15 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
         let state = self.at_mut(vertex);
         if !std::mem::replace(&mut state.doomed, true) {
             let told: Vec<_> =
-                state.key_waiters.iter().map(|&(user, input)| Step::Doomed(user, input)).collect();
+                state.waiters(Wanted::Key).map(|(user, input)| Step::Doomed(user, input)).collect();
             self.steps.extend(told);
         }
     }
 
     /// The result of some output is needed and was not found: goes on with what can be done for it now.
     pub(super) fn pursue(&mut self, vertex: usize, output: usize) {
-        self.at_mut(vertex).needed[output] = true;
-        match self.at(vertex).offers[output].state {
+        self.at_mut(vertex).outputs[output].needed = true;
+        match self.at(vertex).offered(output).state {
             OfferState::Ready => return self.load(vertex, output),
             OfferState::Loading => return,
             OfferState::Unused | OfferState::Failed => {}
@@ -249,12 +252,12 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
         let is_first = !std::mem::replace(&mut state.wants_result, true);
         match state.stage {
             Stage::Keying if is_first => {
-                for input in state.doomed_inputs.clone() {
+                for input in state.doomed_inputs() {
                     let (vertex, output) = self.plan.nodes[vertex].inputs[input];
                     self.steps.push_back(Step::WantResult(vertex, output));
                 }
             }
-            Stage::Keyed if (0..state.results.len()).any(|output| state.needs_run_for(output)) => {
+            Stage::Keyed if (0..state.outputs.len()).any(|output| state.needs_run_for(output)) => {
                 self.gather(vertex);
             }
             Stage::Idle | Stage::Keying | Stage::Keyed | Stage::Gathering | Stage::Running | Stage::Done => {}
@@ -264,11 +267,11 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
     /// The vertex runs: collects the results of all inputs.
     fn gather(&mut self, vertex: usize) {
         self.at_mut(vertex).stage = Stage::Gathering;
-        let mut n_missing = 0;
+        let mut n_missing: u32 = 0;
         for (idx, &(input, output)) in self.plan.nodes[vertex].inputs.iter().enumerate() {
-            if self.at(input).results[output].is_none() {
+            if self.at(input).outputs[output].result.is_none() {
                 n_missing += 1;
-                self.at_mut(input).result_waiters.push((vertex, idx));
+                self.at_mut(input).add_waiter(Wanted::Result, vertex, idx);
                 self.steps.push_back(Step::WantResult(input, output));
             }
         }
@@ -291,13 +294,13 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
             return;
         }
         let state = self.at(vertex);
-        let content = state.content.expect("a vertex that runs has a content key");
+        let content = state.content().expect("a vertex that runs has a content key");
         let names = Names { def: state.def, content, exact };
-        let account = self.account(vertex);
+        let account = account(self.plan, &self.vertices, vertex);
         let inputs: Vec<O::Output> = node
             .inputs
             .iter()
-            .map(|&(input, output)| self.at(input).results[output].clone().expect("gathered"))
+            .map(|&(input, output)| self.at(input).outputs[output].result.clone().expect("gathered"))
             .collect();
         let (op, cache, permits) = (node.op.clone(), self.cache.clone(), self.scheduler.slot(node.op.slot()));
         let execution = if op.ignore_cache() { key::fresh(&content.used) } else { content.used };
@@ -321,19 +324,19 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
     /// The vertex' key by the results of its inputs, which are made.
     fn exact_key(&self, vertex: usize) -> Digest {
         let (node, state) = (&self.plan.nodes[vertex], self.at(vertex));
-        let inputs = node.inputs.iter().zip(&state.map.inputs).zip(&state.contents);
-        let inputs = inputs.map(|((&(from, output), rule), content)| {
-            let (InputRule::Key { selector } | InputRule::Content { selector }) = *rule;
-            let result = self.at(from).results[output].as_ref().expect("gathered");
+        let inputs = node.inputs.iter().enumerate().map(|(input, &(from, output))| {
+            let (InputRule::Key { selector } | InputRule::Content { selector }) = state.rule(input);
+            let result = self.at(from).outputs[output].result.as_ref().expect("gathered");
+            let content = state.content_of(input);
             content.map_or_else(|| (result.identity(), selector), |content| (content, None))
         });
-        key::exact(&state.map.digest, inputs)
+        key::exact(&state.digest, inputs)
     }
 
     /// Looks for results of the same op on the same inputs; whether all that is wanted was found.
     fn look_up_exact(&mut self, vertex: usize, exact: &Digest) -> bool {
-        let content = self.at(vertex).content.expect("a vertex that runs has a content key");
-        let n_outputs = self.at(vertex).results.len();
+        let content = self.at(vertex).content().expect("a vertex that runs has a content key");
+        let n_outputs = self.at(vertex).outputs.len();
         self.at_mut(vertex).stage = Stage::Keyed;
         for output in 0..n_outputs {
             let state = self.at(vertex);
@@ -359,7 +362,7 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
     pub(super) fn ask_content(&mut self, vertex: usize, input: usize) {
         let node = &self.plan.nodes[vertex];
         let (from, output) = node.inputs[input];
-        let result = self.at(from).results[output].clone().expect("the result has come");
+        let result = self.at(from).outputs[output].result.clone().expect("the result has come");
         let ctx = ExecCtx::new(self.stop.clone(), self.listener(vertex));
         self.answers.push(Box::pin(async move {
             let digest = node.op.content_key(&ctx, input, &result).await;

@@ -3,6 +3,7 @@
 mod fake;
 mod graphs;
 mod imports;
+mod memory;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -598,11 +599,8 @@ fn results_name_the_run_that_made_them() {
                 .solve(plan, bench.cache.clone(), Arc::new(|_| {}), &Cancel::new(), &Hold::default())
                 .await;
             outcome.result.unwrap();
-            outcome
-                .ran
-                .into_iter()
-                .map(|(vertex, account)| (plan.nodes[vertex].op.name(), account))
-                .collect::<Vec<_>>()
+            let account = |vertex: usize| (plan.nodes[vertex].op.name(), outcome.ledger.account(vertex));
+            outcome.ran.iter().map(|&vertex| account(vertex)).collect::<Vec<_>>()
         };
         let first = ran(&program(&bench, "a#1")).await;
         let run = |all: &[(String, Account)], name: &str| all.iter().find(|it| it.0 == name).unwrap().1.run;

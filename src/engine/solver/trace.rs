@@ -71,7 +71,7 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
             let mut inputs = Vec::with_capacity(node.inputs.len());
             for (idx, &(from, output)) in node.inputs.iter().enumerate() {
                 let state = self.at(vertex);
-                let (rule, mut content) = (state.map.inputs[idx], state.contents[idx]);
+                let (rule, mut content) = (state.rule(idx), state.content_of(idx));
                 let by_content = matches!(rule, InputRule::Content { .. });
                 if by_content && content.is_none() && !cancel.is_cancelled() {
                     let result = vertices[place[from]].edges[output].result.as_ref();
@@ -83,7 +83,7 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
                         }
                         (None, None) => None,
                     };
-                    self.at_mut(vertex).contents[idx] = content;
+                    self.set_content_of(vertex, idx, content);
                 }
                 let (InputRule::Key { selector } | InputRule::Content { selector }) = rule;
                 inputs.push(TracedInput { from: (from, output), selector, by_content, content });
@@ -94,7 +94,7 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
                 self.traced_edges(vertex, &inputs, |(from, output)| vertices[place[from]].edges[output].key);
             vertices.push(TracedVertex {
                 node: vertex,
-                names: self.at(vertex).map.names.clone(),
+                names: self.at(vertex).names().to_vec(),
                 inputs,
                 edges,
             });
@@ -116,23 +116,23 @@ impl<O: Op, C: CacheStore<Output = O::Output>> Run<'_, O, C> {
         };
         let parts: Option<Vec<Part>> = inputs.iter().map(part).collect();
         let content = state
-            .content
+            .content()
             .map(|keys| keys.plain)
-            .or_else(|| parts.map(|parts| key::vertex(&state.map.digest, parts.into_iter())));
+            .or_else(|| parts.map(|parts| key::vertex(&state.digest, parts.into_iter())));
         // What earlier builds made of an op that ignores the cache is not this build's.
         let may_look = !self.plan.nodes[vertex].op.ignore_cache() && !state.tainted;
-        let edges = state.offers.iter().enumerate().map(|(output, offered)| {
+        let edges = state.outputs.iter().enumerate().map(|(output, known)| {
             let by_content = content.map(|content| key::edge(&content, output));
             let (mut key, mut result) =
-                (state.keys[output].map(|keys| keys.plain).or(by_content), state.results[output].clone());
+                (state.keys(output).map(|keys| keys.plain).or(by_content), known.result.clone());
             if result.is_none() && may_look {
                 let looked = [Some(key::edge(&state.def, output)), by_content];
                 if let Some(record) = looked.into_iter().flatten().find_map(|key| self.cache.get(&key)) {
-                    key = state.keys[output].map(|keys| keys.plain).or(Some(record.key));
+                    key = state.keys(output).map(|keys| keys.plain).or(Some(record.key));
                     result = Some(record.output);
                 }
             }
-            TracedEdge { result, offers: offered.all.clone(), key }
+            TracedEdge { result, offers: state.offered(output).all.clone(), key }
         });
         edges.collect()
     }

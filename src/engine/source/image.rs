@@ -52,6 +52,12 @@ impl ImageSource {
         if !matches!(record_type, "" | "internal" | "frontend" | "regular") {
             return Err(bad(format!("`{record_type}` is no type of record")));
         }
+        // Before anybody is asked for anything.
+        let expected = match op.attrs.get(attr::IMAGE_CHECKSUM).filter(|text| !text.is_empty()) {
+            Some(text) => Some(text.parse::<Digest>().map_err(|error| bad(format!("{error}")))?),
+            None => None,
+        };
+        let limit = layer_limit(op, attr::IMAGE_LAYER_LIMIT)?;
         let platform = platform.map_or_else(Platform::host, Platform::normalize);
         let registry = self.registry(&ctx.session);
         let resolving = resolve_image(&registry, &ctx.store, &reference, &platform, mode);
@@ -59,14 +65,11 @@ impl ImageSource {
             resolved = resolving => resolved?,
             () = ctx.cancel.cancelled() => return Err(ImageError::Cancelled),
         };
-        if let Some(expected) = op.attrs.get(attr::IMAGE_CHECKSUM).filter(|text| !text.is_empty()) {
-            let expected: Digest = expected.parse().map_err(|error| bad(format!("{error}")))?;
-            if expected != image.root_digest {
-                let (reference, found) = (image.reference, image.root_digest);
-                return Err(ImageError::Checksum { reference, expected, found });
-            }
+        if let Some(expected) = expected.filter(|expected| *expected != image.root_digest) {
+            let (reference, found) = (image.reference, image.root_digest);
+            return Err(ImageError::Checksum { reference, expected, found });
         }
-        let image = PulledImage::new(image, op, attr::IMAGE_LAYER_LIMIT, platform)?;
+        let image = PulledImage::new(image, limit, platform);
         Ok(PulledImage { record_type: RecordType::from_name(record_type).unwrap_or_default(), ..image })
     }
 }
@@ -89,6 +92,18 @@ impl Source for ImageSource {
     }
 }
 
+/// How many layers the attribute `key` of `op` leaves.
+pub(super) fn layer_limit(op: &SourceOp, key: &str) -> Result<Option<u32>, ImageError> {
+    let Some(text) = op.attrs.get(key).filter(|text| !text.is_empty()) else { return Ok(None) };
+    match text.parse() {
+        Ok(limit) if 0 < limit => Ok(Some(limit)),
+        _ => Err(ImageError::Identifier {
+            identifier: op.identifier.clone(),
+            reason: format!("`{text}` is no number of layers"),
+        }),
+    }
+}
+
 /// An image that is known and can be brought in.
 pub(super) struct PulledImage {
     image: ResolvedImage,
@@ -99,27 +114,12 @@ pub(super) struct PulledImage {
 }
 
 impl PulledImage {
-    /// `image` as `op` wants it; `limit_key` is the attribute that may limit its layers.
-    pub(super) fn new(
-        mut image: ResolvedImage,
-        op: &SourceOp,
-        limit_key: &str,
-        platform: Platform,
-    ) -> Result<PulledImage, ImageError> {
-        let layer_limit = match op.attrs.get(limit_key).map(String::as_str) {
-            None | Some("") => None,
-            Some(text) => {
-                let limit = text.parse::<u32>().ok().filter(|&limit| 0 < limit);
-                Some(limit.ok_or_else(|| ImageError::Identifier {
-                    identifier: op.identifier.clone(),
-                    reason: format!("`{text}` is no number of layers"),
-                })?)
-            }
-        };
+    /// `image` with its first layers, or all of them.
+    pub(super) fn new(mut image: ResolvedImage, layer_limit: Option<u32>, platform: Platform) -> PulledImage {
         if let Some(limit) = layer_limit {
             image.limit_layers(limit as usize);
         }
-        Ok(PulledImage { image, platform, layer_limit, record_type: RecordType::Regular })
+        PulledImage { image, platform, layer_limit, record_type: RecordType::Regular }
     }
 }
 

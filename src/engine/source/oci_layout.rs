@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use super::blob::store_of;
-use super::image::{PulledImage, source_error};
+use super::image::{PulledImage, layer_limit, source_error};
 use super::{Resolved, Source, SourceCtx, SourceError};
 use crate::base::Platform;
 use crate::engine::registry::{ImageError, Layout, resolve_layout};
@@ -29,13 +29,14 @@ impl OciLayoutSource {
         let not_given =
             || ImageError::NotGiven { identifier: op.identifier.clone(), name: store_id.to_owned() };
         let dir = ctx.session.oci_layout(store_id).ok_or_else(not_given)?;
+        let limit = layer_limit(op, attr::OCI_LAYER_LIMIT)?;
         let platform = platform.map_or_else(Platform::host, Platform::normalize);
         let layout = Layout::new(dir, op.locator());
         let image = tokio::select! {
             resolved = resolve_layout(&layout, &ctx.store, &platform) => resolved?,
             () = ctx.cancel.cancelled() => return Err(ImageError::Cancelled),
         };
-        PulledImage::new(image, op, attr::OCI_LAYER_LIMIT, platform)
+        Ok(PulledImage::new(image, limit, platform))
     }
 }
 

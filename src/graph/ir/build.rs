@@ -269,10 +269,11 @@ impl Graph {
     /// When `chain` is empty.
     pub fn file(&mut self, base: Tree, chain: FileChain) -> Edge {
         let mut file = FileBuilder::default();
+        file.actions.reserve_exact(chain.len());
         let mut last = file.input(base);
         for step in chain {
             let (secondary, op) = match step {
-                FileStep::Copy { from, copy } => (file.input(from), FileActionOp::Copy(copy)),
+                FileStep::Copy { from, copy } => (file.input(from), FileActionOp::Copy(Box::new(copy))),
                 FileStep::Mkfile(mkfile) => (FileInput::Scratch, FileActionOp::Mkfile(mkfile)),
                 FileStep::Mkdir(mkdir) => (FileInput::Scratch, FileActionOp::Mkdir(mkdir)),
                 FileStep::Rm(rm) => (FileInput::Scratch, FileActionOp::Rm(rm)),
@@ -328,7 +329,7 @@ impl Graph {
     /// `inputs`, of which those that `outputs` names are results; all must succeed. Gives the first result.
     pub fn passthrough(&mut self, id: &str, inputs: Vec<Edge>, outputs: Vec<InputIdx>) -> Edge {
         let op = PassthroughOp { id: id.to_owned(), outputs };
-        let mut vertex = Vertex::new(Op::Passthrough(op), inputs, None);
+        let mut vertex = Vertex::new(Op::Passthrough(op.into()), inputs, None);
         vertex.metadata.caps.insert("passthroughop".to_owned());
         Edge { vertex: self.add(vertex), output: 0 }
     }
@@ -347,7 +348,7 @@ impl Graph {
             definition: None,
             builder: BuildOp::LLB_BUILDER,
         };
-        let mut vertex = Vertex::new(Op::Build(op), vec![tree], platform);
+        let mut vertex = Vertex::new(Op::Build(Box::new(op)), vec![tree], platform);
         vertex.metadata.caps.insert("source.buildop.llbfilename".to_owned());
         Edge { vertex: self.add(vertex), output: 0 }
     }

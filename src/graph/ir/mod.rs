@@ -13,11 +13,13 @@ pub mod print;
 pub mod state;
 pub mod verify;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::Platform;
+use smallvec::SmallVec;
+
+use crate::base::{Platform, Shared};
 
 pub use build::{ExecBuilder, FileChain, MountSpec};
 pub use config::{Healthcheck, ImageConfig};
@@ -41,22 +43,28 @@ pub struct Edge {
 /// A filesystem state: an output of some op, or `None` for scratch, the empty tree.
 pub type Tree = Option<Edge>;
 
-/// One op with what it is built from.
+/// Inputs of a vertex: of nearly all one or two, which then lie in it.
+pub type Inputs = SmallVec<[Edge; 2]>;
+
+/// Places of a vertex: of nearly all one, which then lies in it.
+pub type Locations = SmallVec<[Location; 1]>;
+
+/// One op with what it is built from. There may be a hundred thousand of them: what is equal is shared, what is rare is boxed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Vertex {
     /// What to do.
     pub op: Op,
     /// What the op works on, in the order its input indexes refer to (`Op.inputs` on the wire).
-    pub inputs: Vec<Edge>,
+    pub inputs: Inputs,
     /// Literal platform of sources; `None` takes the platform given when the graph is marshalled, and stays absent
     /// when none is given. Which ops write it at all is `graph::llb`'s business.
-    pub platform: Option<Platform>,
+    pub platform: Option<Shared<Platform>>,
     /// Worker constraint filters.
-    pub constraints: Vec<String>,
+    pub constraints: Shared<Vec<String>>,
     /// Facts beside the op: they are not part of its digest.
-    pub metadata: Metadata,
+    pub metadata: Shared<Metadata>,
     /// Where in the source texts this op was written.
-    pub locations: Vec<Location>,
+    pub locations: Locations,
     /// Read from a definition: platform, constraints, attributes and metadata are final, so that marshalling options
     /// do not change the op's digest.
     pub sealed: bool,
@@ -166,10 +174,10 @@ pub struct Location {
     /// Index in [`Graph::sources`].
     pub source: u32,
     /// Stretches of that text.
-    pub ranges: Vec<Range>,
+    pub ranges: SmallVec<[Range; 1]>,
     /// The actions of a file op that were written here, when it is made of several; `None` when all were. For error
     /// reports only: neither the wire nor the text form has it.
-    pub actions: Option<std::ops::Range<usize>>,
+    pub actions: Option<std::ops::Range<u32>>,
 }
 
 impl Location {
@@ -214,13 +222,22 @@ impl Graph {
     ///
     /// # Panics
     /// When an input refers to a vertex that is not in the graph yet: a bug in the caller.
-    pub fn add(&mut self, vertex: Vertex) -> VertexId {
+    pub fn add(&mut self, vertex: impl Into<Arc<Vertex>>) -> VertexId {
+        let mut vertex = vertex.into();
         let id = VertexId(self.vertices.len() as u32);
         assert!(
             vertex.inputs.iter().all(|input| input.vertex < id),
             "an input must be added before its user"
         );
-        self.vertices.push(Arc::new(vertex));
+        if let Some(last) = self.vertices.last() {
+            let vertex = Arc::make_mut(&mut vertex);
+            vertex.constraints.unite(&last.constraints);
+            vertex.metadata.unite(&last.metadata);
+            if let (Some(platform), Some(known)) = (&mut vertex.platform, &last.platform) {
+                platform.unite(known);
+            }
+        }
+        self.vertices.push(vertex);
         id
     }
 
@@ -301,14 +318,19 @@ impl Graph {
 
 impl Vertex {
     /// A vertex without metadata or locations.
-    pub fn new(op: Op, inputs: Vec<Edge>, platform: Option<Platform>) -> Vertex {
+    pub fn new(op: Op, inputs: impl Into<Inputs>, platform: Option<Platform>) -> Vertex {
+        /// Of most vertices.
+        static NOTHING: LazyLock<(Shared<Vec<String>>, Shared<Metadata>)> = LazyLock::new(Default::default);
+        let (constraints, metadata) = NOTHING.clone();
+        let mut inputs = inputs.into();
+        inputs.shrink_to_fit();
         Vertex {
             op,
             inputs,
-            platform,
-            constraints: Vec::new(),
-            metadata: Metadata::default(),
-            locations: Vec::new(),
+            platform: platform.map(Shared::from),
+            constraints,
+            metadata,
+            locations: Locations::new(),
             sealed: false,
         }
     }
@@ -321,3 +343,6 @@ impl Vertex {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

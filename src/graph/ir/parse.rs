@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::{DiffOp, Edge, Graph, Location, MergeOp, Op, Range, SourceInfo, Tree, Vertex, VertexId, verify};
-use crate::base::Platform;
+use crate::base::{Platform, Shared};
 
 /// A text that is no graph.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,9 +67,9 @@ fn read_line(line: &str, graph: &mut Graph, roots: &mut Vec<Tree>) -> Result<(),
     let (locations, sealed) = (take("at"), take("sealed"));
     let mut vertex = Vertex::new(op(kind, fields, inputs.len())?, inputs, None);
     if let Some(platform) = platform {
-        vertex.platform = Some(read_platform(&value::<String>(platform)?, &os.unwrap_or_default()));
+        vertex.platform = Some(read_platform(&value::<String>(platform)?, &os.unwrap_or_default()).into());
     }
-    vertex.constraints = constraints.map_or(Ok(Vec::new()), value)?;
+    vertex.constraints = constraints.map_or(Ok(Shared::default()), value)?;
     vertex.metadata = value(metadata.unwrap_or_else(|| json!({})))?;
     let locations: Vec<String> = locations.map_or(Ok(Vec::new()), value)?;
     vertex.locations = locations.iter().map(|it| location(it)).collect::<Result<_, _>>()?;

@@ -133,17 +133,13 @@ fn exec(op: &ExecOp, n_inputs: usize) -> Result<(), VertexError> {
     let mut n_outputs = 0;
     for mount in &op.mounts {
         mount.input.map_or(Ok(()), |input| index(input, n_inputs))?;
-        match mount.kind {
-            MountKind::Tmpfs { .. } if mount.input.is_some() => {
-                return Err(VertexError::TmpfsInput(mount.dest.clone()));
-            }
-            // Only trees have outputs; what stands there for the other kinds means nothing.
-            MountKind::Tmpfs { .. } | MountKind::Cache { .. } | MountKind::Secret(_) | MountKind::Ssh(_) => {}
-            MountKind::Bind => match mount.output {
-                Some(output) if output != n_outputs => return Err(VertexError::OutputNumbers),
-                Some(_) => n_outputs += 1,
-                None => {}
-            },
+        if mount.input.is_some() && matches!(mount.kind, MountKind::Tmpfs { .. }) {
+            return Err(VertexError::TmpfsInput(mount.dest.clone()));
+        }
+        match mount.leaves() {
+            Some(output) if output != n_outputs => return Err(VertexError::OutputNumbers),
+            Some(_) => n_outputs += 1,
+            None => {}
         }
     }
     Ok(())

@@ -65,7 +65,7 @@ type Result<T> = std::result::Result<T, OpError>;
 pub(crate) fn op(kind: pb::OpKind, n_inputs: usize) -> Result<Op> {
     Ok(match kind {
         pb::OpKind::Source(source) => {
-            Op::Source(SourceOp { identifier: source.identifier, attrs: str_map(source.attrs)? })
+            Op::Source(Box::new(SourceOp { identifier: source.identifier, attrs: str_map(source.attrs)? }))
         }
         pb::OpKind::Exec(op) => Op::Exec(Box::new(exec(*op, n_inputs)?)),
         pb::OpKind::File(op) => Op::File(file(op, n_inputs)?),
@@ -82,7 +82,7 @@ pub(crate) fn op(kind: pb::OpKind, n_inputs: usize) -> Result<Op> {
         pb::OpKind::Passthrough(op) => {
             let outputs = op.outputs.iter().map(|&input| index("passthrough output", input, n_inputs));
             let outputs = outputs.collect::<Result<_>>()?;
-            Op::Passthrough(PassthroughOp { id: op.id, outputs })
+            Op::Passthrough(PassthroughOp { id: op.id, outputs }.into())
         }
         pb::OpKind::Build(op) => {
             let mut inputs = std::collections::BTreeMap::new();
@@ -98,7 +98,7 @@ pub(crate) fn op(kind: pb::OpKind, n_inputs: usize) -> Result<Op> {
                 index("builder", op.builder, n_inputs)?;
             }
             let attrs = str_map(op.attrs)?;
-            Op::Build(BuildOp { inputs, attrs, definition: op.def, builder: op.builder })
+            Op::Build(Box::new(BuildOp { inputs, attrs, definition: op.def, builder: op.builder }))
         }
     })
 }
@@ -254,13 +254,19 @@ fn file(op: pb::FileOp, n_inputs: usize) -> Result<FileOp> {
             op: file_action(action.action.ok_or(OpError::Missing("action"))?, scope)?,
         })
     });
-    Ok(FileOp { actions: actions.collect::<Result<_>>()? })
+    // Collected, they would be kept where the larger messages were.
+    let mut kept = Vec::with_capacity(n_all);
+    for action in actions {
+        kept.push(action?);
+    }
+    Ok(FileOp { actions: kept })
 }
 
 fn file_action(kind: pb::FileActionKind, scope: FileScope) -> Result<FileActionOp> {
-    let owner = |owner: Option<pb::ChownOpt>| owner.map(|owner| chown(owner, scope)).transpose();
+    let owner =
+        |owner: Option<pb::ChownOpt>| owner.map(|owner| chown(owner, scope).map(Box::new)).transpose();
     Ok(match kind {
-        pb::FileActionKind::Copy(copy) => FileActionOp::Copy(FileCopy {
+        pb::FileActionKind::Copy(copy) => FileActionOp::Copy(Box::new(FileCopy {
             src: copy.src,
             dest: copy.dest,
             owner: owner(copy.owner)?,
@@ -277,7 +283,7 @@ fn file_action(kind: pb::FileActionKind, scope: FileScope) -> Result<FileActionO
             exclude_patterns: copy.exclude_patterns,
             always_replace_existing: copy.always_replace_existing_dest_paths,
             required_paths: copy.required_paths,
-        }),
+        })),
         pb::FileActionKind::Mkfile(mkfile) => FileActionOp::Mkfile(FileMkfile {
             path: mkfile.path,
             mode: mkfile.mode,

@@ -187,9 +187,9 @@ fn file(op: &FileOp, inputs: &WireInputs<'_>) -> pb::FileOp {
 
 /// The message of one action.
 pub(crate) fn file_action(action: &FileAction, inputs: &WireInputs<'_>) -> pb::FileAction {
-    let owner = |owner: &Option<Chown>| owner.as_ref().map(|owner| chown(owner, inputs));
+    let owner = |owner: &Option<Box<Chown>>| owner.as_ref().map(|owner| chown(owner, inputs));
     let kind = match &action.op {
-        FileActionOp::Copy(copy) => pb::FileActionKind::Copy(pb::FileActionCopy {
+        FileActionOp::Copy(copy) => pb::FileActionKind::Copy(Box::new(pb::FileActionCopy {
             src: copy.src.clone(),
             dest: copy.dest.clone(),
             owner: owner(&copy.owner),
@@ -206,7 +206,7 @@ pub(crate) fn file_action(action: &FileAction, inputs: &WireInputs<'_>) -> pb::F
             always_replace_existing_dest_paths: copy.always_replace_existing,
             mode_str: copy.mode_str.clone(),
             required_paths: copy.required_paths.clone(),
-        }),
+        })),
         FileActionOp::Mkfile(mkfile) => pb::FileActionKind::Mkfile(pb::FileActionMkFile {
             path: mkfile.path.clone(),
             mode: mkfile.mode,

@@ -435,7 +435,7 @@ impl Describe for pb::FileAction {
         out.int64("secondaryInput", self.secondary_input);
         out.int64("output", self.output);
         match &self.action {
-            Some(pb::FileActionKind::Copy(copy)) => out.message("copy", Some(copy)),
+            Some(pb::FileActionKind::Copy(copy)) => out.message("copy", Some(&**copy)),
             Some(pb::FileActionKind::Mkfile(mkfile)) => out.message("mkfile", Some(mkfile)),
             Some(pb::FileActionKind::Mkdir(mkdir)) => out.message("mkdir", Some(mkdir)),
             Some(pb::FileActionKind::Rm(rm)) => out.message("rm", Some(rm)),

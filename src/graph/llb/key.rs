@@ -5,8 +5,11 @@
 //! found out by the engine, and so is the content of an input. The indexes in a key are those of the wire: equal
 //! inputs of a command or file op must have been united (`passes::dedup` does it).
 
-use serde_json::{Map, Value, json};
+use std::io::{self, Write as _};
 
+use serde_json::{Map, Value};
+
+use crate::base::digest::DigestWriter;
 use crate::base::{Digest, Platform, path};
 use crate::graph::ir::build::go_escape;
 use crate::graph::ir::{
@@ -86,21 +89,23 @@ pub fn cache_digest(vertex: &Vertex, machine: &Platform) -> Option<Digest> {
         object
     };
     let inputs = encode::WireInputs { remap: None, n_inputs: vertex.inputs.len() };
+    if let Op::File(file) = &vertex.op {
+        return Some(file_digest(file, &inputs));
+    }
     let object = match (&vertex.op, encode::op(&vertex.op, &inputs)) {
         (Op::Source(_), _) => return None,
         (_, pb::OpKind::Exec(mut exec)) => {
             simplify_exec(&mut exec);
             let mut object = message("exec", "Exec", &*exec);
-            put_platform(&mut object, &vertex.platform.as_ref().unwrap_or(machine).normalize());
+            put_platform(&mut object, &vertex.platform.as_deref().unwrap_or(machine).normalize());
             object
         }
-        (_, pb::OpKind::File(file)) => file_object(file, vertex.inputs.len()),
         (_, pb::OpKind::Merge(op)) => message("merge", "Merge", &op),
         (_, pb::OpKind::Diff(op)) => message("diff", "Diff", &op),
         // Sic: "Exec".
         (_, pb::OpKind::Build(op)) => message("build", "Exec", &op),
         (_, pb::OpKind::Passthrough(op)) => message("passthrough", "Passthrough", &op),
-        (_, pb::OpKind::Source(_)) => return None,
+        (_, pb::OpKind::Source(_) | pb::OpKind::File(_)) => return None,
     };
     Some(digest(object))
 }
@@ -158,18 +163,22 @@ fn simplify_exec(exec: &mut pb::ExecOp) {
     }
 }
 
-fn file_object(file: pb::FileOp, n_inputs: usize) -> Map<String, Value> {
-    let mut actions: Vec<Value> = Vec::with_capacity(file.actions.len());
+/// The text is hashed as it is made, action by action: there may be a hundred thousand.
+fn file_digest(file: &FileOp, inputs: &encode::WireInputs<'_>) -> Digest {
+    let mut text = DigestWriter::new(io::sink());
+    let mut put = |part: &str| text.write_all(part.as_bytes()).expect("a sink takes everything");
     let mut indexes = Vec::with_capacity(file.actions.len());
-    for action in file.actions {
+    put("{\"Type\":\"buildkit.file.v0\",\"Actions\":[");
+    for (idx, action) in file.actions.iter().enumerate() {
+        let action = encode::file_action(action, inputs);
         indexes.push([action.input, action.secondary_input, action.output]);
-        let text = match action.action {
+        let own = match action.action {
             Some(pb::FileActionKind::Copy(mut copy)) => {
-                if (0..n_inputs as i64).contains(&action.secondary_input) {
+                if (0..inputs.n_inputs as i64).contains(&action.secondary_input) {
                     // The path is in the input's rule; only the name decides what is made.
                     copy.src = path::base(&copy.src).to_owned();
                 }
-                to_go_text(&copy)
+                to_go_text(&*copy)
             }
             Some(pb::FileActionKind::Mkfile(mkfile)) => to_go_text(&mkfile),
             Some(pb::FileActionKind::Mkdir(mkdir)) => to_go_text(&mkdir),
@@ -177,15 +186,23 @@ fn file_object(file: pb::FileOp, n_inputs: usize) -> Map<String, Value> {
             Some(pb::FileActionKind::Symlink(symlink)) => to_go_text(&symlink),
             None => String::new(),
         };
-        actions.push(base64(text.as_bytes()).into());
+        put(if idx == 0 { "\"" } else { ",\"" });
+        // Base64 has nothing that JSON escapes.
+        put(&base64(own.as_bytes()));
+        put("\"");
     }
-    let mut object = Map::new();
-    object.insert("Type".to_owned(), "buildkit.file.v0".into());
-    object.insert("Actions".to_owned(), actions.into());
+    put("]");
     if !is_usual(&indexes) {
-        object.insert("indexes".to_owned(), json!(indexes));
+        put(",\"indexes\":[");
+        for (idx, [input, secondary, output]) in indexes.iter().enumerate() {
+            put(if idx == 0 { "[" } else { ",[" });
+            put(&format!("{input},{secondary},{output}]"));
+        }
+        put("]");
     }
-    object
+    put("}");
+    let (_, digest, _) = text.finish();
+    digest
 }
 
 /// The shape that keys do not mention: a chain on input 0 whose copies read input 1. The number that stands before an
@@ -292,7 +309,7 @@ fn file_rules(file: &FileOp, n_inputs: usize) -> Result<Vec<InputKeyRule>, KeyEr
 }
 
 /// The inputs in whose user lists the names of `owner` are looked up, each with the list.
-fn looked_up(owner: &Option<Chown>) -> Result<Vec<(InputIdx, &'static str)>, KeyError> {
+fn looked_up(owner: &Option<Box<Chown>>) -> Result<Vec<(InputIdx, &'static str)>, KeyError> {
     let Some(owner) = owner else { return Ok(Vec::new()) };
     let mut lists = Vec::new();
     for (user, list) in [(&owner.user, "/etc/passwd"), (&owner.group, "/etc/group")] {

@@ -3,10 +3,11 @@
 //! Vertices are encoded in arena order, each once, because an op's bytes hold the digests of its inputs; the
 //! definition lists them in the order in which the client walks the graph.
 
-use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
-use crate::base::{Digest, Platform};
+use smallvec::SmallVec;
+
+use crate::base::{Digest, Platform, Shared};
 use crate::graph::ir::{
     Edge, FileInput, FileOp, Graph, InputIdx, Location, Metadata, Op, Tree, Vertex, VertexId, attr,
 };
@@ -42,68 +43,124 @@ pub enum Order {
 /// The definition of `root` and all it needs; an empty one for scratch.
 pub fn marshal(graph: &Graph, root: Tree, options: &MarshalOptions) -> pb::Definition {
     let Some(root) = root else { return pb::Definition::default() };
-    let walked = walk(graph, root.vertex, options.order);
-    let mut needed = vec![false; graph.len()];
-    for id in &walked {
-        needed[id.0 as usize] = true;
+    let mut parts = Parts::new(graph, root, options);
+    pb::Definition {
+        def: std::mem::take(&mut parts.def),
+        metadata: parts.metadata().collect(),
+        source: Some(pb::Source { locations: parts.locations().collect(), infos: parts.infos.written }),
     }
-    let mut encoder = Encoder::new(graph.len(), options);
-    let mut ops: Vec<Option<EncodedOp>> = graph
-        .vertices()
-        .map(|(id, vertex)| needed[id.0 as usize].then(|| encoder.encode(id, vertex)))
-        .collect();
+}
 
-    // One entry per digest: equal ops of different statements are one op to whom everything said about each applies.
-    let mut facts: Vec<Facts<'_>> = Vec::with_capacity(walked.len());
-    let mut known: HashMap<Digest, usize> = HashMap::with_capacity(walked.len());
-    let mut infos = Infos::new(graph);
-    let mut def = Vec::with_capacity(walked.len() + 1);
-    for id in walked {
-        let vertex = graph.vertex(id);
-        let op =
-            ops[id.0 as usize].take().expect("the walk lists a vertex once, and all of them are encoded");
-        let fact = *known.entry(op.digest).or_insert_with(|| {
-            def.push(op.bytes);
-            facts.push(Facts { digest: op.digest, metadata: None, locations: Vec::new() });
-            facts.len() - 1
-        });
-        let facts = &mut facts[fact];
-        let plain = vertex.sealed || options.metadata == Metadata::default();
-        match &mut facts.metadata {
-            None if plain && op.cap.is_none() => facts.metadata = Some(Cow::Borrowed(&vertex.metadata)),
-            metadata => {
-                let metadata = metadata.get_or_insert_default().to_mut();
-                if !plain {
-                    metadata.merge(&options.metadata);
-                }
-                metadata.merge(&vertex.metadata);
-                metadata.caps.extend(op.cap.map(str::to_owned));
-            }
+/// The bytes of the definition of `root`. Those of a large graph are written without the messages that they are of.
+pub fn marshal_bytes(graph: &Graph, root: Tree, options: &MarshalOptions) -> Vec<u8> {
+    use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, message};
+    let mut bytes = Vec::new();
+    let Some(root) = root else { return bytes };
+    let mut parts = Parts::new(graph, root, options);
+    for op in std::mem::take(&mut parts.def) {
+        encode_key(1, WireType::LengthDelimited, &mut bytes);
+        encode_varint(op.len() as u64, &mut bytes);
+        bytes.extend_from_slice(&op);
+    }
+    parts.metadata().for_each(|entry| message::encode(2, &entry, &mut bytes));
+    let infos: usize = parts.infos.written.iter().map(|info| message::encoded_len(2, info)).sum();
+    let locations: usize = parts.locations().map(|entry| message::encoded_len(1, &entry)).sum();
+    let len = infos + locations;
+    bytes.reserve_exact(1 + encoded_len_varint(len as u64) + len);
+    encode_key(3, WireType::LengthDelimited, &mut bytes);
+    encode_varint(len as u64, &mut bytes);
+    parts.locations().for_each(|entry| message::encode(1, &entry, &mut bytes));
+    parts.infos.written.iter().for_each(|info| message::encode(2, info, &mut bytes));
+    bytes
+}
+
+/// What a definition is made of.
+struct Parts<'g> {
+    def: Vec<Vec<u8>>,
+    /// Sorted by digest.
+    facts: Vec<Facts>,
+    infos: Infos<'g>,
+    /// Of the terminal op.
+    terminal: (Digest, BTreeSet<String>),
+}
+
+impl<'g> Parts<'g> {
+    fn new(graph: &'g Graph, root: Edge, options: &MarshalOptions) -> Parts<'g> {
+        let walked = walk(graph, root.vertex, options.order);
+        let mut needed = vec![false; graph.len()];
+        for id in &walked {
+            needed[id.0 as usize] = true;
         }
-        facts.locations.extend(vertex.locations.iter().map(|it| infos.locate(it)));
+        let mut encoder = Encoder::new(graph.len(), options);
+        let mut ops: Vec<Option<EncodedOp>> = Vec::with_capacity(graph.len());
+        let encoded =
+            |(id, vertex): (VertexId, &Vertex)| needed[id.0 as usize].then(|| encoder.encode(id, vertex));
+        ops.extend(graph.vertices().map(encoded));
+
+        // One entry per digest: equal ops of different statements are one op to whom everything said about each applies.
+        let mut facts: Vec<Facts> = Vec::with_capacity(walked.len());
+        let mut known: HashMap<Digest, usize> = HashMap::with_capacity(walked.len());
+        let mut infos = Infos::new(graph);
+        let mut def = Vec::with_capacity(walked.len() + 1);
+        for id in walked {
+            let vertex = graph.vertex(id);
+            let op =
+                ops[id.0 as usize].take().expect("the walk lists a vertex once, and all of them are encoded");
+            let fact = *known.entry(op.digest).or_insert_with(|| {
+                def.push(op.bytes);
+                facts.push(Facts { digest: op.digest, metadata: None, vertices: SmallVec::new() });
+                facts.len() - 1
+            });
+            let facts = &mut facts[fact];
+            let plain = vertex.sealed || options.metadata == Metadata::default();
+            match &mut facts.metadata {
+                None if plain && op.cap.is_none() => facts.metadata = Some(vertex.metadata.clone()),
+                metadata => {
+                    let metadata = metadata.get_or_insert_default();
+                    if !plain {
+                        metadata.merge(&options.metadata);
+                    }
+                    metadata.merge(&vertex.metadata);
+                    metadata.caps.extend(op.cap.map(str::to_owned));
+                }
+            }
+            vertex.locations.iter().for_each(|it| infos.meet(it));
+            facts.vertices.push(id);
+        }
+        let terminal = encoder.terminal(root);
+        let caps = terminal_caps(&facts);
+        facts.sort_by_key(|facts| facts.digest);
+        let digest = Digest::of(&terminal);
+        def.push(terminal);
+        Parts { def, facts, infos, terminal: (digest, caps) }
     }
 
-    let terminal = encoder.terminal(root);
-    let caps = terminal_caps(&facts);
-    facts.sort_by_key(|facts| facts.digest);
-    let mut metadata: Vec<pb::MetadataEntry> = Vec::with_capacity(facts.len() + 1);
-    metadata.extend(facts.iter().map(|facts| pb::MetadataEntry {
-        key: Some(facts.digest.to_string()),
-        value: facts.metadata.as_deref().map(encode::metadata),
-    }));
-    let locations = facts
-        .into_iter()
-        .map(|facts| pb::LocationsEntry {
+    /// What is said about the ops, sorted by digest.
+    fn metadata(&self) -> impl Iterator<Item = pb::MetadataEntry> {
+        let entry = |facts: &Facts| pb::MetadataEntry {
             key: Some(facts.digest.to_string()),
-            value: Some(pb::Locations { locations: facts.locations }),
+            value: facts.metadata.as_deref().map(encode::metadata),
+        };
+        let (digest, caps) = &self.terminal;
+        let (before, after) = self.facts.split_at(self.facts.partition_point(|facts| facts.digest < *digest));
+        let terminal = Metadata { caps: caps.clone(), ..Metadata::default() };
+        let terminal =
+            pb::MetadataEntry { key: Some(digest.to_string()), value: Some(encode::metadata(&terminal)) };
+        before.iter().map(entry).chain([terminal]).chain(after.iter().map(entry))
+    }
+
+    /// Where the ops were written, sorted by digest.
+    fn locations(&self) -> impl Iterator<Item = pb::LocationsEntry> {
+        self.facts.iter().map(|facts| {
+            let vertices = facts.vertices.iter().map(|&id| self.infos.graph.vertex(id));
+            let locations = vertices.flat_map(|vertex| &vertex.locations);
+            let locations = locations.map(|it| encode::location(it, self.infos.place(it))).collect();
+            pb::LocationsEntry {
+                key: Some(facts.digest.to_string()),
+                value: Some(pb::Locations { locations }),
+            }
         })
-        .collect();
-    let key = Digest::of(&terminal).to_string();
-    let at = metadata.partition_point(|entry| entry.key.as_deref() < Some(key.as_str()));
-    let value = encode::metadata(&Metadata { caps, ..Metadata::default() });
-    metadata.insert(at, pb::MetadataEntry { key: Some(key), value: Some(value) });
-    def.push(terminal);
-    pb::Definition { def, metadata, source: Some(pb::Source { locations, infos: infos.written }) }
+    }
 }
 
 /// The digest of each vertex, by its id, as [`marshal`] would write it.
@@ -137,15 +194,15 @@ pub fn name_requirements(graph: &mut Graph) {
 }
 
 /// What is known about the ops of one digest.
-struct Facts<'g> {
+struct Facts {
     digest: Digest,
-    /// Borrowed as long as it is one statement's.
-    metadata: Option<Cow<'g, Metadata>>,
-    locations: Vec<pb::Location>,
+    /// Shared as long as it is one statement's.
+    metadata: Option<Shared<Metadata>>,
+    vertices: SmallVec<[VertexId; 4]>,
 }
 
 /// The capabilities that the terminal op asks for.
-fn terminal_caps(facts: &[Facts<'_>]) -> BTreeSet<String> {
+fn terminal_caps(facts: &[Facts]) -> BTreeSet<String> {
     let uses =
         |test: fn(&Metadata) -> bool| facts.iter().filter_map(|facts| facts.metadata.as_deref()).any(test);
     let caps = [
@@ -171,9 +228,10 @@ impl Infos<'_> {
         Infos { graph, places: vec![None; graph.sources.len()], written: Vec::new() }
     }
 
-    fn locate(&mut self, location: &Location) -> pb::Location {
+    /// Gives the text of a location a place if it has none.
+    fn meet(&mut self, location: &Location) {
         let source = location.source as usize;
-        let place = *self.places[source].get_or_insert_with(|| {
+        self.places[source].get_or_insert_with(|| {
             let info = &self.graph.sources[source];
             self.written.push(pb::SourceInfo {
                 filename: info.filename.clone(),
@@ -183,7 +241,11 @@ impl Infos<'_> {
             });
             self.written.len() as u32 - 1
         });
-        encode::location(location, place)
+    }
+
+    /// The place of the text of a location that was met.
+    fn place(&self, location: &Location) -> u32 {
+        self.places[location.source as usize].expect("all locations were met")
     }
 }
 
@@ -213,7 +275,7 @@ impl<'a> Encoder<'a> {
         let (inputs, remap) = self.inputs(vertex);
         let wire = encode::WireInputs { remap: remap.as_deref(), n_inputs: inputs.len() };
         let mut op = encode::op(&vertex.op, &wire);
-        let (mut filter, mut platform, mut cap) = (Vec::new(), vertex.platform.as_ref(), None);
+        let (mut filter, mut platform, mut cap) = (Vec::new(), vertex.platform.as_deref(), None);
         if !vertex.sealed {
             filter.clone_from(&self.options.constraints);
             platform = platform.or(self.options.platform.as_ref()).filter(|_| keeps_platform(&vertex.op));

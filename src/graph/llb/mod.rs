@@ -12,6 +12,6 @@ pub mod unmarshal;
 mod wire;
 
 pub use decode::OpError;
-pub use marshal::{MarshalOptions, Order, digests, marshal, name_requirements};
+pub use marshal::{MarshalOptions, Order, digests, marshal, marshal_bytes, name_requirements};
 pub use pb::Definition;
 pub use unmarshal::{DecodeError, unmarshal, unmarshal_within};

@@ -3,11 +3,15 @@
 #![deny(clippy::indexing_slicing)]
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use prost::Message;
+use smallvec::SmallVec;
 
-use crate::base::Digest;
-use crate::graph::ir::{Edge, Graph, Location, Metadata, Range, SourceInfo, Tree, Vertex, VertexId, verify};
+use crate::base::{Digest, Shared};
+use crate::graph::ir::{
+    self, Edge, Graph, Location, Metadata, Range, SourceInfo, Tree, Vertex, VertexId, verify,
+};
 use crate::graph::llb::wire::{self, Budget, Unknown, WireError};
 use crate::graph::llb::{OpError, caps, decode, pb};
 
@@ -156,50 +160,77 @@ pub fn unmarshal_within(bytes: &[u8], limits: &Limits) -> Result<(Graph, Tree), 
         WireError::TooMuch { what, most } => DecodeError::TooLarge { what, most },
         WireError::Unknown => unreachable!("they are skipped"),
     })?;
-    let definition =
-        pb::Definition::decode(bytes).map_err(|error| DecodeError::Protobuf(error.to_string()))?;
-    Reader::new(&definition, limits, budget.memory)?.read(&definition)
+    read(bytes, limits, budget.memory).map_err(|error| match pb::Definition::decode(bytes) {
+        // What is no message at all is said before what is wrong in it.
+        Err(malformed) => DecodeError::Protobuf(malformed.to_string()),
+        Ok(_) => error,
+    })
 }
 
 /// What a definition says about one of its ops.
 #[derive(Debug, Clone, Default)]
 pub struct Said {
     /// Its metadata.
-    pub metadata: Metadata,
+    pub metadata: Shared<Metadata>,
     /// Where it was written, in `sources`.
     pub locations: Vec<Location>,
     /// The texts of the definition.
     pub sources: Vec<SourceInfo>,
 }
 
-/// What `definition` says about the op with this digest, whatever is wrong with the op; for messages.
-pub fn said(definition: &pb::Definition, digest: &Digest) -> Said {
-    let facts = facts(definition, &[*digest]).ok().and_then(|mut facts| facts.remove(digest));
-    let (metadata, locations) = facts.unwrap_or_default();
-    Said { metadata, locations, sources: sources(definition) }
+/// What the definition says about its op `op`, whatever is wrong with the op; for messages.
+pub fn said(bytes: &[u8], op: usize) -> Said {
+    let digest = wire::fields(bytes, DEF).nth(op).map(Digest::of);
+    let places: HashMap<Digest, u32> = digest.into_iter().map(|digest| (digest, 0)).collect();
+    let mut said = Said { sources: sources(bytes).unwrap_or_default(), ..Said::default() };
+    let told = facts(bytes, &places, |_, fact| match fact {
+        Fact::Metadata(metadata) => said.metadata = metadata,
+        Fact::Location(location) => said.locations.push(location),
+    });
+    // What is said of an op in an unreadable place is not said of it at all.
+    if told.is_err() { Said { sources: said.sources, ..Said::default() } } else { said }
+}
+
+/// Fields of [`pb::Definition`].
+const DEF: u32 = 1;
+const METADATA: u32 = 2;
+const SOURCE: u32 = 3;
+/// Fields of [`pb::Source`].
+const SOURCE_LOCATIONS: u32 = 1;
+const SOURCE_INFOS: u32 = 2;
+
+/// Makes a graph of bytes that were walked over. They are the only copy of a definition that is held beside the graph.
+fn read(bytes: &[u8], limits: &Limits, memory: usize) -> Result<(Graph, Tree), DecodeError> {
+    Reader::new(bytes, limits, memory)?.read(bytes)
 }
 
 /// The ops of a definition on their way into a graph.
-struct Reader {
-    ops: Vec<RawOp>,
+struct Reader<'a> {
+    ops: Vec<RawOp<'a>>,
+    /// The first op of each digest.
+    places: HashMap<Digest, u32>,
 }
 
 /// An op as it came.
-struct RawOp {
-    message: pb::Op,
-    /// Of the bytes as they came, which is what inputs refer to.
-    digest: Digest,
-    /// For each input, its op's place in the definition, if it is there, and the output.
-    inputs: Vec<(Option<usize>, i64)>,
+struct RawOp<'a> {
+    bytes: &'a [u8],
+    /// For each input, its op's place in the definition, [`NOWHERE`] if it is not there, and the output.
+    inputs: SmallVec<[(u32, i64); 1]>,
+    /// Still without its edges and what is said about it; `None` of one that does nothing, or cannot be done.
+    vertex: Option<Arc<Vertex>>,
+    /// Why it cannot be done. It counts if the op is needed.
+    wrong: Option<Box<OpError>>,
 }
 
-impl Reader {
-    fn new(definition: &pb::Definition, limits: &Limits, mut memory: usize) -> Result<Reader, DecodeError> {
-        let n = definition.def.len();
+/// The place of an op that is not in the definition.
+const NOWHERE: u32 = u32::MAX;
+
+impl<'a> Reader<'a> {
+    fn new(bytes: &'a [u8], limits: &Limits, mut memory: usize) -> Result<Reader<'a>, DecodeError> {
+        let n = wire::fields(bytes, DEF).count();
         let mut ops = Vec::with_capacity(n);
-        // First op of each digest.
-        let mut places: HashMap<Digest, usize> = HashMap::with_capacity(n);
-        for (op, bytes) in definition.def.iter().enumerate() {
+        let mut places: HashMap<Digest, u32> = HashMap::with_capacity(n);
+        for (op, bytes) in wire::fields(bytes, DEF).enumerate() {
             let wrong = |error| DecodeError::Op { op, error };
             let mut budget = Budget { memory, list: limits.max_list, text: limits.max_text };
             wire::walk(bytes, wire::OP, Unknown::Refused, &mut budget).map_err(|error| match error {
@@ -216,42 +247,51 @@ impl Reader {
             {
                 return Err(wrong(OpError::TooMany { what: "mounts", most: limits.max_mounts }));
             }
-            let digest = Digest::of(bytes);
-            places.entry(digest).or_insert(op);
-            ops.push(RawOp { message, digest, inputs: Vec::new() });
+            places.entry(Digest::of(bytes)).or_insert(op as u32);
+            ops.push(RawOp::new(bytes, message, &places));
         }
+        // Inputs that stand behind their users.
         for op in &mut ops {
-            let place = |input: &pb::Input| {
-                let digest: Option<Digest> = input.digest.parse().ok();
-                (digest.and_then(|digest| places.get(&digest).copied()), input.index)
-            };
-            op.inputs = op.message.head.inputs.iter().map(place).collect();
+            if op.inputs.iter().any(|(place, _)| *place == NOWHERE) {
+                let head = pb::OpHead::decode(op.bytes).expect("it was decoded before");
+                op.inputs = head.inputs.iter().map(|input| place(input, &places)).collect();
+            }
         }
-        Ok(Reader { ops })
+        Ok(Reader { ops, places })
     }
 
-    fn read(mut self, definition: &pb::Definition) -> Result<(Graph, Tree), DecodeError> {
+    fn read(mut self, bytes: &[u8]) -> Result<(Graph, Tree), DecodeError> {
         let Some(terminal) = self.ops.len().checked_sub(1) else { return Ok((Graph::new(), None)) };
         let end = self.op(terminal);
-        if end.message.op.is_some() || end.inputs.is_empty() {
+        if end.vertex.is_some() || end.wrong.is_some() || end.inputs.is_empty() {
             return Err(DecodeError::NoTerminal);
         }
         // Only the first counts, but all have to be there.
         let order = self.order(terminal)?;
-
-        let digests: Vec<Digest> = self.ops.iter().map(|op| op.digest).collect();
-        let mut facts = facts(definition, &digests)?;
+        let places = std::mem::take(&mut self.places);
+        facts(bytes, &places, |op, fact| {
+            let Some(vertex) = self.ops.get_mut(op).and_then(|it| it.vertex.as_mut()) else { return };
+            let vertex = Arc::make_mut(vertex);
+            match fact {
+                Fact::Metadata(metadata) => vertex.metadata = metadata,
+                Fact::Location(location) => vertex.locations.push(location),
+            }
+        })?;
+        drop(places);
         let mut graph = Graph::new();
-        graph.sources = sources(definition);
+        graph.sources = sources(bytes)?;
         let mut ids: Vec<Option<VertexId>> = vec![None; self.ops.len()];
         for op in order {
             let edges = (0..self.op(op).inputs.len()).map(|input| self.edge(op, input, &graph, &ids));
-            let edges = edges.collect::<Result<_, _>>()?;
-            let mut vertex = self.vertex(op, edges)?;
-            if let Some((metadata, locations)) = facts.remove(&self.op(op).digest) {
-                vertex.metadata = metadata;
-                vertex.locations = locations;
+            let edges = edges.collect::<Result<ir::Inputs, _>>()?;
+            let raw = self.ops.get_mut(op).expect("places are those of ops");
+            if let Some(error) = raw.wrong.take() {
+                return Err(DecodeError::Op { op, error: *error });
             }
+            let vertex = raw.vertex.take();
+            let missing = DecodeError::Op { op, error: OpError::Missing("what the op does") };
+            let mut vertex = vertex.ok_or(missing)?;
+            Arc::make_mut(&mut vertex).inputs = edges;
             if let Some(cap) = vertex.metadata.caps.iter().find(|cap| !caps::can(cap)) {
                 let error = OpError::Capability(cap.clone());
                 return Err(DecodeError::Op { op, error });
@@ -263,7 +303,7 @@ impl Reader {
         Ok((graph, Some(root)))
     }
 
-    fn op(&self, op: usize) -> &RawOp {
+    fn op(&self, op: usize) -> &RawOp<'a> {
         self.ops.get(op).expect("places are those of ops")
     }
 
@@ -271,10 +311,12 @@ impl Reader {
     fn input(&self, op: usize, input: usize) -> Result<usize, DecodeError> {
         let raw = self.op(op);
         let (place, _) = raw.inputs.get(input).expect("asked of inputs that it has");
-        place.ok_or_else(|| {
-            let digest = raw.message.head.inputs.get(input).map(|input| input.digest.clone());
-            DecodeError::MissingInput { op, digest: digest.unwrap_or_default() }
-        })
+        if *place != NOWHERE {
+            return Ok(*place as usize);
+        }
+        let head = pb::OpHead::decode(raw.bytes).unwrap_or_default();
+        let digest = head.inputs.into_iter().nth(input).map(|input| input.digest);
+        Err(DecodeError::MissingInput { op, digest: digest.unwrap_or_default() })
     }
 
     fn edge(
@@ -336,56 +378,95 @@ impl Reader {
         }
         Ok(order)
     }
+}
 
-    /// Takes op `op` out of the reader.
-    fn vertex(&mut self, op: usize, edges: Vec<Edge>) -> Result<Vertex, DecodeError> {
-        let raw = self.ops.get_mut(op).expect("places are those of ops");
-        let pb::Op { head, op: kind } = std::mem::take(&mut raw.message);
-        let kind = kind.ok_or(DecodeError::Op { op, error: OpError::Missing("what the op does") })?;
-        let kind = decode::op(kind, edges.len()).map_err(|error| DecodeError::Op { op, error })?;
-        let mut vertex = Vertex::new(kind, edges, head.platform.map(decode::platform));
-        vertex.constraints = head.constraints.unwrap_or_default().filter;
-        vertex.sealed = true;
-        Ok(vertex)
+impl<'a> RawOp<'a> {
+    /// The op of a message; `places` are those of the ops up to it.
+    fn new(bytes: &'a [u8], message: pb::Op, places: &HashMap<Digest, u32>) -> RawOp<'a> {
+        let pb::Op { head, op } = message;
+        let inputs = head.inputs.iter().map(|input| place(input, places)).collect();
+        let (mut vertex, mut wrong) = (None, None);
+        match op.map(|kind| decode::op(kind, head.inputs.len())) {
+            None => {}
+            Some(Err(error)) => wrong = Some(Box::new(error)),
+            Some(Ok(op)) => {
+                let mut made = Vertex::new(op, ir::Inputs::new(), head.platform.map(decode::platform));
+                if let Some(constraints) = head.constraints.filter(|it| !it.filter.is_empty()) {
+                    made.constraints = constraints.filter.into();
+                }
+                made.sealed = true;
+                vertex = Some(Arc::new(made));
+            }
+        }
+        RawOp { bytes, inputs, vertex, wrong }
     }
 }
 
-type Facts = HashMap<Digest, (Metadata, Vec<Location>)>;
+/// The place of the op behind an input, and the output.
+fn place(input: &pb::Input, places: &HashMap<Digest, u32>) -> (u32, i64) {
+    let digest: Option<Digest> = input.digest.parse().ok();
+    (digest.and_then(|digest| places.get(&digest).copied()).unwrap_or(NOWHERE), input.index)
+}
 
-/// What the definition says about its ops. Digests of no op are skipped, as the daemon does.
-fn facts(definition: &pb::Definition, digests: &[Digest]) -> Result<Facts, DecodeError> {
-    let mut facts: Facts = digests.iter().map(|&digest| (digest, Default::default())).collect();
-    for entry in &definition.metadata {
-        let digest = entry.key.as_ref().and_then(|key| key.parse().ok());
-        if let Some((metadata, _)) = digest.and_then(|digest: Digest| facts.get_mut(&digest)) {
-            *metadata = decode::metadata(entry.value.clone().unwrap_or_default());
+/// Something that a definition says about one of its ops.
+enum Fact {
+    /// In place of what was said before.
+    Metadata(Shared<Metadata>),
+    /// One more.
+    Location(Location),
+}
+
+/// Tells everything that is said about the ops that have `places`. Digests of no op are skipped, as the daemon does.
+fn facts(
+    bytes: &[u8],
+    places: &HashMap<Digest, u32>,
+    mut tell: impl FnMut(usize, Fact),
+) -> Result<(), DecodeError> {
+    let malformed = |error: prost::DecodeError| DecodeError::Protobuf(error.to_string());
+    let place = |key: Option<String>| {
+        let digest: Option<Digest> = key.and_then(|key| key.parse().ok());
+        digest.and_then(|digest| places.get(&digest)).map(|place| *place as usize)
+    };
+    // Most ops are told what the one before was told.
+    let mut last: Option<Shared<Metadata>> = None;
+    for entry in wire::fields(bytes, METADATA) {
+        let entry = pb::MetadataEntry::decode(entry).map_err(malformed)?;
+        if let Some(place) = place(entry.key) {
+            let mut metadata = Shared::from(decode::metadata(entry.value.unwrap_or_default()));
+            if let Some(last) = &last {
+                metadata.unite(last);
+            }
+            last = Some(metadata.clone());
+            tell(place, Fact::Metadata(metadata));
         }
     }
-    let Some(source) = &definition.source else { return Ok(facts) };
-    for entry in &source.locations {
-        let digest = entry.key.as_ref().and_then(|key| key.parse().ok());
-        let Some((_, locations)) = digest.and_then(|digest: Digest| facts.get_mut(&digest)) else { continue };
-        for location in entry.value.iter().flat_map(|it| &it.locations) {
+    // Of a message that stands there several times all parts count.
+    let source = |field| wire::fields(bytes, SOURCE).flat_map(move |source| wire::fields(source, field));
+    let n_infos = source(SOURCE_INFOS).count();
+    for entry in source(SOURCE_LOCATIONS) {
+        let entry = pb::LocationsEntry::decode(entry).map_err(malformed)?;
+        let Some(place) = place(entry.key) else { continue };
+        for location in entry.value.into_iter().flat_map(|it| it.locations) {
             let index = u32::try_from(location.source_index).ok();
-            let index = index.filter(|&index| (index as usize) < source.infos.len());
+            let index = index.filter(|&index| (index as usize) < n_infos);
             let source = index.ok_or(DecodeError::MissingSource(location.source_index))?;
             let position = |it: Option<pb::Position>| it.map_or((0, 0), |it| (it.line, it.character));
             let range = |it: &pb::Range| Range { start: position(it.start), end: position(it.end) };
             let ranges = location.ranges.iter().map(range).collect();
-            locations.push(Location { source, ranges, actions: None });
+            tell(place, Fact::Location(Location { source, ranges, actions: None }));
         }
     }
-    Ok(facts)
+    Ok(())
 }
 
-fn sources(definition: &pb::Definition) -> Vec<SourceInfo> {
-    let info = |info: &pb::SourceInfo| SourceInfo {
-        filename: info.filename.clone(),
-        data: info.data.clone(),
-        language: info.language.clone(),
-        definition: info.definition.clone(),
+fn sources(bytes: &[u8]) -> Result<Vec<SourceInfo>, DecodeError> {
+    let infos = wire::fields(bytes, SOURCE).flat_map(|source| wire::fields(source, SOURCE_INFOS));
+    let info = |info: &[u8]| {
+        let info = pb::SourceInfo::decode(info).map_err(|error| DecodeError::Protobuf(error.to_string()))?;
+        let pb::SourceInfo { filename, data, language, definition } = info;
+        Ok(SourceInfo { filename, data, language, definition })
     };
-    definition.source.iter().flat_map(|source| &source.infos).map(info).collect()
+    infos.map(info).collect()
 }
 
 #[cfg(test)]

@@ -124,6 +124,16 @@ pub(super) fn walk(
     Ok(())
 }
 
+/// The messages, texts or bytes in the fields `number` of a message that was walked over, in order.
+pub(super) fn fields(message: &[u8], number: u32) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Reader { bytes: message };
+    let fields = std::iter::from_fn(move || rest.field().ok().flatten());
+    fields.filter_map(move |(found, value)| match value {
+        Value::Bytes(bytes) if found == number => Some(bytes),
+        Value::Bytes(_) | Value::Varint | Value::Fixed => None,
+    })
+}
+
 /// A field's value, as the wire has it.
 enum Value<'a> {
     Varint,
@@ -142,7 +152,7 @@ impl<'a> Reader<'a> {
             return Ok(None);
         }
         let key = self.varint()?;
-        let number = u32::try_from(key >> 3).ok().filter(|number| *number != 0);
+        let number = u32::try_from(key).ok().map(|key| key >> 3).filter(|number| *number != 0);
         let number = number.ok_or(WireError::Malformed("a field has no number"))?;
         let value = match key & 7 {
             0 => {
@@ -174,6 +184,9 @@ impl<'a> Reader<'a> {
             let (&byte, rest) =
                 self.bytes.split_first().ok_or(WireError::Malformed("a number goes beyond the end"))?;
             self.bytes = rest;
+            if shift == 63 && 1 < byte {
+                break;
+            }
             value |= u64::from(byte & 0x7f) << shift;
             if byte < 0x80 {
                 return Ok(value);

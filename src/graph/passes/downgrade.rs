@@ -108,6 +108,6 @@ fn missing_caps<'a>(
         daemon: daemon.name.clone(),
         cap,
         op: vertex.name(),
-        locations: vertex.locations.clone(),
+        locations: vertex.locations.to_vec(),
     })
 }

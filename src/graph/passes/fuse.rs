@@ -121,10 +121,10 @@ fn fused(rewriter: &Rewriter, first: Vertex, second: &Vertex, base: InputIdx) ->
     }));
     // Each location says which actions of the fused op it is about. Those of a first op that was fused say so already.
     if locations.first().is_some_and(|location| location.actions.is_none()) {
-        place(&mut locations, n_before, 0);
+        place(&mut locations, n_before as u32, 0);
     }
     let mut added = second.locations.clone();
-    place(&mut added, after.actions.len(), n_before);
+    place(&mut added, after.actions.len() as u32, n_before as u32);
     locations.append(&mut added);
     metadata.merge(&second.metadata);
     Vertex {
@@ -140,7 +140,7 @@ fn fused(rewriter: &Rewriter, first: Vertex, second: &Vertex, base: InputIdx) ->
 
 /// Writes down which actions of the fused op the locations of one of its parts are about: the part has `n_actions`, and
 /// `n_before` stand before them.
-fn place(locations: &mut [Location], n_actions: usize, n_before: usize) {
+fn place(locations: &mut [Location], n_actions: u32, n_before: u32) {
     for location in locations {
         let own = location.actions.take().unwrap_or(0..n_actions);
         location.actions = Some(own.start + n_before..own.end + n_before);

@@ -12,7 +12,7 @@ use std::collections::HashSet;
 
 use super::Rewritten;
 use super::rewrite::{Rewriter, Uses, swallow, uses};
-use crate::graph::ir::{Edge, Graph, MergeOp, Op, Tree, Vertex, VertexId};
+use crate::graph::ir::{self, Edge, Graph, MergeOp, Op, Tree, Vertex, VertexId};
 
 pub(super) fn run(graph: &Graph, roots: &[Tree]) -> Option<Rewritten> {
     if !graph.vertices().any(|(_, vertex)| stacked(vertex).is_some()) {
@@ -28,7 +28,7 @@ pub(super) fn run(graph: &Graph, roots: &[Tree]) -> Option<Rewritten> {
             rewriter.keep(vertex);
             continue;
         };
-        let mut flat = Vertex { inputs: Vec::new(), ..vertex.clone() };
+        let mut flat = Vertex { inputs: ir::Inputs::new(), ..vertex.clone() };
         for edge in inputs {
             match waiting[edge.vertex.0 as usize].take() {
                 Some(inner) => {
@@ -57,7 +57,7 @@ pub(super) fn run(graph: &Graph, roots: &[Tree]) -> Option<Rewritten> {
 }
 
 /// Of equal edges the last.
-fn keep_last(edges: &mut Vec<Edge>) {
+fn keep_last(edges: &mut ir::Inputs) {
     let mut seen = HashSet::with_capacity(edges.len());
     edges.reverse();
     edges.retain(|edge| seen.insert(*edge));

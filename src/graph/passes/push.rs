@@ -78,7 +78,7 @@ impl Selected<'_> {
             ..FileCopy::default()
         };
         let is_one_path = !(copy.allow_wildcard && glob::has_wildcard(&copy.src));
-        (*copy == usual && is_one_path && is_plain(vertex)).then(|| Selected {
+        (**copy == usual && is_one_path && is_plain(vertex)).then(|| Selected {
             from: vertex.inputs[from as usize],
             copy,
             locations: &vertex.locations,
@@ -134,7 +134,7 @@ fn pushed(vertex: &Vertex, selected: &[Option<Selected<'_>>]) -> Option<(Vertex,
             copy.follow_symlink = found.copy.follow_symlink;
             copy.allow_wildcard = found.copy.allow_wildcard;
             copy.allow_empty_wildcard = found.copy.allow_empty_wildcard;
-            let at = |it: &Location| Location { actions: Some(idx..idx + 1), ..it.clone() };
+            let at = |it: &Location| Location { actions: Some(idx as u32..idx as u32 + 1), ..it.clone() };
             locations.extend(found.locations.iter().map(at));
             n += 1;
         }

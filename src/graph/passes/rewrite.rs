@@ -1,7 +1,7 @@
 //! A graph made from another, vertex by vertex.
 
 use crate::graph::ir::{
-    Chown, Edge, FileAction, FileActionOp, FileInput, Graph, InputIdx, Op, Tree, User, Vertex, VertexId,
+    self, Chown, Edge, FileAction, FileActionOp, FileInput, Graph, InputIdx, Op, Tree, User, Vertex, VertexId,
 };
 
 /// The new graph in the making.
@@ -105,7 +105,7 @@ pub(super) enum Rewired {
 
 /// The inputs of a vertex in the making.
 pub(super) struct Inputs {
-    pub(super) edges: Vec<Edge>,
+    pub(super) edges: ir::Inputs,
     /// Whether an edge stands only once.
     unites: bool,
     places: std::collections::HashMap<Edge, InputIdx>,
@@ -113,7 +113,7 @@ pub(super) struct Inputs {
 
 impl Inputs {
     pub(super) fn new(unites: bool) -> Inputs {
-        Inputs { edges: Vec::new(), unites, places: std::collections::HashMap::new() }
+        Inputs { edges: ir::Inputs::new(), unites, places: std::collections::HashMap::new() }
     }
 
     /// The index of `tree`, none for scratch.
@@ -195,10 +195,10 @@ pub(super) fn map_action(action: &mut FileAction, map: &mut dyn FnMut(FileInput)
 
 fn owner_mut(op: &mut FileActionOp) -> Option<&mut Chown> {
     match op {
-        FileActionOp::Copy(copy) => copy.owner.as_mut(),
-        FileActionOp::Mkfile(mkfile) => mkfile.owner.as_mut(),
-        FileActionOp::Mkdir(mkdir) => mkdir.owner.as_mut(),
-        FileActionOp::Symlink(symlink) => symlink.owner.as_mut(),
+        FileActionOp::Copy(copy) => copy.owner.as_deref_mut(),
+        FileActionOp::Mkfile(mkfile) => mkfile.owner.as_deref_mut(),
+        FileActionOp::Mkdir(mkdir) => mkdir.owner.as_deref_mut(),
+        FileActionOp::Symlink(symlink) => symlink.owner.as_deref_mut(),
         FileActionOp::Rm(_) => None,
     }
 }
@@ -234,5 +234,5 @@ pub(super) fn swallow(later: &mut Vertex, earlier: &Vertex) {
     let mut metadata = earlier.metadata.clone();
     metadata.merge(&later.metadata);
     later.metadata = metadata;
-    later.locations.splice(0..0, earlier.locations.iter().cloned());
+    later.locations.insert_many(0, earlier.locations.iter().cloned());
 }

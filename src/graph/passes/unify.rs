@@ -19,7 +19,7 @@ use super::rewrite::{Rewriter, map_action};
 use crate::base::{glob, path};
 use crate::graph::ir::build::go_json_strings;
 use crate::graph::ir::{
-    FileActionOp, FileInput, Graph, Metadata, Op, SourceOp, Tree, Vertex, VertexId, attr,
+    FileActionOp, FileInput, Graph, Locations, Metadata, Op, SourceOp, Tree, Vertex, VertexId, attr,
 };
 
 pub(super) fn run(graph: &Graph, roots: &[Tree]) -> Option<Rewritten> {
@@ -122,11 +122,12 @@ fn without_includes(vertex: &Vertex) -> Option<(String, Vertex)> {
         let metadata = Metadata {
             caps: std::collections::BTreeSet::new(),
             description: BTreeMap::new(),
-            ..vertex.metadata.clone()
+            ..Metadata::clone(&vertex.metadata)
         };
-        let source = SourceOp { attrs, ..source.clone() };
+        let source = SourceOp { attrs, ..SourceOp::clone(source) };
         let name = source.identifier.clone();
-        (name, Vertex { op: Op::Source(source), metadata, locations: Vec::new(), ..vertex.clone() })
+        let (op, metadata) = (Op::Source(source.into()), metadata.into());
+        (name, Vertex { op, metadata, locations: Locations::new(), ..vertex.clone() })
     })
 }
 

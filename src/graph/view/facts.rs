@@ -204,14 +204,14 @@ fn action(action: &FileActionOp) -> String {
         FileActionOp::Copy(copy) => parts.extend(copy_options(copy)),
         FileActionOp::Mkfile(it) => {
             parts.extend([format!("mode {:#o}", it.mode), format!("{} bytes", it.data.len())]);
-            parts.extend(owner(it.owner.as_ref()));
+            parts.extend(owner(it.owner.as_deref()));
         }
         FileActionOp::Mkdir(it) => {
             parts.push(format!("mode {:#o}", it.mode));
-            parts.extend(owner(it.owner.as_ref()));
+            parts.extend(owner(it.owner.as_deref()));
         }
         FileActionOp::Rm(it) => parts.extend(it.allow_not_found.then(|| "may be missing".to_owned())),
-        FileActionOp::Symlink(it) => parts.extend(owner(it.owner.as_ref())),
+        FileActionOp::Symlink(it) => parts.extend(owner(it.owner.as_deref())),
     }
     parts.join(", ")
 }
@@ -219,7 +219,7 @@ fn action(action: &FileActionOp) -> String {
 fn copy_options(copy: &FileCopy) -> Vec<String> {
     let mut options = Vec::new();
     options.extend((0 <= copy.mode).then(|| format!("mode {:#o}", copy.mode)));
-    options.extend(owner(copy.owner.as_ref()));
+    options.extend(owner(copy.owner.as_deref()));
     let patterns = |what: &str, patterns: &[String]| {
         (!patterns.is_empty()).then(|| format!("{what} {}", patterns.join(" ")))
     };

@@ -307,7 +307,11 @@ impl<'a> Evaluator<'a> {
             (at.line as i32 + 1, at.col as i32)
         };
         let range = Range { start: place(span.start), end: place(span.end) };
-        self.graph.vertex_mut(vertex).locations.push(Location { source, ranges: vec![range], actions: None });
+        self.graph.vertex_mut(vertex).locations.push(Location {
+            source,
+            ranges: [range].into(),
+            actions: None,
+        });
     }
 
     /// Runs `add`, and locates what it added.

@@ -45,3 +45,26 @@ fn a_list_may_be_long() {
     drop(copy);
     assert!(weak.is_gone());
 }
+
+/// A definition of a hundred merges must not stand for 2^100 layers.
+#[test]
+fn merging_with_itself_stays_short() {
+    let tree = |ids: &[LayerId]| ids.iter().copied().collect::<Snapshot>();
+    let (ids, others) = (ids(600), ids(5000));
+    let mut doubled = tree(&ids[..3]);
+    for _ in 0..100 {
+        doubled = Snapshot::merge([&doubled, &doubled]);
+        assert!(doubled.n_layers() <= MAX_REPEATED);
+    }
+    // Up to there nothing is left out: images have what was merged.
+    let few = tree(&ids[..3]);
+    assert_eq!(Snapshot::merge([&few, &few]).layers(), [&ids[..3], &ids[..3]].concat());
+    // Of what is there twice the upper one counts.
+    let (all, again) = (tree(&ids), tree(&ids[..500]));
+    assert_eq!(Snapshot::merge([&all, &again]).layers(), [&ids[500..], &ids[..500]].concat());
+    let many = std::iter::repeat_n(&all, 50);
+    assert_eq!(Snapshot::merge(many), all);
+    // Long lists of different layers stay, with what they share.
+    let long = tree(&others[600..]);
+    assert_eq!(Snapshot::merge([&all, &long]).n_layers(), 5000);
+}

@@ -11,6 +11,7 @@ use super::super::layer::{ArchiveWriter, Entry, EntryKind};
 use super::super::snapshot::REPLACED;
 use super::super::tree::{self, Kind, Meta};
 use super::{entry_of, link_to, open_content};
+use crate::base::stack::deeper;
 use crate::store::{LayerId, Result, Store, StoreError};
 
 const CAPABILITY: &[u8] = b"security.capability";
@@ -106,7 +107,8 @@ impl Walk<'_> {
             _ => None,
         };
         self.path.push(b'/');
-        self.below(tree::open_dir(dir, name)?.as_fd(), below.as_ref().map(AsFd::as_fd))?;
+        let (upper, below) = (tree::open_dir(dir, name)?, below.as_ref().map(AsFd::as_fd));
+        deeper(|| self.below(upper.as_fd(), below))?;
         self.pending.truncate(n_pending);
         Ok(())
     }

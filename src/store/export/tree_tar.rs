@@ -8,6 +8,7 @@ use super::super::error::Context as _;
 use super::super::layer::{ArchiveWriter, EntryKind};
 use super::super::tree;
 use super::{entry_of, link_to, open_content};
+use crate::base::stack::deeper;
 use crate::store::{Result, Snapshot, Store};
 
 impl Store {
@@ -53,7 +54,8 @@ impl Walk<'_> {
                 }
                 if meta.is_dir() {
                     self.path.push(b'/');
-                    self.below(tree::open_dir(dir, &name)?.as_fd())?;
+                    let below = tree::open_dir(dir, &name)?;
+                    deeper(|| self.below(below.as_fd()))?;
                 }
             }
             self.path.truncate(n_path);

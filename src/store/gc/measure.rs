@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rustix::fs::CWD;
 
+use crate::base::stack::deeper;
 use crate::store::{Usage, tree};
 
 /// Inodes with several names that were counted, and for whom.
@@ -45,7 +46,7 @@ impl<'a> Measure<'a> {
             if meta.is_dir()
                 && let Ok(child) = tree::open_dir(dir, &name)
             {
-                self.below(child.as_fd());
+                deeper(|| self.below(child.as_fd()));
             }
         }
     }

@@ -8,6 +8,7 @@ use rustix::fs::{Mode, mkdirat};
 use super::super::error::Context as _;
 use super::super::export::is_same;
 use super::LayerMeta;
+use crate::base::stack::deeper;
 use crate::store::{Result, Snapshot, Store, tree};
 
 impl Store {
@@ -99,12 +100,8 @@ impl Walk<'_> {
                 }
                 self.path.push(b'/');
                 let mut make_child = |walk: &mut Walk<'_>| make_dir(walk.target(target, make)?, name);
-                self.compare(
-                    below_old.as_ref().map(AsFd::as_fd),
-                    below_new.as_fd(),
-                    &mut child,
-                    &mut make_child,
-                )?;
+                let below_old = below_old.as_ref().map(AsFd::as_fd);
+                deeper(|| self.compare(below_old, below_new.as_fd(), &mut child, &mut make_child))?;
                 if let Target::Made(_) = child {
                     tree::copy_attributes(new, name, &meta, self.target(target, make)?, name)?;
                 }

@@ -22,7 +22,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::error::Context as _;
 use super::Usage;
-use crate::store::{Result, tree};
+use crate::base::stack::deeper;
+use crate::store::{Result, StoreError, tree};
 
 const PREFIX: &[u8] = b"trusted.overlay.";
 /// See the module's text.
@@ -31,6 +32,8 @@ pub(in crate::store) const ORIGIN: &[u8] = b"trusted.overlay.origin";
 pub(in crate::store) const REPLACED: &[u8] = b"trusted.overlay.bkl_replaced";
 /// Overlayfs's mark of a directory that hides all of that name below.
 pub(in crate::store) const OPAQUE: &[u8] = b"trusted.overlay.opaque";
+/// Bytes of the longest path that the kernel takes. A longer one can be made, component by component, and used by nobody.
+const MAX_PATH: usize = 4095;
 /// Files up to this size are small.
 const SMALL: u64 = 4096;
 /// How many small files of a layer are read.
@@ -152,6 +155,10 @@ impl Walk<'_> {
             && tree::xattr(dir, b".", IMPURE).at("read attributes of", self.shown)?.is_some();
         for name in tree::names(dir).at("list", self.shown)? {
             let Some(meta) = tree::stat(dir, &name).at("look at", self.shown)? else { continue };
+            if MAX_PATH < self.path.len() + name.len() {
+                let start = String::from_utf8_lossy(&self.path[..self.path.len().min(40)]).into_owned();
+                return Err(StoreError::LongPath { start });
+            }
             self.usage.inodes += 1;
             if self.listed.len() < N_LISTED {
                 self.listed.push(([self.path.as_slice(), &name].concat().into(), Entry::of(&meta)));
@@ -170,7 +177,7 @@ impl Walk<'_> {
                     self.spell_out(dir, &name, child.as_fd())?;
                 }
                 self.path.push(b'/');
-                self.below(child.as_fd())?;
+                deeper(|| self.below(child.as_fd()))?;
                 self.path.truncate(n_path);
                 self.settle_directory(dir, &name)?;
             } else if meta.is_whiteout() {
@@ -286,7 +293,10 @@ fn hide(over: BorrowedFd<'_>, hidden: BorrowedFd<'_>) -> rustix::io::Result<()> 
             None => tree::make_whiteout(over, &name)?,
             Some(meta) if meta.is_dir() => match tree::open_dir(hidden, &name) {
                 // A directory inside of an opaque one is all new too: nothing of its namesake may shine through.
-                Ok(below) => hide(tree::open_dir(over, &name)?.as_fd(), below.as_fd())?,
+                Ok(below) => {
+                    let over = tree::open_dir(over, &name)?;
+                    deeper(|| hide(over.as_fd(), below.as_fd()))?;
+                }
                 Err(Errno::NOTDIR | Errno::LOOP) => {}
                 Err(error) => return Err(error),
             },

@@ -20,6 +20,7 @@ use super::normalise::{Origin, Outline, normalise};
 use super::squash::stack_on;
 use super::{ActiveLayer, LayerMeta, MountPlan, Staged, Usage, rows};
 use crate::base::Digest;
+use crate::base::stack::deeper;
 use crate::store::{LayerId, RecordType, Result, Snapshot, Store, StoreError, tree};
 
 /// Of more parts than this the upper ones are put together.
@@ -200,7 +201,8 @@ fn remove_whiteouts(dir: BorrowedFd<'_>) -> rustix::io::Result<()> {
         if meta.is_whiteout() {
             tree::remove(dir, &name)?;
         } else if meta.is_dir() {
-            remove_whiteouts(tree::open_dir(dir, &name)?.as_fd())?;
+            let below = tree::open_dir(dir, &name)?;
+            deeper(|| remove_whiteouts(below.as_fd()))?;
         }
     }
     for (key, _) in tree::xattrs(dir, b".")? {

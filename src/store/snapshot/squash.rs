@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use super::super::error::Context as _;
 use super::normalise::{OPAQUE, ORIGIN};
 use super::{LayerMeta, Staged, Usage, rows};
+use crate::base::stack::deeper;
 use crate::store::{LayerId, RecordType, Result, Snapshot, Store, tree};
 
 impl Store {
@@ -75,7 +76,8 @@ pub(super) fn stack_on(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> rustix::io::
             // What it replaced also hid everything further down.
             tree::set_xattr(to, &name, OPAQUE, b"y")?;
         }
-        stack_on(tree::open_dir(from, &name)?.as_fd(), tree::open_dir(to, &name)?.as_fd())?;
+        let (upper, lower) = (tree::open_dir(from, &name)?, tree::open_dir(to, &name)?);
+        deeper(|| stack_on(upper.as_fd(), lower.as_fd()))?;
         tree::replace_attributes(from, &name, &meta, to, &name)?;
     }
     Ok(())

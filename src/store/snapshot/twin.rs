@@ -8,6 +8,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use super::super::export::same_content;
 use super::super::tree::{self, Kind};
 use super::rows;
+use crate::base::stack::deeper;
 use crate::store::{Result, Snapshot, Store};
 
 impl Store {
@@ -67,7 +68,8 @@ impl Comparison {
             let is_same = match self.entries(this, that, &name)? {
                 None => false,
                 Some(Kind::Dir) => {
-                    self.below(tree::open_dir(this, &name)?.as_fd(), tree::open_dir(that, &name)?.as_fd())?
+                    let (this, that) = (tree::open_dir(this, &name)?, tree::open_dir(that, &name)?);
+                    deeper(|| self.below(this.as_fd(), that.as_fd()))?
                 }
                 Some(_) => true,
             };

@@ -8,6 +8,7 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         ("system_directories_that_are_none", system_directories_that_are_none),
         ("a_raced_cache_reaches_no_kernel_file", a_raced_cache_reaches_no_kernel_file),
+        ("a_raced_part_of_a_cache_stays_in_it", a_raced_part_of_a_cache_stays_in_it),
         ("the_first_process_is_no_way_to_the_program", the_first_process_is_no_way_to_the_program),
         ("odd_users", odd_users),
         ("odd_user_files", odd_user_files),
@@ -341,4 +342,48 @@ fn a_mount_point_that_vanishes() {
     for run in runs {
         assert_eq!(run.unwrap_or_else(|err| panic!("{err}")), 0);
     }
+}
+
+/// CVE-2024-23651, CVE-2024-45310: what a part of a shared cache is called is swapped for a link while it is mounted, and
+/// so is what a mount point is below.
+fn a_raced_part_of_a_cache_stays_in_it() {
+    let (tree, racer) = (Tree::new(), Tree::new());
+    let (cache, canary) = (TempDir::new_in("/var/tmp").unwrap(), TempDir::new_in("/var/tmp").unwrap());
+    fs::write(canary.path().join("canary"), "untouched").unwrap();
+    fs::create_dir(cache.path().join("kept")).unwrap();
+    let outside = canary.path().display();
+    let shared = |dest: &str, selector: &str| {
+        let source = MountSource::Dir { path: cache.path().into(), selector: selector.into() };
+        mount(dest, source, Access::ReadWrite)
+    };
+    let swap = format!(
+        "cd /cache; while :; do mkdir part; mkdir part/x; rm -r part; ln -s {outside} part; rm part; \
+         ln -s ../../../../../..{outside} part; rm part; ln -s /proc/1/root{outside} part; rm part; ln -s kept part; rm part; done"
+    );
+    let mut swap = script(&racer, &swap);
+    swap.mounts = vec![shared("/cache", "")];
+    let n_starts = if KIND.get() == RunnerKind::Direct { 300 } else { 60 };
+    runtime().block_on(async {
+        let (runner, cancel) = (runner(), Cancel::new());
+        let race = run_in(&runner, swap, &cancel);
+        let starts = async {
+            for _ in 0..n_starts {
+                let mut spec = script(&tree, "ls /m /all/part/below 2>/dev/null; echo x > /m/canary");
+                // A mount inside of the cache is made on what is raced, too.
+                let inside = mount("/all/part/below", MountSource::Tmpfs { size: None }, Access::ReadWrite);
+                spec.mounts = vec![shared("/m", "part"), shared("/all", ""), inside];
+                match run_in(&runner, spec, &Cancel::new()).await {
+                    Ok(ran) => assert!(!ran.out.contains("canary\n/all"), "{}", ran.out),
+                    // It was not there at that moment, or no directory.
+                    Err(RunError::Step { .. }) => {}
+                    Err(other) => panic!("{other}"),
+                }
+            }
+            cancel.cancel();
+        };
+        let (raced, _) = tokio::join!(race, starts);
+        assert!(matches!(raced, Err(RunError::Cancelled)));
+    });
+    assert_eq!(fs::read_to_string(canary.path().join("canary")).unwrap(), "untouched");
+    assert_eq!(fs::read_dir(canary.path()).unwrap().count(), 1, "nothing was made outside");
 }

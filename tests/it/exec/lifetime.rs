@@ -9,6 +9,12 @@ pub(super) fn cases() -> Vec<Case> {
         ("a_dead_helper_takes_its_command_along", a_dead_helper_takes_its_command_along),
         ("a_killed_engine_takes_its_commands_along", a_killed_engine_takes_its_commands_along),
         ("the_next_container_has_nothing_of_a_command", the_next_container_has_nothing_of_a_command),
+        (
+            "a_container_that_dies_while_it_waits_is_replaced",
+            a_container_that_dies_while_it_waits_is_replaced,
+        ),
+        ("commands_run_in_a_chroot", commands_run_in_a_chroot),
+        ("commands_run_without_the_capability_to_trace", commands_run_without_the_capability_to_trace),
         ("a_command_that_holds_on_ends_too", a_command_that_holds_on_ends_too),
         ("many_at_once", many_at_once),
     ]
@@ -164,17 +170,9 @@ fn a_dead_helper_takes_its_command_along() {
 /// A container that is created while a command runs keeps neither that one's pipes from ending nor its tree mounted.
 fn the_next_container_has_nothing_of_a_command() {
     let tree = Tree::new();
-    let marker = tree.path().file_name().unwrap().to_str().unwrap().to_owned();
+    let marker = marker_of(&tree);
     let look = |marker: &str| {
-        let command = leftovers(marker).into_iter().find(|it| it.contains("/bkl."))?;
-        let helper: u32 = command.split_once("/bkl.")?.1.split('.').next()?.parse().ok()?;
-        let is_next = |dir: &PathBuf| {
-            let stat = fs::read_to_string(dir.join("stat")).unwrap_or_default();
-            let parent = stat.rsplit(')').next().and_then(|it| it.split_whitespace().nth(1));
-            let runs_what = fs::read_to_string(dir.join("cmdline")).unwrap_or_default();
-            parent == Some(helper.to_string().as_str()) && runs_what.contains("internal-run")
-        };
-        let next = fs::read_dir("/proc").unwrap().map(|it| it.unwrap().path()).find(is_next)?;
+        let next = waiting(marker)?;
         // Until it has closed them, it has everything of the helper's.
         let open = fs::read_dir(next.join("fd")).ok()?.flatten().map(|it| fs::read_link(it.path()));
         let open: Vec<PathBuf> = open.collect::<Result<_, _>>().ok()?;
@@ -219,6 +217,99 @@ fn the_next_container_has_nothing_of_a_command() {
         }
     });
     assert_nothing_left(&marker_of(&tree));
+}
+
+/// The first process of the container that the helper of the command with this marker has ready.
+fn waiting(marker: &str) -> Option<PathBuf> {
+    let command = leftovers(marker).into_iter().find(|it| it.contains("/bkl."))?;
+    let helper: u32 = command.split_once("/bkl.")?.1.split('.').next()?.parse().ok()?;
+    let is_next = |dir: &PathBuf| {
+        let stat = fs::read_to_string(dir.join("stat")).unwrap_or_default();
+        let parent = stat.rsplit(')').next().and_then(|it| it.split_whitespace().nth(1));
+        let runs_what = fs::read_to_string(dir.join("cmdline")).unwrap_or_default();
+        parent == Some(helper.to_string().as_str()) && runs_what.contains("internal-run")
+    };
+    fs::read_dir("/proc").unwrap().map(|it| it.unwrap().path()).find(is_next)
+}
+
+/// Somebody kills it, or memory runs out: the next command has another one.
+fn a_container_that_dies_while_it_waits_is_replaced() {
+    let tree = Tree::new();
+    let marker = marker_of(&tree);
+    runtime().block_on(async {
+        let (runner, cancel) = (runner(), Cancel::new());
+        let kill = async {
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while KIND.get() == RunnerKind::Direct {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                if let Some(next) = waiting(&marker) {
+                    let pid = next.file_name().unwrap().to_str().unwrap().parse().unwrap();
+                    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+                    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+                    break;
+                }
+                assert!(Instant::now() < deadline);
+            }
+            tree.write("killed", "");
+        };
+        let waits = format!("until test -e /killed; do sleep 0.02; done; : {marker}");
+        let (ran, ()) = tokio::join!(run_in(&runner, script(&tree, &waits), &cancel), kill);
+        assert_eq!(ran.unwrap_or_else(|err| panic!("{err}")).status.code, 0);
+        let ran = run_in(&runner, script(&tree, "echo well"), &cancel).await;
+        assert_eq!(ran.unwrap_or_else(|err| panic!("{err}")).out, "well\n");
+    });
+    assert_nothing_left(&marker);
+}
+
+/// This binary again, within what `wrap` makes of the command: it runs two commands there, one after the other.
+fn elsewhere(name: &str, wrap: impl FnOnce(&Path) -> std::process::Command) {
+    const INSIDE: &str = "BKL_TEST_ELSEWHERE";
+    if std::env::var_os(INSIDE).is_some() {
+        let tree = Tree::new();
+        runtime().block_on(async {
+            let runner = runner();
+            for _ in 0..2 {
+                let mut spec = script(&tree, "pwd; ls /");
+                spec.cwd = "/made".into();
+                let ran = run_in(&runner, spec, &Cancel::new()).await.unwrap_or_else(|err| panic!("{err}"));
+                assert_eq!(
+                    (ran.out.as_str(), ran.err.as_str()),
+                    ("/made\nbin\ndev\netc\nmade\nproc\nsys\ntmp\n", "")
+                );
+            }
+        });
+        return;
+    }
+    let ran = wrap(&std::env::current_exe().unwrap())
+        .args(["--exact", &full_name(name)])
+        .env(INSIDE, "1")
+        .output()
+        .unwrap();
+    assert!(
+        ran.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&ran.stdout),
+        String::from_utf8_lossy(&ran.stderr)
+    );
+}
+
+/// Where the root is a mount that is not the namespace's own root, what is outside stays as it is.
+fn commands_run_in_a_chroot() {
+    elsewhere("commands_run_in_a_chroot", |program| {
+        let mut command = std::process::Command::new("unshare");
+        let text = "d=$(mktemp -d) && mount --bind / \"$d\" && for i in proc sys dev; do mount --rbind /$i \"$d/$i\"; done && \
+            chroot \"$d\" \"$@\"; code=$?; umount -R \"$d\"; rmdir \"$d\"; exit $code";
+        command.args(["-m", "sh", "-c", text, "sh"]).arg(program);
+        command
+    });
+}
+
+fn commands_run_without_the_capability_to_trace() {
+    elsewhere("commands_run_without_the_capability_to_trace", |program| {
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--bounding-set", "-sys_ptrace", "--inh-caps", "-sys_ptrace"]).arg(program);
+        command
+    });
 }
 
 fn marker_of(tree: &Tree) -> String {

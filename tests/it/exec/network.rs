@@ -249,6 +249,8 @@ fn network_sandboxes_are_used_again() {
             assert_eq!(says(&runner, &tree, &["net", "localhost", "8080"]), "taken\ninside");
             assert_eq!(says(&runner, &tree, &["net", "tcp", HOST, &port]), "outside");
         }
+        // The last connection ends when the NAT has answered.
+        std::thread::sleep(Duration::from_millis(500));
         assert_eq!(own_namespace(&runner, &tree), first);
         // Whom a command sent datagrams to, the NAT still lets in.
         says(&runner, &tree, &["/bin/sh", "-c", &format!("net udp {HOST} 9 || true")]);

@@ -181,7 +181,7 @@ fn check_repository(bench: &Bench, good: &str, other: &str) {
             let bkl::graph::ir::Op::Source(op) = graph.vertex(plain.vertex).op.clone() else {
                 unreachable!()
             };
-            let mut op: SourceOp = op;
+            let mut op: SourceOp = *op;
             op.attrs.extend(attrs);
             graph.source(op, &[], None)
         }

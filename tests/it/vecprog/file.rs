@@ -231,7 +231,7 @@ fn push_chain(
 }
 
 fn action_op(action: &Action, base: &State, source: &State, input: FileInput) -> Result<FileActionOp> {
-    let owner = |owner: &Option<Owner>| owner.as_ref().map(|owner| owner.chown(input));
+    let owner = |owner: &Option<Owner>| owner.as_ref().map(|owner| Box::new(owner.chown(input)));
     Ok(match action {
         Action::Mkdir(mkdir) => FileActionOp::Mkdir(FileMkdir {
             path: base.path(&mkdir.path),
@@ -263,7 +263,7 @@ fn action_op(action: &Action, base: &State, source: &State, input: FileInput) ->
             allow_not_found: rm.allow_not_found,
             allow_wildcard: rm.allow_wildcard,
         }),
-        Action::Copy(copy) => FileActionOp::Copy(FileCopy {
+        Action::Copy(copy) => FileActionOp::Copy(Box::new(FileCopy {
             src: source.path(&copy.src),
             dest: base.dest_path(&copy.dest),
             owner: owner(&copy.owner),
@@ -284,7 +284,7 @@ fn action_op(action: &Action, base: &State, source: &State, input: FileInput) ->
             exclude_patterns: copy.exclude.clone(),
             always_replace_existing: copy.always_replace,
             required_paths: copy.required.clone(),
-        }),
+        })),
     })
 }
 

@@ -354,8 +354,8 @@ impl Interpreter<'_> {
     fn constrain(&self, edge: Edge, constraints: &Constraints) {
         let mut graph = self.graph.borrow_mut();
         let vertex = graph.vertex_mut(edge.vertex);
-        vertex.constraints.clone_from(&constraints.filters);
+        vertex.constraints = constraints.filters.clone().into();
         vertex.metadata.merge(&constraints.metadata);
-        vertex.locations.clone_from(&constraints.locations);
+        vertex.locations = constraints.locations.clone().into();
     }
 }

@@ -319,7 +319,8 @@ impl Interpreter<'_> {
     /// The state of a source: the platform it was made with is both the op's and the state's.
     fn source_state(&self, edge: Edge, constraints: Constraints) -> State {
         self.constrain(edge, &constraints);
-        self.graph.borrow_mut().vertex_mut(edge.vertex).platform.clone_from(&constraints.platform);
+        self.graph.borrow_mut().vertex_mut(edge.vertex).platform =
+            constraints.platform.clone().map(Into::into);
         State::new(Some(edge), constraints.platform)
     }
 

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::defaults::{DEFAULT_PIDS, MASKED, READONLY, environment, more_nodes, read_filter};
 use super::init::{self, Command, Payload, Todo};
 use super::setup::Prepared;
+use super::stubs::Stubs;
 use super::supervise;
 use super::{EMULATOR, chain, devices, place, setup};
 use crate::engine::exec::cgroup::{self, Hierarchy};
@@ -47,7 +48,16 @@ pub(super) fn run(socket: &UnixStream, request: &Request, fds: Fds) -> Result<An
     let area = place::area()?;
     let work = area.join("work");
     fs::create_dir(&work).map_err(io("make", &work))?;
-    let prepared = setup::prepare(request, root.as_fd(), &trees, &area)?;
+    let mut stubs = Stubs::default();
+    let prepared = setup::prepare(request, root.as_fd(), &trees, &area, &mut stubs);
+    let prepared = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            place::detach(&area.join(setup::ROOTFS));
+            stubs.remove();
+            return Err(error);
+        }
+    };
     let emulator = match setup::emulator(request, trees)? {
         Some(mount) => {
             let place = area.join("emulator");
@@ -61,8 +71,8 @@ pub(super) fn run(socket: &UnixStream, request: &Request, fds: Fds) -> Result<An
     let site = Site { prepared, work, emulator, hierarchies, cgroup, confinement: request.confinement };
     let outcome = run_in(socket, request, &site, filter, (stdout, stderr));
     // Also after a failure: the caller may look at the tree.
-    site.prepared.unmount();
-    site.prepared.remove_stubs();
+    place::detach(&site.prepared.rootfs);
+    stubs.remove();
     outcome
 }
 

@@ -24,22 +24,24 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use child::{Order, errno_of, put_on, target};
-use container::{Container, Traits};
+use container::{Container, Inside, Traits};
 use devtree::{add_node, add_place};
 use group::{Allowed, Group, Groups};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, UnmountFlags, open_tree, unmount};
 
 use super::defaults::{environment, more_nodes, read_filter};
 use super::init::{Command, Complaint, Step};
 use super::place::attach;
-use super::setup::{Prepared, errno, io};
+use super::setup::{Prepared, errno, io, mount_id};
+use super::stubs::Stubs;
 use super::supervise::Ending;
 use super::{EMULATOR, Served, place, serve_once, setup, supervise};
 use crate::engine::exec::error::RunError;
 use crate::engine::exec::spec::{Limits, Profile};
 use crate::engine::exec::tree::Owner;
-use crate::engine::exec::wire::{Answer, Fds, Net, Request};
+use crate::engine::exec::wire::{Answer, Fds, Request};
 use crate::engine::exec::{cgroup, sys};
 use crate::store::in_user_namespace;
 
@@ -118,9 +120,7 @@ impl Station {
         };
         let site =
             Site { unified: groups.are_unified(), rootless, has_kcore: Path::new("/proc/kcore").exists() };
-        place::enter_namespaces(Net::Host, None)?;
-        let own = "/proc/self/ns/mnt";
-        let home = fs::File::open(own).map_err(io("open", own))?.into();
+        let home = place::enter_own()?;
         let area = place::area()?;
         if rootless {
             hostview::make(&area)?;
@@ -135,6 +135,16 @@ impl Station {
         for (name, _) in SYSTEM {
             let dir = Path::new(STAGE).join(name);
             fs::create_dir_all(&dir).map_err(io("make", &dir))?;
+        }
+        // What is entered again must be the area: all that is done there is done by name.
+        let of_root = || {
+            let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+            mount_id(root.as_fd())
+        };
+        let root = of_root().map_err(errno("look at", "/"))?;
+        drop(Inside::enter(&home, &home).map_err(Step::Enter.failed())?);
+        if of_root().map_err(errno("look at", "/"))? != root {
+            return Err(Step::Enter.failed()(Errno::STALE));
         }
         let (filters, next) = (Vec::new(), None);
         let mut station =
@@ -187,15 +197,19 @@ impl Station {
     ) -> Result<(Ending, Option<Complaint>), RunError> {
         let Fds { stdout, stderr, root, network, trees, .. } = fds;
         let network = network.as_ref();
-        let container = self.container(traits, network, group.and_then(Group::to_be_born_in))?;
+        let (container, namespace) = self.container(traits, network, group.and_then(Group::to_be_born_in))?;
         if let Some(group) = group.filter(|it| it.must_be_moved_to()) {
             group.add(container.pid())?;
         }
-        let inside = container.enter(&self.home)?;
-        let prepared = setup::prepare(request, root.as_fd(), &trees, &self.area)?;
-        let furnished = furnish(request, &prepared, root.as_fd(), trees);
-        drop(inside);
-        let started = furnished.and_then(|()| start(&container, request, &prepared, (stdout, stderr)));
+        let mut stubs = Stubs::default();
+        let inside = Inside::enter(&namespace, &self.home).map_err(Step::Enter.failed())?;
+        let prepared = setup::prepare(request, root.as_fd(), &trees, &self.area, &mut stubs);
+        let furnished = prepared.and_then(|prepared| {
+            let root = furnish(request, &prepared, root.as_fd(), trees)?;
+            Ok((prepared, root))
+        });
+        drop((inside, namespace));
+        let started = furnished.and_then(|it| start(&container, request, it, (stdout, stderr)));
         let ended = started.and_then(|()| {
             if group.is_none() {
                 // Should there be none, the next command says why.
@@ -204,21 +218,26 @@ impl Station {
             container.wait(socket)
         });
         // Also after a failure: the caller may look at the tree.
-        prepared.remove_stubs();
+        stubs.remove();
         ended
     }
 
-    /// The container that waits, if it is such a one; else a new one.
+    /// The container that waits, if it is such a one and well; else a new one. With its mount namespace.
     fn container(
         &mut self,
         traits: &Traits,
         network: Option<&OwnedFd>,
         group: Option<&OwnedFd>,
-    ) -> Result<Container, RunError> {
-        match self.next.take().filter(|it| it.traits == *traits && group.is_none()) {
-            Some(container) => Ok(container),
-            None => self.create(traits, network, group),
+    ) -> Result<(Container, OwnedFd), RunError> {
+        let next = self.next.take().filter(|it| it.traits == *traits && group.is_none());
+        if let Some(next) = next
+            && let Ok(namespace) = next.created()
+        {
+            return Ok((next, namespace));
         }
+        let container = self.create(traits, network, group)?;
+        let namespace = container.created()?;
+        Ok((container, namespace))
     }
 
     fn create(
@@ -236,13 +255,13 @@ impl Station {
     }
 }
 
-/// Puts what every tree has into it and makes it the root; in the container's mount namespace.
+/// Puts what every tree has into it and makes it the root, in the container's mount namespace; the id of that mount.
 fn furnish(
     request: &Request,
     prepared: &Prepared,
     root: BorrowedFd<'_>,
     trees: Vec<OwnedFd>,
-) -> Result<(), RunError> {
+) -> Result<u64, RunError> {
     let emulator = setup::emulator(request, trees)?;
     setup::make_system_dirs(root)?;
     let open = |dir: &OwnedFd, name: &str| {
@@ -276,14 +295,15 @@ fn furnish(
     }
     rustix::process::pivot_root(".", ".").map_err(Step::Pivot.failed())?;
     unmount(".", UnmountFlags::DETACH).map_err(Step::Pivot.failed())?;
-    Ok(())
+    let root = rustix::fs::open(".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    root.and_then(|it| mount_id(it.as_fd())).map_err(Step::Pivot.failed())
 }
 
 /// Has a furnished container execute the command.
 fn start(
     container: &Container,
     request: &Request,
-    prepared: &Prepared,
+    (prepared, root): (Prepared, u64),
     (stdout, stderr): (OwnedFd, OwnedFd),
 ) -> Result<(), RunError> {
     let command = Command {
@@ -294,7 +314,7 @@ fn start(
         profile: request.profile,
     };
     command.check()?;
-    let order = Order { command, identity: prepared.identity.clone(), cwd: prepared.cwd.clone() };
+    let order = Order { command, identity: prepared.identity, cwd: prepared.cwd, root };
     container.start(&order, [stdout.as_fd(), stderr.as_fd()])
 }
 

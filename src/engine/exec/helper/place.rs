@@ -18,6 +18,32 @@ use crate::engine::exec::error::RunError;
 use crate::engine::exec::sys;
 use crate::engine::exec::wire::{Net, Request};
 
+/// A mount namespace from which nothing reaches the host's, as the one that this process is in from here on, at its very top:
+/// in a chroot the root is another directory, but not for who enters the namespace again.
+pub(super) fn enter_own() -> Result<OwnedFd, RunError> {
+    unshare(UnshareFlags::NEWNS)?;
+    let own = "/proc/self/ns/mnt";
+    let own: OwnedFd = fs::File::open(own).map_err(io("open", own))?.into();
+    move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::Mount))
+        .map_err(errno("enter", "the mount namespace"))?;
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .map_err(errno("make private", "/"))?;
+    Ok(own)
+}
+
+fn unshare(flags: UnshareFlags) -> Result<(), RunError> {
+    // SAFETY: no descriptor table is unshared, and this process has one thread.
+    unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(|err| RunError::Environment {
+        what: format!("namespaces cannot be made: {err}"),
+        help: "run it as root, outside a container or in a privileged one".into(),
+    })
+}
+
+/// Unmounts what is mounted on `path`, which is ours, with all below it.
+pub(super) fn detach(path: &Path) {
+    let _ = unmount(path, UnmountFlags::DETACH);
+}
+
 /// A mount namespace from which nothing reaches the host's, and another network if asked for; `given` is one.
 pub(super) fn enter_namespaces(network: Net, given: Option<&OwnedFd>) -> Result<(), RunError> {
     let mut flags = UnshareFlags::NEWNS;
@@ -30,11 +56,7 @@ pub(super) fn enter_namespaces(network: Net, given: Option<&OwnedFd>) -> Result<
         (Net::Given, None) => return Err(RunError::Bug { what: "a network was promised".into() }),
         (Net::Host, _) => {}
     }
-    // SAFETY: no descriptor table is unshared, and this process has one thread.
-    unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(|err| RunError::Environment {
-        what: format!("namespaces cannot be made: {err}"),
-        help: "run it as root, outside a container or in a privileged one".into(),
-    })?;
+    unshare(flags)?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .map_err(errno("make private", "/"))?;
     if network == Net::Empty {

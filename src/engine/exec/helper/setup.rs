@@ -38,16 +38,16 @@ pub(super) struct Prepared {
     pub(super) identity: Identity,
     /// Working directory, cleaned.
     pub(super) cwd: PathBuf,
-    stubs: Stubs,
 }
 
 /// Mounts everything into the tree, below `area`: a directory in memory of this process's own mount namespace, with a
-/// directory [`ROOTFS`] in it.
+/// directory [`ROOTFS`] in it. What had to be made in the tree is added to `stubs`, also before an error.
 pub(super) fn prepare(
     request: &Request,
     root: BorrowedFd<'_>,
     trees: &[OwnedFd],
     area: &Path,
+    stubs: &mut Stubs,
 ) -> Result<Prepared, RunError> {
     let rootfs = area.join(ROOTFS);
     attach(root, &rootfs).map_err(|err| {
@@ -68,7 +68,7 @@ pub(super) fn prepare(
         n_files: 0,
         stub_parents: request.stub_parents,
         missing: Vec::new(),
-        stubs: Stubs::default(),
+        stubs,
     };
     let cwd = tree::clean("/", &request.cwd);
     let mounts = sorted_mounts(request)?;
@@ -96,11 +96,10 @@ pub(super) fn prepare(
         }
         mounter.mount(source.as_fd(), dest)?;
     }
-    let stubs = mounter.stubs;
     // Again, as runc does: a mount may have covered what was made.
     make_cwd(root, &cwd, ROOT)?;
     preflight(root)?;
-    Ok(Prepared { rootfs, identity, cwd, stubs })
+    Ok(Prepared { rootfs, identity, cwd })
 }
 
 /// The emulator as a mount that nobody can write to.
@@ -110,19 +109,6 @@ pub(super) fn emulator(request: &Request, trees: Vec<OwnedFd>) -> Result<Option<
     let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
     sys::set_attributes(&mount, attributes, false).map_err(io("protect", EMULATOR))?;
     Ok(Some(mount))
-}
-
-impl Prepared {
-    /// Unmounts the tree, where nobody else did: a mount point cannot be removed in the namespace where something is
-    /// mounted on it.
-    pub(super) fn unmount(&self) {
-        let _ = unmount(&self.rootfs, UnmountFlags::DETACH);
-    }
-
-    /// Removes the mount points that were made in the tree.
-    pub(super) fn remove_stubs(self) {
-        self.stubs.remove();
-    }
 }
 
 /// Leaves nothing in `area` of the command before, however it ended.
@@ -223,7 +209,7 @@ struct Mounter<'a> {
     stub_parents: StubParents,
     /// Destinations that were not in the tree before anything was made.
     missing: Vec<PathBuf>,
-    stubs: Stubs,
+    stubs: &'a mut Stubs,
 }
 
 impl Mounter<'_> {
@@ -384,7 +370,7 @@ fn is_dir(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
     rustix::fs::fstat(fd).map(|it| FileType::from_raw_mode(it.st_mode) == FileType::Directory)
 }
 
-fn mount_id(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
+pub(super) fn mount_id(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
     let flags = rustix::fs::AtFlags::EMPTY_PATH;
     rustix::fs::statx(fd, "", flags, rustix::fs::StatxFlags::MNT_ID).map(|it| it.stx_mnt_id)
 }

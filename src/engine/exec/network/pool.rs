@@ -243,7 +243,7 @@ impl Networks {
         Ok(Network::Host(Some(why)))
     }
 
-    /// Takes a namespace back in which no process is left.
+    /// Takes a namespace back in which no command is left.
     pub(crate) fn take_back(&self, namespace: Namespace) {
         lock(&self.idle).push(namespace);
     }

@@ -16,7 +16,8 @@ fn manifest(text: &str) -> Manifest {
     let inputs = vec![input; graph.vertex(last).inputs.len()];
     let account = Account { standing: Standing::Ran, digest: Digest::of(text), run: None, inputs };
     let digests = digests(&graph, &MarshalOptions::default());
-    let manifest = Manifest::new(&graph, last, &digests, &account, None, StandsFor::Other);
+    let manifest =
+        Manifest::new(&graph, last, |id: VertexId| digests[id.0 as usize], &account, None, StandsFor::Other);
     let mut packer = super::super::manifest::Packer::default();
     assert_eq!(Manifest::decode(&manifest.encode(&mut packer)).as_ref(), Some(&manifest), "{text}");
     manifest

@@ -19,6 +19,7 @@ use super::root::{
 };
 use super::{mode, unpack};
 use crate::base::glob::{self, Kind, Matched, Patterns};
+use crate::base::stack::deeper;
 use crate::engine::cancel::Cancel;
 use crate::engine::content_hash::FileKind;
 use crate::graph::ir::FileCopy;
@@ -290,7 +291,7 @@ impl Tree<'_> {
             return Ok(());
         }
         if is_dir {
-            return self.directory(source, facts, relative, target, selected, &verdicts);
+            return deeper(|| self.directory(source, facts, relative, target, selected, &verdicts));
         }
         self.make_way()?;
         self.clear_for_file(target)?;

@@ -314,7 +314,7 @@ impl Run<'_> {
         layer: &ActiveLayer,
         states: &[State],
     ) -> Result<Done, FileError> {
-        let owner = |chown: &Option<Chown>| -> Result<Option<Owner>, FileError> {
+        let owner = |chown: &Option<Box<Chown>>| -> Result<Option<Owner>, FileError> {
             let lookup = |input| self.view(input, states);
             chown.as_ref().map(|chown| owner::owner(chown, &lookup)).transpose()
         };
@@ -337,7 +337,7 @@ impl Run<'_> {
     }
 
     fn perform(&self, action: &FileAction, root: &Root, states: &[State]) -> Result<(), FileError> {
-        let owner = |chown: &Option<Chown>| -> Result<Option<Owner>, FileError> {
+        let owner = |chown: &Option<Box<Chown>>| -> Result<Option<Owner>, FileError> {
             let lookup = |input| self.view(input, states);
             chown.as_ref().map(|chown| owner::owner(chown, &lookup)).transpose()
         };

@@ -79,7 +79,7 @@ impl Bench {
     }
 
     fn copy(&self, base: &Snapshot, from: &Snapshot, copy: FileCopy) -> Result<Mounted, FailedAction> {
-        self.chain(&[base.clone(), from.clone()], vec![FileActionOp::Copy(copy)])
+        self.chain(&[base.clone(), from.clone()], vec![FileActionOp::Copy(copy.into())])
     }
 }
 
@@ -198,7 +198,7 @@ fn what_a_copy_is_made_into() {
     let named = |name: &str| User::Name { name: name.to_owned(), input: FileInput::Input(0) };
     let owner = |user, group| Some(Chown { user, group });
     let check = |chown: Option<Chown>, expected: (u32, u32)| {
-        let tree = run(FileCopy { owner: chown, ..copy("/dir", "/made/new") });
+        let tree = run(FileCopy { owner: chown.map(Box::new), ..copy("/dir", "/made/new") });
         for path in ["made", "made/new", "made/new/sub/b.txt", "made/new/link"] {
             let (_, uid, gid, _) = tree.stat(path);
             assert_eq!((uid, gid), expected, "{path}");
@@ -389,7 +389,7 @@ fn results_that_several_actions_use() {
             input: FileInput::Action(0),
             secondary: FileInput::Action(1),
             output: Some(0),
-            op: FileActionOp::Copy(copy("/two", "/copied")),
+            op: FileActionOp::Copy(copy("/two", "/copied").into()),
         },
     ];
     let outputs = bench.run(&[], actions).unwrap();

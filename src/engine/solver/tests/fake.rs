@@ -429,7 +429,7 @@ impl PlanOf {
     }
 
     pub(super) fn add_edges(&mut self, fake: Fake, inputs: Vec<(usize, usize)>) -> usize {
-        self.plan.nodes.push(Node { op: Arc::new(fake), inputs });
+        self.plan.nodes.push(Node { op: Arc::new(fake), inputs: inputs.into() });
         self.plan.nodes.len() - 1
     }
 

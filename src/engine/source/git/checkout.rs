@@ -13,6 +13,7 @@ use super::error::GitError;
 use super::mirror::{self, Held};
 use super::submodule;
 use super::{Fetcher, Wanted, bundle};
+use crate::base::stack::deeper;
 use crate::store::{LayerMeta, RecordType, Snapshot, StoreError, WorkDir};
 
 /// What to check out: an object in a mirror.
@@ -179,7 +180,7 @@ fn set_times(dir: BorrowedFd<'_>, time: i64) -> Result<(), GitError> {
     for name in names(dir)? {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match rustix::fs::openat(dir, name.as_slice(), flags, Mode::empty()) {
-            Ok(child) => set_times(child.as_fd(), time)?,
+            Ok(child) => deeper(|| set_times(child.as_fd(), time))?,
             Err(rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP) => {}
             Err(errno) => return Err(StoreError::io("open", OsStr::from_bytes(&name), errno).into()),
         }

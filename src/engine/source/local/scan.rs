@@ -17,6 +17,7 @@ use super::error::LocalError;
 use super::state::Known;
 use crate::base::Digest;
 use crate::base::glob::{Kind, Matched, Patterns};
+use crate::base::stack::deeper;
 use crate::engine::cancel::Cancel;
 use crate::engine::content_hash::{FileKind, HashTree, Header, Node, xattrs, xattrs_of};
 use crate::engine::ops::root::list;
@@ -174,7 +175,7 @@ impl Walk<'_> {
             Err(Errno::ACCESS) if !selected => return Ok(Vec::new()),
             Err(errno) => return Err(LocalError::read("open", &self.host(&entry.path), errno)),
         };
-        let mut entries = self.directory(&directory, &entry.path, verdicts)?;
+        let mut entries = deeper(|| self.directory(&directory, &entry.path, verdicts))?;
         if selected || !entries.is_empty() {
             entries.insert(0, entry.clone());
         }
@@ -507,7 +508,7 @@ fn children<'a>(
     }) {
         let digest = entry.digest.expect("all entries were read");
         let node = match entry.kind {
-            FileKind::Directory => Node::directory(digest, children(entries, &entry.path)),
+            FileKind::Directory => Node::directory(digest, deeper(|| children(entries, &entry.path))),
             FileKind::Symlink => Node::symlink(&entry.header(), entry.target.clone()),
             _ => Node::file(digest),
         };

@@ -375,3 +375,22 @@ fn what_cannot_be_read() {
     check(&["closed", "secret"], None);
     mode(&dir.path().join("closed"), 0o700);
 }
+
+/// As deep as a path may be long: whatever walks down does so on any stack.
+#[test]
+fn directories_that_are_deeper_than_the_stack() {
+    use rustix::fs::{Mode, OFlags, mkdirat, openat};
+    let dir = tempfile::tempdir().unwrap();
+    let mut at: OwnedFd = fs::File::open(dir.path()).unwrap().into();
+    for _ in 0..1500 {
+        mkdirat(&at, "d", Mode::from_raw_mode(0o755)).unwrap();
+        at = openat(&at, "d", OFlags::DIRECTORY | OFlags::RDONLY, Mode::empty()).unwrap();
+    }
+    let mut scan = scanned(dir.path(), &[], &[]);
+    assert_eq!(scan.entries.len(), 1500);
+    read(dir.path(), &mut scan).unwrap();
+    scan.hash_tree().whole();
+    // The standard library's way to remove a directory is not made for such trees.
+    let removed = std::process::Command::new("rm").arg("-rf").arg(dir.path().join("d")).status();
+    assert!(removed.unwrap().success());
+}

@@ -206,7 +206,7 @@ enum FileCaps {
 impl Graph {
     /// A source op as given.
     pub fn source(&mut self, op: SourceOp, caps: &[&str], platform: Option<Platform>) -> Edge {
-        let mut vertex = Vertex::new(Op::Source(op), Vec::new(), platform);
+        let mut vertex = Vertex::new(Op::Source(op.into()), Vec::new(), platform);
         vertex.metadata.caps = caps.iter().map(|&cap| cap.to_owned()).collect();
         Edge { vertex: self.add(vertex), output: 0 }
     }

@@ -150,8 +150,8 @@ pub struct Mount {
     pub selector: String,
     /// Where; verbatim. `/` is the root.
     pub dest: String,
-    /// Output index of the tree left in the mount; `None` is -1. Only trees have outputs: secrets and agents carry
-    /// `Some(0)` on the wire without having one.
+    /// Output index as written; `None` is -1. Secrets and agents carry `Some(0)` on the wire without having an output: see
+    /// [`leaves`](Mount::leaves).
     pub output: Option<u32>,
     /// Mounted read-only.
     pub readonly: bool,
@@ -206,9 +206,19 @@ impl ExecOp {
         self.mounts.iter().find(|mount| mount.dest == "/")
     }
 
-    /// Number of outputs: only trees have them.
+    /// Number of outputs.
     pub fn n_outputs(&self) -> usize {
-        let has_output = |mount: &&Mount| mount.output.is_some() && mount.kind == MountKind::Bind;
-        self.mounts.iter().filter(has_output).count()
+        self.mounts.iter().filter(|mount| mount.leaves().is_some()).count()
+    }
+}
+
+impl Mount {
+    /// The output that the mount leaves something as: trees do, and caches leave what they were begun from.
+    pub fn leaves(&self) -> Option<u32> {
+        match self.kind {
+            MountKind::Bind => self.output,
+            MountKind::Cache { .. } => self.output.filter(|_| self.input.is_some()),
+            MountKind::Tmpfs { .. } | MountKind::Secret(_) | MountKind::Ssh(_) => None,
+        }
     }
 }

@@ -70,7 +70,7 @@ pub struct FileAction {
 #[allow(missing_docs, reason = "named as in pb")]
 #[serde(rename_all = "snake_case")]
 pub enum FileActionOp {
-    Copy(FileCopy),
+    Copy(Box<FileCopy>),
     Mkfile(FileMkfile),
     Mkdir(FileMkdir),
     Rm(FileRm),
@@ -86,7 +86,7 @@ pub struct FileCopy {
     /// Absolute path; a trailing `/` or `/.` means a directory.
     pub dest: String,
     /// New owner; `None` keeps the source's.
-    pub owner: Option<Chown>,
+    pub owner: Option<Box<Chown>>,
     /// Permission bits for everything copied; -1 keeps the source's.
     pub mode: i32,
     /// Symbolic mode such as `u+x`; wins over `mode` when not empty.
@@ -148,7 +148,7 @@ pub struct FileMkfile {
     pub mode: i32,
     #[serde(with = "super::bytes_text")]
     pub data: Vec<u8>,
-    pub owner: Option<Chown>,
+    pub owner: Option<Box<Chown>>,
     pub timestamp: i64,
 }
 
@@ -160,7 +160,7 @@ pub struct FileMkdir {
     pub path: String,
     pub mode: i32,
     pub make_parents: bool,
-    pub owner: Option<Chown>,
+    pub owner: Option<Box<Chown>>,
     pub timestamp: i64,
 }
 
@@ -181,7 +181,7 @@ pub struct FileRm {
 pub struct FileSymlink {
     pub oldpath: String,
     pub newpath: String,
-    pub owner: Option<Chown>,
+    pub owner: Option<Box<Chown>>,
     pub timestamp: i64,
 }
 

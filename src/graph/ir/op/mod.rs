@@ -19,7 +19,7 @@ pub type InputIdx = u32;
 #[serde(rename_all = "snake_case")]
 pub enum Op {
     /// Brings a tree in from outside.
-    Source(SourceOp),
+    Source(Box<SourceOp>),
     /// Runs a command.
     Exec(Box<ExecOp>),
     /// Changes a tree by file actions.
@@ -29,9 +29,9 @@ pub enum Op {
     /// What one tree adds to another.
     Diff(DiffOp),
     /// Forwards some inputs but needs all of them.
-    Passthrough(PassthroughOp),
+    Passthrough(Box<PassthroughOp>),
     /// Builds a definition that an input holds.
-    Build(BuildOp),
+    Build(Box<BuildOp>),
 }
 
 /// Stacks the inputs, the first at the bottom (`pb.MergeOp`).

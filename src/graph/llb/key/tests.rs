@@ -1,5 +1,7 @@
 //! Keys against what a BuildKit daemon exported (llb reference, appendix B).
 
+use serde_json::json;
+
 use super::*;
 use crate::graph::ir::build::{ExecBuilder, FileStep, MountSpec};
 use crate::graph::ir::{Edge, FileMkdir, FileMkfile, Graph, SourceOp};

@@ -51,11 +51,13 @@ fn sealed_ops_do_not_take_options() {
         order: Order::Arena,
     };
     assert_eq!(marshal(&read, root, &options).to_bytes(), bytes);
+    assert_eq!(marshal_bytes(&read, root, &options), bytes);
 }
 
 #[test]
 fn scratch_is_the_empty_definition() {
     assert_eq!(marshal(&Graph::new(), None, &linux()).to_bytes(), b"");
+    assert_eq!(marshal_bytes(&Graph::new(), None, &linux()), b"");
 }
 
 /// Deep and wide graphs take time in proportion and no stack.
@@ -73,5 +75,7 @@ fn large_graphs() {
     }
     tips.push(Some(tip));
     let root = graph.merge(&tips);
-    assert_eq!(marshal(&graph, root, &linux()).def.len(), graph.len() + 1);
+    let definition = marshal(&graph, root, &linux());
+    assert_eq!(definition.def.len(), graph.len() + 1);
+    assert!(marshal_bytes(&graph, root, &linux()) == definition.to_bytes());
 }

@@ -22,8 +22,8 @@ pub struct FileAction {
 
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub enum FileActionKind {
-    #[prost(message, tag = "4")]
-    Copy(FileActionCopy),
+    #[prost(message, boxed, tag = "4")]
+    Copy(Box<FileActionCopy>),
     #[prost(message, tag = "5")]
     Mkfile(FileActionMkFile),
     #[prost(message, tag = "6")]

@@ -257,3 +257,33 @@ fn damaged_definitions() {
         }
     }
 }
+
+/// Reading a large graph takes little beside the bytes and the graph: it is what the memory of a large build begins with.
+#[test]
+fn a_large_definition_takes_little_memory() {
+    use crate::base::heap::measured;
+    use crate::graph::ir::build::FileStep;
+    use crate::graph::ir::{FileMkfile, Location, Range, SourceInfo};
+    use crate::graph::llb::{MarshalOptions, marshal_bytes};
+
+    const N: usize = 10_000;
+    let mut graph = Graph::new();
+    let (filename, language) = ("build.bkl".to_owned(), "bkl".to_owned());
+    graph.add_source(SourceInfo { filename, data: b"text".to_vec(), language, definition: None });
+    let mut tip = None;
+    for idx in 0..N {
+        let mkfile = FileMkfile { path: format!("/f{idx}"), data: b"text".to_vec(), ..FileMkfile::default() };
+        let edge = graph.file(tip, vec![FileStep::Mkfile(mkfile)]);
+        let ranges = [Range { start: (idx as i32, 0), end: (idx as i32, 40) }].into();
+        graph.vertex_mut(edge.vertex).locations.push(Location { source: 0, ranges, actions: None });
+        tip = Some(edge);
+    }
+    let (bytes, writing) = measured(|| marshal_bytes(&graph, tip, &MarshalOptions::default()));
+    let ((read, _), reading) = measured(|| unmarshal(&bytes).unwrap());
+    assert_eq!(read.len(), N);
+    let each = [reading.kept, reading.most, writing.most].map(|bytes| bytes / N);
+    // A vertex with its action is 250, its path and data are 20.
+    assert!(each[0] <= 290, "{each:?}");
+    assert!(each[1] <= 480, "{each:?}");
+    assert!(each[2] <= 800, "{each:?}");
+}

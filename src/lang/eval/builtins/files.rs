@@ -334,9 +334,9 @@ fn mode(args: &Args<'_>, default: u32) -> i32 {
 }
 
 /// `chown`: names are looked up in the tree that is changed.
-fn owner(args: &Args<'_>, base: Tree) -> Option<Chown> {
+fn owner(args: &Args<'_>, base: Tree) -> Option<Box<Chown>> {
     let text = args.maybe_text("chown")?;
-    Some(chown(text, if base.is_some() { FileInput::Input(0) } else { FileInput::Scratch }))
+    Some(Box::new(chown(text, if base.is_some() { FileInput::Input(0) } else { FileInput::Scratch })))
 }
 
 /// A pattern that matches nothing but `path`. LLB lets only a pattern go without a match, so a plain path that is optional

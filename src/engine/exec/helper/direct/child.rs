@@ -15,6 +15,7 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsmount,
     fsopen, move_mount, open_tree,
 };
+use rustix::net::SendFlags;
 use rustix::process::{Gid, Uid};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,7 @@ use super::{EMPTY, STAGE, Site, hostview};
 use crate::engine::exec::helper::defaults::{MASKED, READONLY};
 use crate::engine::exec::helper::exit;
 use crate::engine::exec::helper::init::{self, Command, Complaint, Payload, Step, Todo};
+use crate::engine::exec::helper::setup::mount_id;
 use crate::engine::exec::spec::Profile;
 use crate::engine::exec::sys;
 use crate::engine::exec::user::Identity;
@@ -53,6 +55,8 @@ pub(super) struct Order {
     pub(super) identity: Identity,
     /// Absolute.
     pub(super) cwd: PathBuf,
+    /// The mount that its root is by now.
+    pub(super) root: u64,
 }
 
 impl Plan<'_> {
@@ -107,10 +111,13 @@ impl Child<'_> {
 
     fn live(&self) -> Result<Infallible, Complaint> {
         self.let_go()?;
-        self.say()?;
+        let told = rustix::net::send(&self.plan.orders, &[1], SendFlags::NOSIGNAL);
+        told.map_err(at(Step::Order))?;
         self.follow_helper()?;
-        self.create()?;
-        self.say()?;
+        let namespace = self.create()?;
+        let told = wire::send_message(self.plan.orders.as_fd(), &(), &[namespace.as_fd()]);
+        told.map_err(|err| at(Step::Order)(errno_of(&err)))?;
+        drop(namespace);
         let order = wire::receive_message::<Order>(self.plan.orders.as_fd());
         match order.map_err(|err| at(Step::Order)(errno_of(&err)))? {
             Some((order, outputs)) => self.start(&order, &outputs),
@@ -136,14 +143,9 @@ impl Child<'_> {
         Ok(())
     }
 
-    /// Tells the helper that another part is done.
-    fn say(&self) -> Result<(), Complaint> {
-        let sent = rustix::net::send(&self.plan.orders, &[1], rustix::net::SendFlags::NOSIGNAL);
-        sent.map(drop).map_err(at(Step::Order))
-    }
-
-    /// All that can be done while nothing is known of the command.
-    fn create(&self) -> Result<(), Complaint> {
+    /// All that can be done while nothing is known of the command; its mount namespace, which somebody else may not look up
+    /// without CAP_SYS_PTRACE.
+    fn create(&self) -> Result<OwnedFd, Complaint> {
         let Plan { traits, network, filter, site, .. } = &self.plan;
         rustix::process::setsid().map_err(at(Step::Session))?;
         match (traits.net, network) {
@@ -162,13 +164,16 @@ impl Child<'_> {
         }
         rustix::process::chdir(STAGE).map_err(at(Step::Root))?;
         self.mounts()?;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let namespace = rustix::fs::openat(CWD, "proc/self/ns/mnt", flags, Mode::empty());
+        let namespace = namespace.map_err(at(Step::Enter))?;
         // The helper changes it, with the root: it follows as long as it is the same.
         rustix::process::chdir("/").map_err(at(Step::Root))?;
         rustix::system::sethostname(traits.hostname.as_bytes()).map_err(at(Step::Hostname))?;
         if traits.is_confined {
             init::confine(traits.profile, *filter)?;
         }
-        Ok(())
+        Ok(namespace)
     }
 
     /// The rest, in the tree.
@@ -176,6 +181,11 @@ impl Child<'_> {
         let complaint = self.plan.complaint.try_clone().map_err(|err| at(Step::Order)(errno_of(&err)))?;
         let payload = Payload::new(&order.command, Todo::Rest, complaint);
         let payload = payload.map_err(|_| Complaint::step(Step::Order, libc::EINVAL))?;
+        let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        if root.and_then(|it| mount_id(it.as_fd())).map_err(at(Step::Root))? != order.root {
+            // It did not follow the helper.
+            return Err(Complaint::step(Step::Root, libc::ESTALE));
+        }
         streams(outputs).map_err(at(Step::Streams))?;
         self.become_user(order)?;
         self.follow_helper()?;

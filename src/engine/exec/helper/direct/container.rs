@@ -2,19 +2,18 @@
 //!
 //! The helper creates the next one while a command runs: what that takes then costs nobody anything.
 
-use std::io::{PipeReader, Read as _};
+use std::io::{ErrorKind, PipeReader, Read as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, pidfd_send_signal, waitpid};
-use rustix::thread::{
-    LinkNameSpaceType, ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces,
-};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::child::{Order, Plan};
 use crate::engine::exec::error::RunError;
-use crate::engine::exec::helper::init::{Complaint, Step, read_complaint};
+use crate::engine::exec::helper::init::{Complaint, read_complaint};
 use crate::engine::exec::helper::setup::{errno, io};
 use crate::engine::exec::helper::{exit, supervise};
 use crate::engine::exec::spec::Profile;
@@ -82,25 +81,34 @@ impl Container {
         })?;
         let container =
             Container { traits, first: First { pid, pidfd, is_reaped: false }, orders, complaint };
-        container.hear()?;
-        Ok(container)
+        match (&container.orders).read_exact(&mut [0]) {
+            Ok(()) => Ok(container),
+            Err(_) => Err(container.failure()),
+        }
     }
 
     pub(super) fn pid(&self) -> i32 {
         self.first.pid
     }
 
-    /// Waits until it is created, and enters its mount namespace.
-    pub(super) fn enter<'a>(&self, home: &'a OwnedFd) -> Result<Inside<'a>, RunError> {
-        self.hear()?;
-        move_into_thread_name_spaces(self.first.pidfd.as_fd(), ThreadNameSpaceType::MOUNT)
-            .map_err(Step::Enter.failed())?;
-        Ok(Inside { home })
+    /// Waits until it is created; its mount namespace.
+    pub(super) fn created(&self) -> Result<OwnedFd, RunError> {
+        let mut first = [PollFd::new(&self.first.pidfd, PollFlags::IN)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        if !matches!(poll(&mut first, Some(&now)), Ok(0) | Err(Errno::INTR)) {
+            return Err(self.failure());
+        }
+        let said = wire::receive_message::<()>(self.orders.as_fd());
+        let said = said.map_err(io("hear from", "a container"))?;
+        said.and_then(|((), fds)| fds.into_iter().next()).ok_or_else(|| self.failure())
     }
 
-    /// Has it execute the command, and go on with these as its standard output and error.
+    /// Has it execute the command, with these as its standard output and error.
     pub(super) fn start(&self, order: &Order, outputs: [BorrowedFd<'_>; 2]) -> Result<(), RunError> {
-        wire::send_message(self.orders.as_fd(), order, &outputs).map_err(|_| self.failure())
+        wire::send_message(self.orders.as_fd(), order, &outputs).map_err(|err| match err.kind() {
+            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => self.failure(),
+            _ => io("send the command to", "a container")(err),
+        })
     }
 
     /// Waits for its end, or brings it about when `socket` closes; with why there was no execve, if there was none.
@@ -113,17 +121,10 @@ impl Container {
         Ok((ending, read_complaint(&self.complaint)))
     }
 
-    /// Waits until it has got as far as it says next.
-    fn hear(&self) -> Result<(), RunError> {
-        let mut step = [0];
-        match (&self.orders).read_exact(&mut step) {
-            Ok(()) => Ok(()),
-            Err(_) => Err(self.failure()),
-        }
-    }
-
     /// Why it ended by itself.
     fn failure(&self) -> RunError {
+        // Whatever became of it: the pipe has an end then.
+        let _ = pidfd_send_signal(&self.first.pidfd, Signal::KILL);
         let Some(complaint) = read_complaint(&self.complaint) else {
             return RunError::Bug { what: "a container ended before it was started".into() };
         };
@@ -149,6 +150,14 @@ impl Drop for First {
 /// The helper in a container's mount namespace. Dropping it leads back.
 pub(super) struct Inside<'a> {
     home: &'a OwnedFd,
+}
+
+impl<'a> Inside<'a> {
+    /// Enters a mount namespace, with its root.
+    pub(super) fn enter(namespace: &OwnedFd, home: &'a OwnedFd) -> Result<Inside<'a>, Errno> {
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Mount))?;
+        Ok(Inside { home })
+    }
 }
 
 impl Drop for Inside<'_> {

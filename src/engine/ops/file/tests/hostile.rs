@@ -164,7 +164,7 @@ fn owners_that_are_none() {
     let Some(bench) = Bench::new() else { return };
     let named = |name: &str| User::Name { name: name.to_owned(), input: FileInput::Input(0) };
     let chown = |base: &Snapshot, user: User, group: Option<User>| {
-        let owner = Some(Chown { user: Some(user), group });
+        let owner = Some(Chown { user: Some(user), group }.into());
         let op = FileMkfile { path: "/f".to_owned(), mode: 0o644, owner, ..FileMkfile::default() };
         let made = bench.chain(std::slice::from_ref(base), vec![FileActionOp::Mkfile(op)]);
         made.map(|tree| (tree.stat("f").1, tree.stat("f").2))

@@ -127,27 +127,27 @@ fn what_makes_one_thing_as_root() {
                     path: path.clone(),
                     mode: 0o4640,
                     data: b"data".to_vec(),
-                    owner: owner.clone(),
+                    owner: owner.clone().map(Box::new),
                     timestamp,
                 }),
                 FileActionOp::Mkdir(FileMkdir {
                     path: path.clone(),
                     mode: 0o750,
                     make_parents: false,
-                    owner: owner.clone(),
+                    owner: owner.clone().map(Box::new),
                     timestamp,
                 }),
                 FileActionOp::Mkdir(FileMkdir {
                     path: path.clone(),
                     mode: 0o750,
                     make_parents: true,
-                    owner: owner.clone(),
+                    owner: owner.clone().map(Box::new),
                     timestamp,
                 }),
                 FileActionOp::Symlink(FileSymlink {
                     oldpath: "to/where".to_owned(),
                     newpath: path,
-                    owner,
+                    owner: owner.map(Box::new),
                     timestamp,
                 }),
             ];
@@ -201,12 +201,13 @@ fn copies_as_root() {
                     follow_symlink: plain,
                     allow_wildcard: true,
                     mode: if plain { -1 } else { 0o711 },
-                    owner: (!plain).then_some(Chown { user: Some(User::Id(3)), group: Some(User::Id(4)) }),
+                    owner: (!plain)
+                        .then(|| Chown { user: Some(User::Id(3)), group: Some(User::Id(4)) }.into()),
                     timestamp: if plain { -1 } else { 5_000_000_007 },
                     always_replace_existing: !plain,
                     ..FileCopy::default()
                 };
-                let actions = chain(vec![FileActionOp::Copy(copy)]);
+                let actions = chain(vec![FileActionOp::Copy(copy.into())]);
                 n_done += check(&bench, &[tree.clone(), tree.clone()], &actions, src);
             }
         }
@@ -233,7 +234,7 @@ fn chains_as_root() {
     };
     let copy = |src: &str, dest: &str| {
         let (src, dest) = (src.to_owned(), dest.to_owned());
-        FileActionOp::Copy(FileCopy { src, dest, create_dest_path: true, ..FileCopy::default() })
+        FileActionOp::Copy(FileCopy { src, dest, create_dest_path: true, ..FileCopy::default() }.into())
     };
     let chains = [
         vec![mkdir("/a/b/c"), mkfile("/a/b/c/f"), mkfile("/a/b/c/f"), mkfile("/odd/f"), mkfile("/odd/g")],

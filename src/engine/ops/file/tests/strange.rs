@@ -80,7 +80,7 @@ fn copies_of_all_kinds() {
 fn owners_modes_and_times_of_all_kinds() {
     let Some(bench) = Bench::new() else { return };
     let from = bench.tree(strange);
-    let owner = Some(Chown { user: Some(User::Id(7)), group: Some(User::Id(8)) });
+    let owner = Some(Chown { user: Some(User::Id(7)), group: Some(User::Id(8)) }.into());
     let all = FileCopy {
         owner,
         mode: 0o4751,
@@ -214,7 +214,7 @@ fn what_mkfile_mkdir_and_symlink_find() {
         symlink("top", root.join("to-top")).unwrap();
     });
     let run = |op: FileActionOp| bench.chain(std::slice::from_ref(&base), vec![op]);
-    let owner = Some(Chown { user: Some(User::Id(3)), group: None });
+    let owner = Some(Chown { user: Some(User::Id(3)), group: None }.into());
     let mkfile = |path: &str| {
         let data = b"new".to_vec();
         let (path, owner) = (path.to_owned(), owner.clone());
