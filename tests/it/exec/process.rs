@@ -272,6 +272,12 @@ fn limits_apply() {
     let mut spec = script(&tree, "true");
     spec.ulimits = vec![limit("nope", 1, 1)];
     assert!(matches!(try_run(spec), Err(RunError::Step { .. })));
+    let mut spec = script(&tree, "true");
+    spec.ulimits = vec![limit("nofile", 200, 100)];
+    assert_eq!(
+        try_run(spec).err().unwrap().to_string(),
+        "cannot set up the command: the limit `nofile` is 200, which is above its hard limit, 100"
+    );
 }
 
 fn running_out_of_memory_is_said() {
