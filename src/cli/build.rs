@@ -177,6 +177,8 @@ impl Work {
                 return Err(Failure::new(sources, reports));
             }
         };
+        // A large one takes more than what is left to do.
+        drop(graph);
         let mut built = built(outputs, &solved.trees);
         let items = built.iter_mut().map(|it| it.item.as_mut());
         caches.put_inline(engine, solved.known.as_ref(), &roots, items, plan.all.as_ref())?;

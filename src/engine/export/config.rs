@@ -1,10 +1,11 @@
 //! The config blob of an image: what the program said, with the layers and the history that came to be
 //! (BuildKit exporter/containerimage/writer.go, `normalizeLayersAndHistory` and `patchImageConfig`).
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::json;
 use crate::base::Digest;
@@ -78,19 +79,31 @@ pub(super) fn config_bytes(
         Some(epoch) => Some(clamp(created.as_deref(), epoch)),
         None => created,
     };
-    // Go writes an empty list that nothing was ever added to as null.
-    let list = |values: Vec<Value>| if values.is_empty() { Value::Null } else { Value::Array(values) };
-    let diff_ids = layers.iter().map(|layer| Value::String(layer.diff_id.to_string())).collect();
-    let history = history.iter().map(|entry| serde_json::to_value(entry).expect("texts are JSON")).collect();
-    let mut rootfs = Map::new();
-    rootfs.insert("type".to_owned(), "layers".into());
-    rootfs.insert("diff_ids".to_owned(), list(diff_ids));
-    root.insert("rootfs".to_owned(), Value::Object(rootfs));
-    root.insert("history".to_owned(), list(history));
     root.insert("created".to_owned(), created.map_or(Value::Null, Value::String));
-    let mut sorted: Vec<(String, Value)> = root.into_iter().collect();
-    sorted.sort_by(|(a, _), (b, _)| a.cmp(b));
-    json::compact(&sorted.into_iter().collect::<Map<String, Value>>())
+    let mut sorted: BTreeMap<String, Field<'_>> =
+        root.into_iter().map(|(key, value)| (key, Field::Plain(value))).collect();
+    let diff_ids = layers.iter().map(|layer| &layer.diff_id).collect();
+    sorted.insert("rootfs".to_owned(), Field::Rootfs { kind: "layers", diff_ids: filled(diff_ids) });
+    sorted.insert("history".to_owned(), Field::History(filled(history)));
+    json::compact(&sorted)
+}
+
+/// A list; Go writes an empty one that nothing was ever added to as null.
+fn filled<T>(list: Vec<T>) -> Option<Vec<T>> {
+    Some(list).filter(|list| !list.is_empty())
+}
+
+/// A field of a config. Those that grow with the layers are written as they are: there may be a hundred thousand.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Field<'a> {
+    Plain(Value),
+    Rootfs {
+        #[serde(rename = "type")]
+        kind: &'static str,
+        diff_ids: Option<Vec<&'a Digest>>,
+    },
+    History(Option<Vec<History>>),
 }
 
 /// As many entries that are not `empty_layer` as there are layers, each with a time if any time is known.

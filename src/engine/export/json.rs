@@ -4,16 +4,19 @@ use serde::Serialize;
 
 /// Go's `json.Marshal`: no spaces.
 pub(in crate::engine) fn compact(value: &impl Serialize) -> Vec<u8> {
-    escape(&serde_json::to_string(value).expect("documents are texts, numbers, lists and maps"))
+    escape(serde_json::to_string(value).expect("documents are texts, numbers, lists and maps"))
 }
 
 /// Go's `json.MarshalIndent(…, "", "  ")`.
 pub(in crate::engine) fn indented(value: &impl Serialize) -> Vec<u8> {
-    escape(&serde_json::to_string_pretty(value).expect("documents are texts, numbers, lists and maps"))
+    escape(serde_json::to_string_pretty(value).expect("documents are texts, numbers, lists and maps"))
 }
 
 /// Go escapes these so that JSON may stand in HTML. Outside of strings they do not occur in JSON.
-fn escape(json: &str) -> Vec<u8> {
+fn escape(json: String) -> Vec<u8> {
+    if !json.contains(['<', '>', '&', '\u{2028}', '\u{2029}']) {
+        return json.into_bytes();
+    }
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {
         match c {
