@@ -451,7 +451,8 @@ fn limit(it: &Ulimit) -> Result<(u32, libc::rlimit), RunError> {
     };
     let value = |it: i64| u64::try_from(it).unwrap_or(libc::RLIM_INFINITY);
     if value(it.hard) < value(it.soft) {
-        let what = format!("the limit `{}` is {}, which is above its hard limit, {}", it.name, it.soft, it.hard);
+        let what =
+            format!("the limit `{}` is {}, which is above its hard limit, {}", it.name, it.soft, it.hard);
         return Err(RunError::Step { what });
     }
     Ok((resource, libc::rlimit { rlim_cur: value(it.soft), rlim_max: value(it.hard) }))
