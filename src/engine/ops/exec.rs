@@ -420,19 +420,21 @@ impl Run<'_> {
     /// Says so if the disk that holds the store is full: the likely reason of a failure.
     fn disk_full(&self, tail: &str) -> Option<String> {
         let (bytes, inodes) = self.store.disk().ok()?;
-        if bytes.free < NO_ROOM || (inodes.total != 0 && inodes.free == 0) {
-            return Some(format!(
-                "the disk that holds the store at `{}` is full",
-                self.store.root().display()
-            ));
-        }
-        // Another file system of the command may be meant, a `/dev/shm`: then neither holds.
-        let has_few_inodes = inodes.total != 0 && inodes.free < FEW_INODES;
-        let is_scarce =
-            || bytes.free < LITTLE_ROOM || has_few_inodes || self.store.room().was_made_since(&self.before);
-        let was_full = tail.contains(NO_SPACE) && is_scarce();
-        was_full
-            .then(|| format!("the disk that holds the store at `{}` was full", self.store.root().display()))
+        let has_inodes = |least: u64| inodes.total == 0 || least <= inodes.free;
+        let is_full = bytes.free < NO_ROOM || !has_inodes(1);
+        // Another file system of the command may be meant, a `/dev/shm`: then nothing is scarce.
+        let was_full = || {
+            let is_scarce = bytes.free < LITTLE_ROOM || !has_inodes(FEW_INODES);
+            tail.contains(NO_SPACE) && (is_scarce || self.store.room().was_made_since(&self.before))
+        };
+        let verb = if is_full {
+            "is"
+        } else if was_full() {
+            "was"
+        } else {
+            return None;
+        };
+        Some(format!("the disk that holds the store at `{}` {verb} full", self.store.root().display()))
     }
 }
 

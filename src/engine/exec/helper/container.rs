@@ -9,7 +9,7 @@ use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use serde_json::{Value, json};
 
-use super::defaults::{DEFAULT_PIDS, MASKED, READONLY, environment, more_nodes, read_filter};
+use super::defaults::{DEFAULT_PIDS, MASKED, READONLY, more_nodes, read_filter};
 use super::init::{self, Command, Payload, Todo};
 use super::setup::Prepared;
 use super::stubs::Stubs;
@@ -84,16 +84,9 @@ fn run_in(
     (stdout, stderr): (OwnedFd, OwnedFd),
 ) -> Result<Answer, RunError> {
     let (complaint, complaint_in) = std::io::pipe().map_err(io("make a pipe for", "init"))?;
-    let env = environment(&request.env, &site.prepared.identity.home);
-    let config = config(request, site, &env);
+    let command = Command::of(request, &site.prepared.identity.home);
+    let config = config(request, site, &command.env);
     fs::write(site.work.join("config.json"), config.to_string()).map_err(io("write", "config.json"))?;
-    let command = Command {
-        args: request.args.clone(),
-        env,
-        ulimits: request.ulimits.clone(),
-        confinement: request.confinement,
-        profile: request.profile,
-    };
     let payload = Payload::new(&command, Todo::All(filter), complaint_in.into())?;
     let started = start(site, request, payload.clone(), stdout, stderr);
     drop(payload);

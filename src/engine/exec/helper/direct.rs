@@ -29,11 +29,11 @@ use devtree::{add_node, add_place};
 use group::{Allowed, Group, Groups};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{OpenTreeFlags, UnmountFlags, open_tree, unmount};
+use rustix::mount::{UnmountFlags, open_tree, unmount};
 
-use super::defaults::{environment, more_nodes, read_filter};
+use super::defaults::{more_nodes, read_filter};
 use super::init::{Command, Complaint, Step};
-use super::place::attach;
+use super::place::{COPY, attach};
 use super::setup::{Prepared, errno, io, mount_id};
 use super::stubs::Stubs;
 use super::supervise::Ending;
@@ -49,11 +49,6 @@ use crate::store::in_user_namespace;
 const EMPTY: &str = "/empty";
 /// A directory in the helper's area, where a container that has no tree yet has [`SYSTEM`].
 const STAGE: &str = "/stage";
-/// A mount and all below it, to be attached elsewhere.
-const COPY: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE
-    .union(OpenTreeFlags::OPEN_TREE_CLOEXEC)
-    .union(OpenTreeFlags::AT_EMPTY_PATH)
-    .union(OpenTreeFlags::AT_RECURSIVE);
 /// What is mounted into every tree, with more below it.
 const SYSTEM: [(&str, Step); 3] = [("proc", Step::Proc), ("dev", Step::Devices), ("sys", Step::Sys)];
 
@@ -306,13 +301,7 @@ fn start(
     (prepared, root): (Prepared, u64),
     (stdout, stderr): (OwnedFd, OwnedFd),
 ) -> Result<(), RunError> {
-    let command = Command {
-        args: request.args.clone(),
-        env: environment(&request.env, &prepared.identity.home),
-        ulimits: request.ulimits.clone(),
-        confinement: request.confinement,
-        profile: request.profile,
-    };
+    let command = Command::of(request, &prepared.identity.home);
     command.check()?;
     let order = Order { command, identity: prepared.identity, cwd: prepared.cwd, root };
     container.start(&order, [stdout.as_fd(), stderr.as_fd()])

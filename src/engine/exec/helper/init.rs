@@ -17,11 +17,12 @@ use serde::{Deserialize, Serialize};
 use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
 
+use super::defaults::environment;
 use super::exit;
 use crate::engine::exec::error::RunError;
 use crate::engine::exec::rootless::MORE_USERS;
 use crate::engine::exec::spec::{Profile, Ulimit};
-use crate::engine::exec::wire::{Answer, Confinement, WireEmulation};
+use crate::engine::exec::wire::{Answer, Confinement, Request, WireEmulation};
 use crate::store::in_user_namespace;
 
 /// CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL
@@ -54,6 +55,17 @@ pub(super) enum Todo {
 }
 
 impl Command {
+    /// That of a request, of a user with this home directory.
+    pub(super) fn of(request: &Request, home: &str) -> Command {
+        Command {
+            args: request.args.clone(),
+            env: environment(&request.env, home),
+            ulimits: request.ulimits.clone(),
+            confinement: request.confinement,
+            profile: request.profile,
+        }
+    }
+
     /// Whether it can be executed: everything that [`Payload::new`] may say.
     pub(super) fn check(&self) -> Result<(), RunError> {
         Parts::of(self).map(drop)

@@ -18,6 +18,12 @@ use crate::engine::exec::error::RunError;
 use crate::engine::exec::sys;
 use crate::engine::exec::wire::{Net, Request};
 
+/// Takes a mount and all below it by descriptor, to be attached elsewhere.
+pub(super) const COPY: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE
+    .union(OpenTreeFlags::OPEN_TREE_CLOEXEC)
+    .union(OpenTreeFlags::AT_EMPTY_PATH)
+    .union(OpenTreeFlags::AT_RECURSIVE);
+
 /// A mount namespace from which nothing reaches the host's, as the one that this process is in from here on, at its very top:
 /// in a chroot the root is another directory, but not for who enters the namespace again.
 pub(super) fn enter_own() -> Result<OwnedFd, RunError> {
@@ -33,10 +39,15 @@ pub(super) fn enter_own() -> Result<OwnedFd, RunError> {
 
 fn unshare(flags: UnshareFlags) -> Result<(), RunError> {
     // SAFETY: no descriptor table is unshared, and this process has one thread.
-    unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(|err| RunError::Environment {
+    unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(|err| no_namespaces(&err.into()))
+}
+
+/// That this machine makes none.
+pub(super) fn no_namespaces(err: &std::io::Error) -> RunError {
+    RunError::Environment {
         what: format!("namespaces cannot be made: {err}"),
         help: "run it as root, outside a container or in a privileged one".into(),
-    })
+    }
 }
 
 /// Unmounts what is mounted on `path`, which is ours, with all below it.

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree, unmount};
 
 use super::EMULATOR;
-use super::place::{attach, tmpfs};
+use super::place::{COPY, attach, tmpfs};
 use super::stubs::Stubs;
 use crate::engine::exec::error::RunError;
 use crate::engine::exec::spec::StubParents;
@@ -236,11 +236,7 @@ impl Mounter<'_> {
         attach(tree, &place).map_err(errno("attach", &place))?;
         let found = tree::resolve(tree, &selected)
             .map_err(|err| step(format!("`{selector}` in the mounted tree: {err}")))?;
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE
-            | OpenTreeFlags::OPEN_TREE_CLOEXEC
-            | OpenTreeFlags::AT_EMPTY_PATH
-            | OpenTreeFlags::AT_RECURSIVE;
-        open_tree(&found, "", flags).map_err(errno("take", &selected))
+        open_tree(&found, "", COPY).map_err(errno("take", &selected))
     }
 
     /// A file in memory, as a mount to be moved.

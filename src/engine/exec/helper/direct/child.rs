@@ -26,6 +26,7 @@ use super::{EMPTY, STAGE, Site, hostview};
 use crate::engine::exec::helper::defaults::{MASKED, READONLY};
 use crate::engine::exec::helper::exit;
 use crate::engine::exec::helper::init::{self, Command, Complaint, Payload, Step, Todo};
+use crate::engine::exec::helper::place::COPY;
 use crate::engine::exec::helper::setup::mount_id;
 use crate::engine::exec::spec::Profile;
 use crate::engine::exec::sys;
@@ -337,11 +338,7 @@ fn existing(path: &str) -> Result<Option<OwnedFd>, Errno> {
 
 fn protect(path: &str) -> Result<(), Errno> {
     let Some(target) = existing(path)? else { return Ok(()) };
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_EMPTY_PATH
-        | OpenTreeFlags::AT_RECURSIVE;
-    let mount = open_tree(&target, "", flags)?;
+    let mount = open_tree(&target, "", COPY)?;
     sys::make_readonly(&mount, true).map_err(|err| errno_of(&err))?;
     put_on(&mount, &target)
 }

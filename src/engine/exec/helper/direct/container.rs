@@ -14,10 +14,11 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use super::child::{Order, Plan};
 use crate::engine::exec::error::RunError;
 use crate::engine::exec::helper::init::{Complaint, read_complaint};
+use crate::engine::exec::helper::place::no_namespaces;
 use crate::engine::exec::helper::setup::{errno, io};
 use crate::engine::exec::helper::{exit, supervise};
 use crate::engine::exec::spec::Profile;
-use crate::engine::exec::wire::{self, Answer, Confinement, Net, Request, WireEmulation};
+use crate::engine::exec::wire::{self, Confinement, Net, Request, WireEmulation};
 
 /// What has to be known to create a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,10 +76,7 @@ impl Container {
         let (orders, theirs) = UnixStream::pair().map_err(io("make a socket for", "a container"))?;
         let complaint_in = complaint_in.into();
         let plan = Plan { traits: &traits, network, filter, site, orders: theirs, complaint: complaint_in };
-        let (pid, pidfd) = plan.start(group).map_err(|err| RunError::Environment {
-            what: format!("namespaces cannot be made: {err}"),
-            help: "run it as root, outside a container or in a privileged one".into(),
-        })?;
+        let (pid, pidfd) = plan.start(group).map_err(|err| no_namespaces(&err))?;
         let container =
             Container { traits, first: First { pid, pidfd, is_reaped: false }, orders, complaint };
         match (&container.orders).read_exact(&mut [0]) {
@@ -125,15 +123,9 @@ impl Container {
     fn failure(&self) -> RunError {
         // Whatever became of it: the pipe has an end then.
         let _ = pidfd_send_signal(&self.first.pidfd, Signal::KILL);
-        let Some(complaint) = read_complaint(&self.complaint) else {
-            return RunError::Bug { what: "a container ended before it was started".into() };
-        };
-        match complaint.answer("", &WireEmulation::Kernel) {
-            Err(error) => error,
-            Ok(
-                Answer::Exited { .. } | Answer::Environment { .. } | Answer::Step { .. } | Answer::Bug { .. },
-            ) => RunError::Bug { what: "a container executed nothing before it was started".into() },
-        }
+        let complaint = read_complaint(&self.complaint);
+        let said = complaint.and_then(|it| it.answer("", &WireEmulation::Kernel).err());
+        said.unwrap_or_else(|| RunError::Bug { what: "a container ended before it was started".into() })
     }
 }
 
