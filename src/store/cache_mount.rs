@@ -176,8 +176,13 @@ impl Store {
             return Ok(());
         }
         let staged = self.inner.owner.new_dir()?;
-        let made =
-            self.fill_cache(&staged, seed).and_then(|()| fs::rename(&staged, path).at("publish", path));
+        let made = self.fill_cache(&staged, seed).and_then(|()| match fs::rename(&staged, path) {
+            // Whoever removed the mount in between took the guard along: another user has one of his own.
+            Err(err) if err.kind() == std::io::ErrorKind::DirectoryNotEmpty => {
+                super::sweep::remove_dir(&staged)
+            }
+            published => published.at("publish", path),
+        });
         if made.is_err() {
             super::sweep::remove_dir(&staged)?;
         }
