@@ -277,7 +277,7 @@ fn furnish(
     trees: Vec<OwnedFd>,
 ) -> Result<u64, RunError> {
     let emulator = setup::emulator(request, trees)?;
-    setup::make_system_dirs(root)?;
+    prepared.make_system_dirs(root)?;
     let open = |dir: &OwnedFd, name: &str| {
         rustix::fs::openat(dir, name, OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
     };

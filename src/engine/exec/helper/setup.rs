@@ -38,6 +38,8 @@ pub(super) struct Prepared {
     pub(super) identity: Identity,
     /// Working directory, cleaned.
     pub(super) cwd: PathBuf,
+    /// Directories that the runtime mounts on and the tree does not have.
+    missing: Vec<&'static str>,
 }
 
 /// Mounts everything into the tree, below `area`: a directory in memory of this process's own mount namespace, with a
@@ -104,10 +106,12 @@ pub(super) fn prepare(
         }
         mounter.mount(source.as_fd(), dest)?;
     }
-    // Again, as runc does: a mount may have covered what was made.
-    make_cwd(root, &cwd, ROOT)?;
-    preflight(root)?;
-    Ok(Prepared { rootfs, identity, cwd })
+    if !mounts.is_empty() {
+        // Again, as runc does: a mount may have covered what was made.
+        make_cwd(root, &cwd, ROOT)?;
+    }
+    let missing = preflight(root)?;
+    Ok(Prepared { rootfs, identity, cwd, missing })
 }
 
 /// What commands have at `/etc/resolv.conf` and `/etc/hosts`, in memory: kept for the next command, which most times has the
@@ -380,31 +384,34 @@ fn make_target(dir: BorrowedFd<'_>, name: &OsStr, is_dir: bool) -> Result<(), Er
 }
 
 /// Where the runtime mounts must be directories, not links: libcontainer would follow `/dev` out of the tree and make
-/// its links on the host (runc CVE-2026-41579 and its like).
-fn preflight(root: BorrowedFd<'_>) -> Result<(), RunError> {
+/// its links on the host (runc CVE-2026-41579 and its like). Gives those that are not there.
+fn preflight(root: BorrowedFd<'_>) -> Result<Vec<&'static str>, RunError> {
     let strict = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut missing = Vec::new();
     for dir in ["dev", "proc", "sys", "dev/pts"] {
         match rustix::fs::openat2(root, dir, flags, Mode::empty(), strict) {
-            Ok(_) | Err(Errno::NOENT) => {}
+            Ok(_) => {}
+            Err(Errno::NOENT) => missing.push(dir),
             Err(Errno::LOOP | Errno::NOTDIR) => {
                 return Err(step(format!("`/{dir}` of the tree is no directory: refusing to mount on it")));
             }
             Err(err) => return Err(step(format!("cannot look at `/{dir}` of the tree: {err}"))),
         }
     }
-    Ok(())
+    Ok(missing)
 }
 
-/// Makes the directories that the runtime mounts on where they are missing; they stay in the tree, as with the peer.
-pub(super) fn make_system_dirs(root: BorrowedFd<'_>) -> Result<(), RunError> {
-    for dir in ["dev", "proc", "sys"] {
-        // After `preflight`: what is there is a directory.
-        let name = OsStr::new(dir);
-        tree::make_dir(root, name, ROOT)
-            .map_err(|err| step(format!("cannot make `/{dir}` in the tree: {err}")))?;
+impl Prepared {
+    /// Makes the directories that the runtime mounts on where they are missing; they stay in the tree, as with the peer.
+    pub(super) fn make_system_dirs(&self, root: BorrowedFd<'_>) -> Result<(), RunError> {
+        // What is below them is mounted along.
+        for dir in self.missing.iter().filter(|it| !it.contains('/')) {
+            tree::make_dir(root, OsStr::new(dir), ROOT)
+                .map_err(|err| step(format!("cannot make `/{dir}` in the tree: {err}")))?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn is_dir(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
