@@ -22,7 +22,7 @@ use crate::engine::exec::spec::StubParents;
 use crate::engine::exec::sys;
 use crate::engine::exec::tree::{self, Owner, ReadError};
 use crate::engine::exec::user::{self, Identity};
-use crate::engine::exec::wire::{Request, WireEmulation, WireSource};
+use crate::engine::exec::wire::{Confinement, Request, WireEmulation, WireSource};
 
 const ROOT: Owner = Owner { uid: 0, gid: 0 };
 /// Larger passwd and group files are refused (moby/sys/user).
@@ -47,6 +47,7 @@ pub(super) fn prepare(
     root: BorrowedFd<'_>,
     trees: &[OwnedFd],
     area: &Path,
+    net_files: &mut NetFiles,
     stubs: &mut Stubs,
 ) -> Result<Prepared, RunError> {
     let rootfs = area.join(ROOTFS);
@@ -75,8 +76,15 @@ pub(super) fn prepare(
     mounter.note_missing(mounts.iter().map(|it| it.0.as_path()));
     make_cwd(root, &cwd, Owner { uid: identity.uid, gid: identity.gid })?;
     for (path, text) in [("/etc/resolv.conf", &request.resolv_conf), ("/etc/hosts", &request.hosts)] {
-        let file = mounter.file(text.as_bytes(), ROOT, 0o644)?;
-        sys::make_readonly(&file, false).map_err(io("protect", path))?;
+        let file = match request.confinement {
+            Confinement::Full => net_files.mount(area, path, text)?,
+            // It could make it writable.
+            Confinement::Namespaces { .. } => {
+                let file = mounter.file(text.as_bytes(), ROOT, 0o644)?;
+                sys::make_readonly(&file, false).map_err(io("protect", path))?;
+                file
+            }
+        };
         mounter.mount(file.as_fd(), Path::new(path))?;
     }
     for (dest, index) in &mounts {
@@ -100,6 +108,43 @@ pub(super) fn prepare(
     make_cwd(root, &cwd, ROOT)?;
     preflight(root)?;
     Ok(Prepared { rootfs, identity, cwd })
+}
+
+/// What commands have at `/etc/resolv.conf` and `/etc/hosts`, in memory: kept for the next command, which most times has the
+/// same. Those who share a file cannot write to it.
+#[derive(Default)]
+pub(super) struct NetFiles {
+    /// Path in the tree and text of each file, which is in the area under its base name.
+    kept: Vec<(&'static str, String)>,
+}
+
+impl NetFiles {
+    /// A read-only mount of the file with this text.
+    fn mount(&mut self, area: &Path, path: &'static str, text: &str) -> Result<OwnedFd, RunError> {
+        let place = area.join(path.trim_start_matches("/etc/"));
+        if !self.kept.iter().any(|it| it.0 == path && it.1 == text) {
+            self.kept.retain(|it| it.0 != path);
+            // Another file: a container that has the old one may not have ended.
+            match fs::remove_file(&place) {
+                Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(io("remove", &place)(err));
+                }
+                _ => {}
+            }
+            fs::write(&place, text).map_err(io("write", &place))?;
+            let mode = fs::Permissions::from_mode(0o644);
+            fs::set_permissions(&place, mode).map_err(io("set the mode of", &place))?;
+            self.kept.push((path, text.to_owned()));
+        }
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let mount = open_tree(rustix::fs::CWD, &place, flags).map_err(errno("take", &place))?;
+        let attributes = libc::MOUNT_ATTR_RDONLY
+            | libc::MOUNT_ATTR_NOSUID
+            | libc::MOUNT_ATTR_NODEV
+            | libc::MOUNT_ATTR_NOEXEC;
+        sys::set_attributes(&mount, attributes, false).map_err(io("protect", path))?;
+        Ok(mount)
+    }
 }
 
 /// The emulator as a mount that nobody can write to.

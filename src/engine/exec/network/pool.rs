@@ -73,9 +73,9 @@ impl Namespace {
 
     fn usage(&self) -> io::Result<Usage> {
         let mut usage = Usage::default();
+        // The tables of datagrams are the longest, with some 3 and 5 KiB.
+        let mut text = vec![0; 16 << 10];
         for file in &self.counters {
-            // The tables of datagrams are the longest, with some 3 and 5 KiB.
-            let mut text = [0; 16 << 10];
             let n_bytes = file.read_at(&mut text, 0)?;
             usage.add(&String::from_utf8_lossy(&text[..n_bytes]));
         }
