@@ -410,10 +410,17 @@ impl Store {
         rows::read(&self.inner.database, &self.inner.chains, layer)
     }
 
-    /// The layer that unpacking the archive `diff_id` on `parents` gave before, if it is still whole.
-    pub fn find_layer(&self, parents: &Snapshot, diff_id: &Digest) -> Result<Option<LayerId>> {
+    /// The layer that unpacking the archive `diff_id` on `parents` gave before, if it is still whole and `is_it` takes what
+    /// it is described as.
+    pub fn find_layer(
+        &self,
+        parents: &Snapshot,
+        diff_id: &Digest,
+        is_it: &dyn Fn(&str) -> bool,
+    ) -> Result<Option<LayerId>> {
         let found = rows::by_diff(&self.inner.database, parents, diff_id)?;
-        Ok(found.into_iter().find(|it| self.check(&Snapshot::scratch().with(*it))))
+        let mut named = found.into_iter().filter(|(_, described)| is_it(described)).map(|(id, _)| id);
+        Ok(named.find(|it| self.check(&Snapshot::scratch().with(*it))))
     }
 
     /// Drops a layer's row and directory (damaged or unwanted). Records that name it become misses.
