@@ -1,5 +1,5 @@
 // The floor under a step: a container as bare as the kernel allows, made and run N times, one after the other.
-// Namespaces, an overlay, /proc, /dev with six nodes, /dev/pts, /dev/shm, /sys, pivot_root and execve of `true`; no
+// Namespaces, an overlay that is not synced, /proc, /dev with six nodes, /dev/pts, /dev/shm, /sys, pivot_root and execve of `true`; no
 // capabilities, filter, cgroup, user, limits, hidden files, output, commit or database. Prints milliseconds of each.
 // usage: floor N LOWER SCRATCH (LOWER holds bin/true, static; SCRATCH is a directory for uppers)
 #define _GNU_SOURCE
@@ -56,8 +56,8 @@ int main(int argc, char **argv) {
     CHECK(mkdir(dir, 0755));
     snprintf(dir, sizeof dir, "%s/%d/work", argv[3], i);
     CHECK(mkdir(dir, 0755));
-    snprintf(options, sizeof options, "lowerdir=%s,upperdir=%s/%d/upper,workdir=%s/%d/work", argv[2], argv[3], i,
-             argv[3], i);
+    snprintf(options, sizeof options, "lowerdir=%s,upperdir=%s/%d/upper,workdir=%s/%d/work,volatile", argv[2],
+             argv[3], i, argv[3], i);
     struct clone_args args = {.flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS, .exit_signal = SIGCHLD};
     long pid = syscall(SYS_clone3, &args, sizeof args);
     CHECK(pid);

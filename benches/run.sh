@@ -14,6 +14,8 @@ mkdir -p "$work/steps/rootfs/bin" "$work/stages/rootfs/bin"
 for program in steps stages; do
   cp /bin/busybox "$work/$program/rootfs/bin/busybox"
   for name in sh true cp mkdir; do ln -sf busybox "$work/$program/rootfs/bin/$name"; done
+  # As in every image: a tree without /etc gets and loses it with each command.
+  mkdir -p "$work/$program/rootfs/etc" && echo 'root:x:0:0:root:/root:/bin/sh' > "$work/$program/rootfs/etc/passwd"
 done
 
 # Wall milliseconds of a command, median of $1 runs; its output is thrown away.

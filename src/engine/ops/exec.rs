@@ -21,7 +21,9 @@ use crate::engine::exec::{
 };
 use crate::engine::solver::ExecCtx;
 use crate::graph::ir::config::DEFAULT_PATH;
-use crate::graph::ir::{ExecOp, FileSecret, LinuxResources, Metadata, Mount, MountKind, NetMode, Sharing};
+use crate::graph::ir::{
+    ExecOp, FileSecret, LinuxResources, Metadata, Mount, MountKind, NetMode, SecurityMode, Sharing,
+};
 use crate::session::{Session, SessionError};
 use crate::store::gc::Room;
 use crate::store::{self, ActiveLayer, CacheDir, LayerMeta, Seed, Snapshot, Store, StoreError};
@@ -540,10 +542,10 @@ fn bind(
     }
 }
 
-/// The mount of a tree that is written to; a root's with something to mount the command's own files on, unless the
-/// directories that had to be made for that are to stay (BuildKit without `removeMountStubsRecursive`).
+/// The mount of a tree that is written to; that of the root has files to mount the command's own on.
 fn mount_layer(op: &ExecOp, mount: &Mount, layer: &ActiveLayer) -> Result<OwnedFd, StoreError> {
-    match mount.dest == "/" && op.remove_mount_stubs_recursive {
+    // Without confinement it could unmount them.
+    match mount.dest == "/" && op.security == SecurityMode::Sandbox {
         true => layer.mount_for_command(),
         false => layer.mount(),
     }

@@ -192,8 +192,6 @@ pub struct ActiveLayer {
     is_draft: AtomicBool,
     /// It was mounted, or may have been.
     is_mounted: AtomicBool,
-    /// It was mounted with mount points below ([`ActiveLayer::mount_for_command`]).
-    has_stubs: AtomicBool,
 }
 
 impl ActiveLayer {
@@ -210,12 +208,14 @@ impl ActiveLayer {
         self.mount_plan(&self.plan()?)
     }
 
-    /// As [`ActiveLayer::mount`], for a command: there are empty files `/etc/hosts` and `/etc/resolv.conf` to mount on where
-    /// the tree has nothing there. They are no part of the layer.
+    /// As [`ActiveLayer::mount`], for a command that cannot unmount anything: where the tree has a directory `/etc`, there are
+    /// empty files `hosts` and `resolv.conf` in it to be mounted on, if it does not have or hide them. They are no part of the
+    /// layer as long as they are covered.
     pub fn mount_for_command(&self) -> Result<OwnedFd> {
         let mut plan = self.plan()?;
-        plan.lowers.push(self.staged.store.inner.owner.stubs()?);
-        self.has_stubs.store(true, Ordering::Relaxed);
+        if stubs::have_dir(&plan.lowers) {
+            plan.lowers.push(self.staged.store.inner.owner.stubs()?);
+        }
         self.mount_plan(&plan)
     }
 
@@ -244,10 +244,7 @@ impl ActiveLayer {
         if !self.parts.is_empty() {
             return self.commit_part(meta);
         }
-        let ActiveLayer { staged, parents, parts, root, is_draft, is_mounted, has_stubs } = self;
-        if has_stubs.into_inner() {
-            staged.drop_stubs(&parents)?;
-        }
+        let ActiveLayer { staged, parents, parts, root, is_draft, is_mounted } = self;
         let is_plain = is_draft.into_inner() && !is_mounted.into_inner();
         let origin = if is_plain { Origin::Draft } else { Origin::Overlay };
         let Outline { usage, hash, hides, listing } = staged.normalise(&parents, origin)?;
@@ -308,15 +305,8 @@ impl Store {
         let staged = Staged::new(self)?;
         self.inherit_root(&staged, parents)?;
         let root = tree::stat_fd(staged.fs()).at("look at", staged.dir())?;
-        Ok(ActiveLayer {
-            staged,
-            parents: parents.clone(),
-            parts: Vec::new(),
-            root,
-            is_draft: false.into(),
-            is_mounted: false.into(),
-            has_stubs: false.into(),
-        })
+        let (parents, parts) = (parents.clone(), Vec::new());
+        Ok(ActiveLayer { staged, parents, parts, root, is_draft: false.into(), is_mounted: false.into() })
     }
 
     /// Gives a new layer's root the attributes of the tree below: overlayfs shows the top one's.

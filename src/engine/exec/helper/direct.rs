@@ -32,7 +32,7 @@ use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, open_tree, unmount};
 
 use super::defaults::{more_nodes, read_filter};
-use super::init::{self, Command, Complaint, Step};
+use super::init::{Command, Complaint, Step};
 use super::place::{COPY, attach};
 use super::setup::{NetFiles, Prepared, errno, io, mount_id};
 use super::stubs::Stubs;
@@ -44,9 +44,6 @@ use crate::engine::exec::tree::Owner;
 use crate::engine::exec::wire::{Answer, Fds, Request};
 use crate::engine::exec::{cgroup, sys};
 use crate::store::in_user_namespace;
-
-/// linux/capability.h.
-const CAP_SYS_NICE: u32 = 23;
 
 /// An empty directory in the helper's area: it is mounted on directories that are hidden.
 const EMPTY: &str = "/empty";
@@ -105,9 +102,6 @@ struct Site {
     rootless: bool,
     /// Whether this kernel has /proc/kcore.
     has_kcore: bool,
-    /// Whether a process can be kept from the processors while others want them, and be given them again as before: that
-    /// takes CAP_SYS_NICE over the whole machine, and nothing special to go back to.
-    may_wait: bool,
 }
 
 impl Station {
@@ -120,12 +114,8 @@ impl Station {
             true => Groups::none(name),
             false => Groups::enter(&hierarchies, name)?,
         };
-        let site = Site {
-            unified: groups.are_unified(),
-            rootless,
-            has_kcore: Path::new("/proc/kcore").exists(),
-            may_wait: !rootless && init::has_capability(CAP_SYS_NICE) && child::has_usual_policy(),
-        };
+        let site =
+            Site { unified: groups.are_unified(), rootless, has_kcore: Path::new("/proc/kcore").exists() };
         let home = place::enter_own()?;
         let area = place::area()?;
         if rootless {

@@ -112,10 +112,6 @@ impl Child<'_> {
 
     fn live(&self) -> Result<Infallible, Complaint> {
         self.let_go()?;
-        if self.plan.site.may_wait {
-            // Whoever is waited for comes first.
-            set_policy(0, libc::SCHED_IDLE).map_err(at(Step::Priority))?;
-        }
         let told = rustix::net::send(&self.plan.orders, &[1], SendFlags::NOSIGNAL);
         told.map_err(at(Step::Order))?;
         self.follow_helper()?;
@@ -309,22 +305,6 @@ impl Child<'_> {
             Ok(_) => exit(125),
             Err(err) => Err(at(Step::Parent)(err)),
         }
-    }
-}
-
-/// Whether nobody chose how this process gets its share of the processors.
-pub(super) fn has_usual_policy() -> bool {
-    // SAFETY: takes a number only.
-    unsafe { libc::sched_getscheduler(0) == libc::SCHED_OTHER }
-}
-
-/// Sets how a process, 0 for this one, gets its share of the processors.
-pub(super) fn set_policy(pid: i32, policy: libc::c_int) -> Result<(), Errno> {
-    let parameters = libc::sched_param { sched_priority: 0 };
-    // SAFETY: the parameters outlive the call.
-    match unsafe { libc::sched_setscheduler(pid, policy, &raw const parameters) } {
-        -1 => Err(Errno::from_raw_os_error(init::last_errno())),
-        _ => Ok(()),
     }
 }
 
