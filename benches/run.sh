@@ -53,14 +53,29 @@ BKL
 
 echo "bkl --version: $(median 21 "$bkl" --version) ms"
 (cd "$work/steps" && "$bkl" build --progress quiet -p salt=warm -p steps=1)
-one=$(cd "$work/steps" && median 5 sh -c "exec '$bkl' build --progress quiet -p salt=\$\$ -p steps=1")
-many=$(cd "$work/steps" && median 3 sh -c "exec '$bkl' build --progress quiet -p salt=\$\$ -p steps=200")
-echo "200 sequential true steps: $many ms, $(awk "BEGIN { printf \"%.1f\", ($many - $one) / 199 }") ms a step"
-# Beside it: the same number of containers by a program that does nothing else.
+# Beside them: the same number of containers by a program that does nothing else. In turns, and nothing is removed between
+# them: what the disk has to do meanwhile happens to both.
 gcc -O2 -static -o "$work/floor" "$root/benches/floor.c"
 mkdir -p "$work/floor-root/"{bin,proc,dev,sys} && cp /bin/busybox "$work/floor-root/bin/true"
-floor() { rm -rf "$work/uppers"; mkdir "$work/uppers"; unshare -m "$work/floor" 200 "$work/floor-root" "$work/uppers"; }
-echo "the floor, clone + mounts + exec: $(for _ in 1 2 3; do floor; done | sort -n | sed -n 2p) ms each"
+python3 - "$bkl" "$work" <<'PY'
+import os, statistics, subprocess, sys, time
+bkl, work = sys.argv[1:]
+def build(n):
+    start = time.monotonic()
+    salt = str(time.time_ns())
+    subprocess.run([bkl, "build", "--progress", "quiet", "-p", f"salt={salt}", "-p", f"steps={n}"],
+                   cwd=f"{work}/steps", stdout=subprocess.DEVNULL, check=True)
+    return (time.monotonic() - start) * 1000
+def floor():
+    uppers = f"{work}/uppers-{time.time_ns()}"
+    os.mkdir(uppers)
+    floor = ["unshare", "-m", f"{work}/floor", "200", f"{work}/floor-root", uppers]
+    return float(subprocess.run(floor, capture_output=True, text=True, check=True).stdout)
+rounds = [(build(1), build(201), floor()) for _ in range(9)]
+each, bare = (statistics.median(it) for it in zip(*(((many - one) / 200, bare) for one, many, bare in rounds)))
+print(f"200 sequential true steps: {each:.1f} ms a step; the floor, clone + mounts + exec: {bare:.1f} ms each; "
+      f"{each / bare:.1f} times as long")
+PY
 (cd "$work/steps" && echo "200 independent true steps joined: $(median 3 sh -c "exec '$bkl' build wide.bkl --progress quiet -p salt=\$\$") ms")
 (
   cd "$work/steps"

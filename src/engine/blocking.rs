@@ -32,31 +32,25 @@ where
 
 /// Drives `work` to its end on a thread of its own, with a runtime of its own: what it waits for wakes that thread and no
 /// other, and its [`blocking`] parts are done in place. Handing a step of a millisecond from thread to thread for each of
-/// its parts costs more than the parts. `None` when the runtime is being shut down. A panic goes on here.
+/// its parts costs more than the parts. It is dropped when the runtime is being shut down; it must not panic.
 ///
 /// Not for what uses connections: those belong to the runtime that they were made on.
-pub(super) async fn on_own_thread<T: Send + 'static>(
-    work: impl Future<Output = T> + Send + 'static,
-) -> Option<T> {
-    let driven = tokio::task::spawn_blocking(move || {
+pub(super) fn on_own_thread(work: impl Future<Output = ()> + Send + 'static) {
+    let driven = move || {
         let _own = Own::enter();
         // By itself: what is taken in the head of a `match` is held to its end.
         let idle_one = idle().pop();
         match idle_one.map_or_else(|| Builder::new_current_thread().enable_all().build(), Ok) {
             Ok(runtime) => {
-                let result = runtime.block_on(work);
+                runtime.block_on(work);
                 idle().push(runtime);
-                result
             }
             // No descriptor is left for another one: the first runtime waits for this work, too.
             Err(_) => Handle::current().block_on(work),
         }
-    });
-    match driven.await {
-        Ok(result) => Some(result),
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_) => None,
-    }
+    };
+    // Nobody waits for the thread: who waits for the work is told by it.
+    drop(tokio::task::spawn_blocking(driven));
 }
 
 /// Runtimes without work. There are as many as works were driven at once.

@@ -32,6 +32,8 @@ pub(super) struct Owner {
     /// `staging/<owner>/owner`, locked.
     lock: File,
     bin: Mutex<Option<Bin>>,
+    /// Where the mount points of commands are, once one has run.
+    stubs: Mutex<Option<PathBuf>>,
 }
 
 /// Where to throw what takes long to remove: a thread of its own does it.
@@ -51,6 +53,17 @@ impl Owner {
         let dir = self.dir.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
         fs::create_dir(&dir).at("create", &dir)?;
         Ok(dir)
+    }
+
+    /// The directory of mount points that lies below the trees of commands.
+    pub(super) fn stubs(&self) -> Result<PathBuf> {
+        let mut stubs = self.stubs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = &*stubs {
+            return Ok(made.clone());
+        }
+        let dir = self.dir.join("stubs");
+        super::snapshot::make_stubs(&dir)?;
+        Ok(stubs.insert(dir).clone())
     }
 
     /// A fresh path for a blob being written.
@@ -79,7 +92,9 @@ impl Owner {
             let (sender, thrown) = mpsc::channel::<PathBuf>();
             let thread = std::thread::spawn(move || {
                 for dir in thrown {
-                    let _ = remove_dir(&dir);
+                    if remove_unused(&dir).is_err() {
+                        let _ = remove_dir(&dir);
+                    }
                 }
             });
             Bin { sender, thread }
@@ -102,6 +117,17 @@ impl Drop for Owner {
     }
 }
 
+/// Removes a work directory of an overlay that had no use for it: most do not, and all that is in one is known.
+fn remove_unused(dir: &Path) -> io::Result<()> {
+    let work = dir.join("work");
+    // Of a volatile mount: the mark, and that it was not synced. Without them the rest says what there is instead.
+    let _ = fs::remove_file(work.join("incompat/volatile/dirty"));
+    let made = ["incompat/volatile", "incompat"];
+    made.iter().for_each(|it| drop(fs::remove_dir(work.join(it))));
+    fs::remove_dir(&work)?;
+    fs::remove_dir(dir)
+}
+
 /// Removes a directory and all below it; a missing one is fine.
 pub(super) fn remove_dir(dir: &Path) -> Result<()> {
     let (parent, name) = (dir.parent().unwrap_or(Path::new("/")), dir.file_name().unwrap_or_default());
@@ -120,7 +146,8 @@ pub(super) fn claim(root: &Path, database: &Database) -> Result<Owner> {
     let lock = OpenOptions::new().create(true).append(true).open(&lock_path).at("create", &lock_path)?;
     flock(&lock, FlockOperation::NonBlockingLockExclusive).at("lock", &lock_path)?;
     let ingest_dir = root.join("ingest");
-    let owner = Owner { dir, ingest_dir, next: AtomicU64::new(0), lock, name, bin: Mutex::default() };
+    let (next, bin, stubs) = (AtomicU64::new(0), Mutex::default(), Mutex::default());
+    let owner = Owner { dir, ingest_dir, next, lock, name, bin, stubs };
     let dead = take_dead(&staging, &owner)?;
     sweep_ingest(&owner.ingest_dir, &staging)?;
     drop(guard);

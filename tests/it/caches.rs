@@ -1,6 +1,7 @@
 //! Caches between machines: each store here is a machine, each machine builds the same or nearly the same, and what one
 //! exported the next imports. All need root, overlayfs and /bin/busybox (static); registries are docker's own.
 
+mod history;
 mod others;
 
 use std::fs;
@@ -21,6 +22,7 @@ pub fn trials() -> Vec<Trial> {
     let trial = |name: &str, run: fn()| crate::trial(format!("caches::root::{name}"), run);
     let served = |name: &str, run: fn()| trial(name, run).with_ignored_flag(!has_tools(TOOLS));
     let mut trials = others::trials();
+    trials.extend(history::trials());
     trials.extend([
         trial("an_empty_store_runs_nothing", an_empty_store_runs_nothing),
         trial("a_change_runs_what_it_changes", a_change_runs_what_it_changes),

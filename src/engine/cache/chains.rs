@@ -5,9 +5,10 @@
 //! edges turn out to be one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::config::{CacheChain, CacheConfig, CacheInput, CacheLayer, CacheRecord, CacheResult};
+use super::config::{CacheChain, CacheConfig, CacheInput, CacheLayer, CacheRecord, CacheResult, Made};
 use crate::base::Digest;
 
 /// A record that was added.
@@ -20,10 +21,19 @@ pub type Link = (Option<Digest>, RecordId);
 /// The layers of a result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResultLayers {
-    /// Digests of the blobs, bottom first; never empty.
-    pub blobs: Vec<Digest>,
+    /// Bottom first; never empty.
+    pub layers: Vec<ResultLayer>,
     /// When it was made.
     pub created_at: SystemTime,
+}
+
+/// A layer of a result. Steps may make layers of equal bytes: those are one blob, and stay several layers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResultLayer {
+    /// Digest of its blob.
+    pub blob: Digest,
+    /// How it came to be.
+    pub made: Arc<Made>,
 }
 
 /// Records that are being collected.
@@ -33,7 +43,7 @@ pub struct Chains {
     by_digest: BTreeMap<Digest, Vec<usize>>,
     /// Of all results: what is below several is kept once, so that a long chain of steps takes a layer each.
     layers: Vec<CacheLayer>,
-    by_layer: BTreeMap<(Digest, Option<usize>), usize>,
+    by_layer: BTreeMap<(Digest, Option<usize>, Arc<Made>), usize>,
 }
 
 #[derive(Debug, Clone)]
@@ -73,9 +83,9 @@ impl Chains {
         if self.items[id].result.is_some_and(|it| created_at <= it.created_at) {
             return;
         }
-        let top = result.blobs.iter().fold(None, |parent, blob| {
-            let layer = *self.by_layer.entry((*blob, parent)).or_insert_with(|| {
-                self.layers.push(CacheLayer { blob: *blob, parent });
+        let top = result.layers.iter().fold(None, |parent, ResultLayer { blob, made }| {
+            let layer = *self.by_layer.entry((*blob, parent, made.clone())).or_insert_with(|| {
+                self.layers.push(CacheLayer { blob: *blob, parent, made: made.clone() });
                 self.layers.len() - 1
             });
             Some(layer)
@@ -121,7 +131,7 @@ impl Chains {
             place[idx] = Some(config.layers.len());
             // Parents come before what is on them.
             let parent = layer.parent.and_then(|it| place[it]);
-            config.layers.push(CacheLayer { blob: layer.blob, parent });
+            config.layers.push(CacheLayer { parent, ..layer.clone() });
         }
         for item in &self.items {
             let mut record = record(item);
@@ -133,21 +143,30 @@ impl Chains {
     }
 
     /// Everything, for the config of an image with these layers, bottom first: only what is made of them has a result.
-    pub fn to_inline(&self, layers: &[Digest]) -> CacheConfig {
+    pub fn to_inline(&self, layers: &[ResultLayer]) -> CacheConfig {
         let mut config = CacheConfig::default();
-        let own = |(idx, blob): (usize, &Digest)| CacheLayer { blob: *blob, parent: idx.checked_sub(1) };
+        let own = |(idx, it): (usize, &ResultLayer)| CacheLayer {
+            blob: it.blob,
+            parent: idx.checked_sub(1),
+            made: it.made.clone(),
+        };
         config.layers = layers.iter().enumerate().map(own).collect();
         for item in &self.items {
             let mut record = record(item);
             if let Some(CacheResult { layer, created_at }) = item.result {
-                let mut blobs: Vec<Digest> = std::iter::successors(Some(layer), |&it| self.layers[it].parent)
-                    .map(|it| self.layers[it].blob)
-                    .collect();
-                blobs.reverse();
-                let found: Option<Vec<usize>> = subsequence(&blobs, layers);
+                let mut wanted: Vec<ResultLayer> =
+                    std::iter::successors(Some(layer), |&it| self.layers[it].parent)
+                        .map(|it| &self.layers[it])
+                        .map(|it| ResultLayer { blob: it.blob, made: it.made.clone() })
+                        .collect();
+                wanted.reverse();
+                // Of layers of equal bytes its own. What another machine says of a layer may be something else than what
+                // is said here.
+                let found = subsequence(&wanted, layers, |a, b| a == b)
+                    .or_else(|| subsequence(&wanted, layers, |a, b| a.blob == b.blob));
                 match found {
-                    Some(_) if layers.starts_with(&blobs) => {
-                        record.results.push(CacheResult { layer: blobs.len() - 1, created_at });
+                    Some(layers) if layers.iter().copied().eq(0..layers.len()) => {
+                        record.results.push(CacheResult { layer: layers.len() - 1, created_at });
                     }
                     Some(layers) => record.chains.push(CacheChain { layers, created_at }),
                     None => {}
@@ -160,13 +179,17 @@ impl Chains {
 }
 
 /// Where each of `wanted` is in `there`, in its order if that can be.
-fn subsequence(wanted: &[Digest], there: &[Digest]) -> Option<Vec<usize>> {
+fn subsequence(
+    wanted: &[ResultLayer],
+    there: &[ResultLayer],
+    is_same: fn(&ResultLayer, &ResultLayer) -> bool,
+) -> Option<Vec<usize>> {
     let mut next = 0;
     wanted
         .iter()
-        .map(|blob| {
-            let at = there[next..].iter().position(|it| it == blob).map(|at| next + at);
-            let at = at.or_else(|| there.iter().position(|it| it == blob))?;
+        .map(|layer| {
+            let at = there[next..].iter().position(|it| is_same(it, layer)).map(|at| next + at);
+            let at = at.or_else(|| there.iter().position(|it| is_same(it, layer)))?;
             next = at + 1;
             Some(at)
         })

@@ -1,6 +1,7 @@
 //! A cache's config: the JSON document, read strictly and written with the bytes BuildKit writes
 //! (cache/remotecache/v1: spec.go, utils.go `sortConfig`, parse.go).
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -31,12 +32,24 @@ pub struct CacheConfig {
 }
 
 /// A layer, on others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheLayer {
     /// Digest of its blob.
     pub blob: Digest,
     /// Index of the layer below, if there is one.
     pub parent: Option<usize>,
+    /// How it came to be, as far as that is known. No part of the document: the layer's own descriptor says it.
+    pub made: Arc<Made>,
+}
+
+/// How a layer came to be: what an image's history says of it. It is no matter of the blob, as steps may make layers of
+/// equal bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Made {
+    /// What made it; empty when nobody says.
+    pub by: String,
+    /// When.
+    pub at: Option<SystemTime>,
 }
 
 /// An edge.
@@ -246,11 +259,15 @@ impl CacheConfig {
 
     /// The bytes of the document. What is in it is brought into BuildKit's order first.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let sorted = self.sorted();
+        self.sorted().to_bytes_as_it_is()
+    }
+
+    /// The bytes of what is in BuildKit's order already.
+    pub fn to_bytes_as_it_is(&self) -> Vec<u8> {
         let layer =
             |it: &CacheLayer| WireLayer { blob: it.blob, parent: it.parent.map_or(-1, |it| it as i64) };
-        let layers = sorted.layers.iter().map(layer).collect();
-        let records = sorted.records.iter().map(wire_record).collect();
+        let layers = self.layers.iter().map(layer).collect();
+        let records = self.records.iter().map(wire_record).collect();
         json::compact(&WireConfig { layers: some(layers), records: some(records) })
     }
 
@@ -264,12 +281,12 @@ impl CacheConfig {
     /// The same in BuildKit's order, which does not depend on the one things were found in.
     pub fn sorted(&self) -> CacheConfig {
         let mut order: Vec<usize> = (0..self.layers.len()).collect();
-        order.sort_by(|&a, &b| self.compare(a, b));
+        order.sort_by(|&a, &b| self.compare(a, b).then_with(|| self.compare_made(a, b)));
         let mut place = vec![0; order.len()];
         order.iter().enumerate().for_each(|(new, &old)| place[old] = new);
-        let layer = |&old: &usize| CacheLayer {
-            blob: self.layers[old].blob,
-            parent: self.layers[old].parent.map(|parent| place[parent]),
+        let layer = |&old: &usize| {
+            let layer = self.layers[old].clone();
+            CacheLayer { parent: layer.parent.map(|parent| place[parent]), ..layer }
         };
         CacheConfig { layers: order.iter().map(layer).collect(), records: self.sorted_records(&place) }
     }
@@ -287,6 +304,22 @@ impl CacheConfig {
             }
             at = (a.parent, b.parent);
         }
+    }
+
+    /// Of layers that [`CacheConfig::compare`] finds equal, with all that is below: by what is said of them.
+    fn compare_made(&self, a: usize, b: usize) -> std::cmp::Ordering {
+        let mut at = (Some(a), Some(b));
+        while let (Some(a), Some(b)) = at
+            && a != b
+        {
+            let (a, b) = (&self.layers[a], &self.layers[b]);
+            let by_made = a.made.cmp(&b.made);
+            if by_made.is_ne() {
+                return by_made;
+            }
+            at = (a.parent, b.parent);
+        }
+        std::cmp::Ordering::Equal
     }
 
     fn sorted_records(&self, layer_place: &[usize]) -> Vec<CacheRecord> {
@@ -352,7 +385,7 @@ fn read(wire: WireConfig) -> Result<CacheConfig, ConfigError> {
             -1 => None,
             parent => Some(index("layer", parent, n_layers)?),
         };
-        config.layers.push(CacheLayer { blob: layer.blob, parent });
+        config.layers.push(CacheLayer { blob: layer.blob, parent, made: Arc::default() });
     }
     for record in records {
         let mut read = CacheRecord {

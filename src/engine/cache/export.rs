@@ -9,14 +9,14 @@ use std::time::SystemTime;
 
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
-use super::chains::{Chains, Link, RecordId, ResultLayers};
-use super::import::{ANNOTATION_CREATED, ANNOTATION_DESCRIPTION, ANNOTATION_DIFF_ID, ImportedCaches};
+use super::chains::{Chains, Link, RecordId, ResultLayer, ResultLayers};
+use super::config::Made;
+use super::import::{ANNOTATION_DIFF_ID, ImportedCaches};
 use super::spec::Mode;
 use super::{content_digest, edge_digest};
 use crate::base::Digest;
-use crate::base::time::rfc3339;
 use crate::engine::export::ImageOptions;
-use crate::engine::export::image::layer_blob;
+use crate::engine::export::image::{LayerFacts, layer_blob};
 use crate::engine::registry::document::Descriptor;
 use crate::engine::registry::provider::Provider;
 use crate::engine::solver::{Imports as _, Trace, TracedEdge, TracedInput};
@@ -64,7 +64,7 @@ pub(super) struct Draft {
 
 /// A layer's blob.
 pub(super) struct Blob {
-    /// With annotations; its media type is as it is kept.
+    /// Says what it unpacks to, not what made it, which each of its layers has of its own; its media type is as it is kept.
     pub(super) descriptor: Descriptor,
     /// Where it can be had, when it was not made here.
     pub(super) elsewhere: Vec<Provider>,
@@ -79,7 +79,7 @@ struct Candidate<'a> {
 
 enum Found<'a> {
     Here(&'a Snapshot),
-    Elsewhere(Vec<Digest>, SystemTime),
+    Elsewhere(Vec<ResultLayer>, SystemTime),
 }
 
 /// Whether a result is exported.
@@ -125,9 +125,11 @@ impl Known {
         let Some((_, tree)) = self.0.roots.get(root) else { return Ok(None) };
         let Draft { chains, .. } = self.draft_of(&[root], Mode::Min, options, store)?;
         let layers = tree.layers();
-        let blobs = layers.par_iter().map(|layer| Ok(layer_blob(store, *layer, options)?.0.digest));
-        let blobs = blobs.collect::<Result<Vec<Digest>, StoreError>>()?;
-        let config = chains.to_inline(&blobs);
+        let layers = layers.par_iter().map(|layer| {
+            let (blob, facts) = layer_blob(store, *layer, options)?;
+            Ok(ResultLayer { blob: blob.digest, made: made(facts) })
+        });
+        let config = chains.to_inline(&layers.collect::<Result<Vec<ResultLayer>, StoreError>>()?);
         let has_result = config.records.iter().any(|it| !it.results.is_empty() || !it.chains.is_empty());
         Ok(has_result.then(|| base64(&config.to_inline_bytes())))
     }
@@ -150,19 +152,14 @@ impl Known {
         let layers: BTreeSet<LayerId> =
             trees().filter(|(wish, _)| *wish == Wish::Yes).flat_map(|(_, tree)| tree.downwards()).collect();
         let layers: Vec<LayerId> = layers.into_iter().collect();
-        let made = layers.par_iter().map(|&layer| Ok((layer, layer_blob(store, layer, options)?)));
-        let made = made.collect::<Result<BTreeMap<_, _>, StoreError>>()?;
+        let there = layers.par_iter().map(|&layer| Ok((layer, layer_blob(store, layer, options)?)));
         let mut blobs = BTreeMap::new();
-        for (blob, facts) in made.values() {
-            let annotations = [
-                (ANNOTATION_DIFF_ID, blob.diff_id.to_string()),
-                (ANNOTATION_CREATED, rfc3339(facts.created_at)),
-                (ANNOTATION_DESCRIPTION, facts.description.clone()),
-            ];
+        let mut here: BTreeMap<LayerId, ResultLayer> = BTreeMap::new();
+        for (layer, (blob, facts)) in there.collect::<Result<Vec<_>, StoreError>>()? {
             let mut descriptor = Descriptor::new(&blob.media_type, blob.digest, blob.size);
-            let said = annotations.into_iter().filter(|(_, text)| !text.is_empty());
-            descriptor.annotations.extend(said.map(|(key, text)| (key.to_owned(), text)));
+            descriptor.annotations.insert(ANNOTATION_DIFF_ID.to_owned(), blob.diff_id.to_string());
             blobs.insert(blob.digest, Blob { descriptor, elsewhere: Vec::new() });
+            here.insert(layer, ResultLayer { blob: blob.digest, made: made(facts) });
         }
         for Candidate { result, wish, .. } in &candidates {
             if let (Found::Elsewhere(layers, _), Wish::Yes) = (result, wish) {
@@ -172,19 +169,17 @@ impl Known {
         for Candidate { record, result, .. } in candidates {
             let layers = match result {
                 Found::Here(tree) => {
-                    let Some(made) = tree.layers().iter().map(|it| made.get(it)).collect::<Option<Vec<_>>>()
-                    else {
-                        continue;
-                    };
-                    let Some((_, top)) = made.last() else { continue };
-                    let created_at = top.created_at;
-                    ResultLayers { blobs: made.iter().map(|(blob, _)| blob.digest).collect(), created_at }
+                    let layers = tree.layers();
+                    let layers = layers.iter().map(|it| here.get(it).cloned()).collect::<Option<Vec<_>>>();
+                    let Some(layers) = layers else { continue };
+                    let Some(created_at) = layers.last().and_then(|top| top.made.at) else { continue };
+                    ResultLayers { layers, created_at }
                 }
                 Found::Elsewhere(layers, created_at) => {
-                    if !layers.iter().all(|it| blobs.contains_key(it)) {
+                    if !layers.iter().all(|it| blobs.contains_key(&it.blob)) {
                         continue;
                     }
-                    ResultLayers { blobs: layers, created_at }
+                    ResultLayers { layers, created_at }
                 }
             };
             chains.set_result(record, &layers);
@@ -192,23 +187,16 @@ impl Known {
         Ok(Draft { chains, blobs })
     }
 
-    fn add_imported(&self, layers: &[Digest], blobs: &mut BTreeMap<Digest, Blob>) {
+    fn add_imported(&self, layers: &[ResultLayer], blobs: &mut BTreeMap<Digest, Blob>) {
         let Some(imports) = &self.0.imports else { return };
-        for digest in layers {
+        for ResultLayer { blob: digest, .. } in layers {
             if blobs.contains_key(digest) {
                 continue;
             }
             let found = imports.blobs(digest);
             let Some((layer, _)) = found.first() else { continue };
             let mut descriptor = layer.blob.clone();
-            let created = layer.created_at.map(rfc3339).unwrap_or_default();
-            let annotations = [
-                (ANNOTATION_DIFF_ID, layer.diff_id.to_string()),
-                (ANNOTATION_CREATED, created),
-                (ANNOTATION_DESCRIPTION, layer.created_by.clone()),
-            ];
-            let said = annotations.into_iter().filter(|(_, text)| !text.is_empty());
-            descriptor.annotations = said.map(|(key, text)| (key.to_owned(), text)).collect();
+            descriptor.annotations = [(ANNOTATION_DIFF_ID.to_owned(), layer.diff_id.to_string())].into();
             descriptor.urls.clear();
             descriptor.platform = None;
             let elsewhere = found.into_iter().map(|(_, provider)| provider.clone()).collect();
@@ -290,9 +278,12 @@ impl Known {
         let imports = self.0.imports.as_ref()?;
         let offer = imports.with_results(&edge.offers).into_iter().next()?;
         let layers = imports.layers(offer)?;
-        let digests = layers.layers.iter().map(|it| it.blob.digest).collect();
-        Some(Found::Elsewhere(digests, layers.created_at))
+        Some(Found::Elsewhere(layers.results(), layers.created_at))
     }
+}
+
+fn made(facts: LayerFacts) -> Arc<Made> {
+    Arc::new(Made { by: facts.description, at: Some(facts.created_at) })
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 
-use super::config::{CacheConfig, ConfigError, MAX_BYTES, MAX_CHAIN};
+use super::chains::ResultLayer;
+use super::config::{CacheConfig, CacheLayer, ConfigError, MAX_BYTES, MAX_CHAIN, Made};
 use super::spec::{CacheFrom, LocalName};
 use super::{CONFIG_TYPE, INLINE_KEY, content_digest, edge_digest};
 use crate::base::time::{parse_rfc3339, rfc3339};
@@ -17,7 +18,7 @@ use crate::base::{Digest, ImageRef};
 use crate::engine::event::Unit;
 use crate::engine::registry::document::{Descriptor, Document, MAX_CONFIG_BYTES, Manifest, media};
 use crate::engine::registry::provider::{Provider, read_if_there};
-use crate::engine::registry::pull::pull_layers;
+use crate::engine::registry::pull::{Naming, pull_layers};
 use crate::engine::registry::resolve::is_layer;
 use crate::engine::registry::{
     ImageError, ImageLayer, LayerProgress, Layout, Registry, RegistryError, RetryPolicy,
@@ -127,10 +128,31 @@ pub struct ImportedCaches {
 pub(super) struct Layers<'a> {
     /// Whose they are.
     pub(super) cache: &'a Imported,
-    /// Bottom first.
-    pub(super) layers: Vec<&'a ImageLayer>,
+    /// Indexes in its config, bottom first.
+    indexes: Vec<usize>,
     /// When the result was made.
     pub(super) created_at: SystemTime,
+}
+
+impl Layers<'_> {
+    fn layers(&self) -> impl Iterator<Item = &CacheLayer> {
+        self.indexes.iter().map(|&it| &self.cache.config.layers[it])
+    }
+
+    /// As they are exported again, bottom first.
+    pub(super) fn results(&self) -> Vec<ResultLayer> {
+        self.layers().map(|it| ResultLayer { blob: it.blob, made: it.made.clone() }).collect()
+    }
+
+    /// As they are fetched, bottom first: each called what its own step called it, whatever else is of the same bytes.
+    fn images(&self) -> Vec<ImageLayer> {
+        let image = |it: &CacheLayer| {
+            let Made { by, at } = &*it.made;
+            let blob = self.cache.blobs[&it.blob].clone();
+            ImageLayer { created_by: by.clone(), created_at: *at, ..blob }
+        };
+        self.layers().map(image).collect()
+    }
 }
 
 impl ImportedCaches {
@@ -194,8 +216,7 @@ impl ImportedCaches {
         };
         let chain = record.chains.iter().filter(|it| is_whole(&it.layers)).max_by_key(|it| it.created_at);
         let (indexes, created_at) = result.or(chain.map(|it| (it.layers.clone(), it.created_at)))?;
-        let layers = indexes.iter().map(|&it| &cache.blobs[&cache.config.layers[it].blob]).collect();
-        Some(Layers { cache, layers, created_at })
+        Some(Layers { cache, indexes, created_at })
     }
 
     /// A layer's blob as each cache that has it describes it, and where it can be had.
@@ -261,10 +282,10 @@ impl Imports<Tree> for ImportedCaches {
                 let on_progress = Arc::new(move |it: LayerProgress| {
                     progress.progress(&it.blob.short(), it.current, Some(it.total), Unit::Bytes);
                 });
-                let wanted: Vec<ImageLayer> = layers.layers.iter().map(|&it| it.clone()).collect();
-                let cache = layers.cache;
+                let (wanted, cache) = (layers.images(), layers.cache);
+                let (shown, naming) = (&cache.shown, Naming::Kept);
                 let pulling =
-                    pull_layers(&cache.provider, &cache.shown, &wanted, store, &ctx.cancel, on_progress);
+                    pull_layers(&cache.provider, shown, &wanted, naming, store, &ctx.cancel, on_progress);
                 match pulling.await {
                     Ok(tree) => {
                         if let Some(run) = &ctx.run {
@@ -402,14 +423,13 @@ impl Reader<'_> {
         layers: Vec<Descriptor>,
     ) -> Result<Imported, CacheImportError> {
         let bytes = self.bytes(config, MAX_BYTES).await?;
-        let config = CacheConfig::parse(&bytes).map_err(self.refused())?;
-        let blobs = layers.into_iter().filter(|it| is_layer(&it.media_type)).filter_map(|blob| {
+        let mut config = CacheConfig::parse(&bytes).map_err(self.refused())?;
+        let layers: Vec<Descriptor> = layers.into_iter().filter(|it| is_layer(&it.media_type)).collect();
+        say_made(&mut config.layers, &layers);
+        let blobs = layers.into_iter().filter_map(|blob| {
             // Without it nobody could say whether the layer is what it should be.
             let diff_id = blob.annotations.get(ANNOTATION_DIFF_ID)?.parse().ok()?;
-            let text = |key: &str| blob.annotations.get(key).cloned().unwrap_or_default();
-            let created_at = parse_rfc3339(&text(ANNOTATION_CREATED));
-            let created_by = text(ANNOTATION_DESCRIPTION);
-            Some((blob.digest, ImageLayer { blob, diff_id, created_by, created_at }))
+            Some((blob.digest, nameless(blob, diff_id)))
         });
         Ok(Imported::new(self, config, blobs.collect()))
     }
@@ -435,18 +455,42 @@ impl Reader<'_> {
             .map(|it| it.as_str().and_then(|it| it.parse().ok()))
             .collect();
         let digests: Vec<Digest> = blobs.iter().map(|it| it.digest).collect();
-        let read = CacheConfig::parse_inline(&records, &digests).map_err(self.refused())?;
-        let mut history =
+        let mut read = CacheConfig::parse_inline(&records, &digests).map_err(self.refused())?;
+        let history =
             config["history"].as_array().into_iter().flatten().filter(|it| it["empty_layer"] != true);
-        let mut known = HashMap::new();
-        for (blob, diff_id) in blobs.into_iter().zip(diff_ids) {
-            let said = history.next();
-            let text = |key: &str| said.and_then(|it| it[key].as_str()).unwrap_or_default().to_owned();
-            let Some(diff_id) = diff_id.filter(|_| is_layer(&blob.media_type)) else { continue };
-            let (created_by, created_at) = (text("created_by"), parse_rfc3339(&text("created")));
-            known.insert(blob.digest, ImageLayer { blob, diff_id, created_by, created_at });
+        for (layer, said) in read.layers.iter_mut().zip(history) {
+            let text = |key: &str| said[key].as_str().unwrap_or_default();
+            layer.made =
+                Arc::new(Made { by: text("created_by").to_owned(), at: parse_rfc3339(text("created")) });
         }
-        Ok(Some(Imported::new(self, read, known)))
+        let known = blobs.into_iter().zip(diff_ids).filter_map(|(blob, diff_id)| {
+            let diff_id = diff_id.filter(|_| is_layer(&blob.media_type))?;
+            Some((blob.digest, nameless(blob, diff_id)))
+        });
+        Ok(Some(Imported::new(self, read, known.collect())))
+    }
+}
+
+/// A blob and what it unpacks to; what made it is said of each layer that it is.
+fn nameless(blob: Descriptor, diff_id: Digest) -> ImageLayer {
+    ImageLayer { blob, diff_id, created_by: String::new(), created_at: None }
+}
+
+/// Notes how layers came to be as their descriptors say. There is one for each layer, in their order (bkl, BuildKit); where
+/// there is not, each says it of all layers of its bytes.
+fn say_made(layers: &mut [CacheLayer], descriptors: &[Descriptor]) {
+    let made = |it: &Descriptor| {
+        let text = |key: &str| it.annotations.get(key).map(String::as_str).unwrap_or_default();
+        let at = parse_rfc3339(text(ANNOTATION_CREATED));
+        Arc::new(Made { by: text(ANNOTATION_DESCRIPTION).to_owned(), at })
+    };
+    if layers.iter().map(|it| it.blob).eq(descriptors.iter().map(|it| it.digest)) {
+        layers.iter_mut().zip(descriptors).for_each(|(layer, it)| layer.made = made(it));
+        return;
+    }
+    let known: HashMap<Digest, Arc<Made>> = descriptors.iter().map(|it| (it.digest, made(it))).collect();
+    for layer in layers {
+        layer.made = known.get(&layer.blob).cloned().unwrap_or_default();
     }
 }
 

@@ -189,14 +189,21 @@ pub(crate) fn send_message(
     head[..4].copy_from_slice(&n_fds.to_ne_bytes());
     head[4..].copy_from_slice(&(text.len() as u64).to_ne_bytes());
     let mut data: &[u8] = &head;
-    for chunk in fds.chunks(FDS_PER_MESSAGE) {
+    let mut rest = text.as_slice();
+    let n_messages = fds.len().div_ceil(FDS_PER_MESSAGE);
+    for (index, chunk) in fds.chunks(FDS_PER_MESSAGE).enumerate() {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_PER_MESSAGE))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         assert!(ancillary.push(SendAncillaryMessage::ScmRights(chunk)), "the buffer is made for a chunk");
-        sendmsg(socket, &[IoSlice::new(data)], &mut ancillary, SendFlags::NOSIGNAL)?;
+        // The text goes with the last one: whoever waits is woken once.
+        let with = if index + 1 == n_messages { rest } else { &[] };
+        let parts = [IoSlice::new(data), IoSlice::new(with)];
+        let n_sent = sendmsg(socket, &parts, &mut ancillary, SendFlags::NOSIGNAL)?;
+        // A dozen bytes always fit into what the kernel allocates.
+        let n_sent = n_sent.checked_sub(data.len()).ok_or(std::io::ErrorKind::WriteZero)?;
+        rest = &rest[n_sent..];
         data = &[0];
     }
-    let mut rest = text.as_slice();
     while !rest.is_empty() {
         let n_sent = send_bytes(socket, rest, SendFlags::NOSIGNAL)?;
         rest = &rest[n_sent..];

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
-use super::config::{LayerFacts, config_bytes};
+pub(in crate::engine) use super::config::LayerFacts;
+use super::config::config_bytes;
 use super::spec::{AnnotationPlace, ImageOptions, MediaTypes};
 use super::{ExportError, ExportImage, ExportItem, ExportKind, ExportedImage, json};
 use crate::base::{Digest, Platform};

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write as _;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -154,7 +155,7 @@ enum Place {
 
 /// The mounts of a command, made. The mounts themselves go with the specification.
 struct Mounted {
-    root: Option<(std::os::fd::OwnedFd, Access)>,
+    root: Option<(OwnedFd, Access)>,
     mounts: Vec<ExecMount>,
     /// By output index.
     outputs: Vec<(u32, Leaves)>,
@@ -259,11 +260,11 @@ impl Run<'_> {
             let access = if mount.readonly { Access::ReadOnly } else { Access::ReadWrite };
             let fd = match place {
                 Place::Output(output) => match outputs.iter().find(|(idx, _)| idx == output) {
-                    Some((_, Leaves::Layer(layer))) => Some(layer.mount()?),
+                    Some((_, Leaves::Layer(layer))) => Some(mount_layer(self.op, mount, layer)?),
                     Some((_, Leaves::Tree(tree))) => Some(self.store.view(tree)?),
                     None => None,
                 },
-                Place::Scratch(idx) => Some(scratch[*idx].mount()?),
+                Place::Scratch(idx) => Some(mount_layer(self.op, mount, &scratch[*idx])?),
                 Place::View(tree) => Some(self.store.view(tree)?),
                 Place::Dir(_) | Place::Memory => None,
             };
@@ -289,7 +290,7 @@ impl Run<'_> {
 
     fn spec(
         &self,
-        root: std::os::fd::OwnedFd,
+        root: OwnedFd,
         root_access: Access,
         mut mounts: Vec<ExecMount>,
     ) -> Result<ExecSpec, ExecError> {
@@ -465,7 +466,7 @@ fn mount(
         let is_root = mount.dest == "/";
         let source = match &mount.kind {
             MountKind::Bind => {
-                let (fd, place) = bind(store, mount, input, &mut mounted)?;
+                let (fd, place) = bind(store, op, mount, input, &mut mounted)?;
                 mounted.places.push(place);
                 if is_root {
                     mounted.root = Some((fd, access));
@@ -508,10 +509,11 @@ fn mount(
 /// Mounts a tree, writable if anything may be written to it, even if only mount points.
 fn bind(
     store: &Store,
+    op: &ExecOp,
     mount: &Mount,
     input: Option<&Snapshot>,
     mounted: &mut Mounted,
-) -> Result<(std::os::fd::OwnedFd, Place), ExecError> {
+) -> Result<(OwnedFd, Place), ExecError> {
     let is_root = mount.dest == "/";
     match (mount.output, input) {
         (output, Some(tree)) if mount.readonly && !is_root => {
@@ -522,7 +524,7 @@ fn bind(
         }
         (output, _) => {
             let layer = store.stage(&input.cloned().unwrap_or_default())?;
-            let fd = layer.mount()?;
+            let fd = mount_layer(op, mount, &layer)?;
             let place = match output {
                 Some(output) => {
                     mounted.outputs.push((output, Leaves::Layer(layer)));
@@ -535,6 +537,15 @@ fn bind(
             };
             Ok((fd, place))
         }
+    }
+}
+
+/// The mount of a tree that is written to; a root's with something to mount the command's own files on, unless the
+/// directories that had to be made for that are to stay (BuildKit without `removeMountStubsRecursive`).
+fn mount_layer(op: &ExecOp, mount: &Mount, layer: &ActiveLayer) -> Result<OwnedFd, StoreError> {
+    match mount.dest == "/" && op.remove_mount_stubs_recursive {
+        true => layer.mount_for_command(),
+        false => layer.mount(),
     }
 }
 

@@ -29,6 +29,25 @@ pub struct LayerProgress {
     pub total: u64,
 }
 
+/// What layers are called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::engine) enum Naming {
+    /// Nobody looks: a layer may be one that has another name here.
+    Free,
+    /// Steps made them: a layer of equal bytes that another step made is another one.
+    Kept,
+}
+
+impl Naming {
+    /// Whether a layer that is described so is `layer`, if it has its bytes.
+    fn allows(self, layer: &ImageLayer, described: &str) -> bool {
+        // BuildKit names an image's layers after the image, everyone else after what made them.
+        let is_image = |text: &str| text.is_empty() || text.starts_with("pulled from ");
+        let name = layer.created_by.as_str();
+        self == Naming::Free || name == described || is_image(name) || is_image(described)
+    }
+}
+
 /// Takes progress; called from any thread.
 pub type OnProgress = Arc<dyn Fn(LayerProgress) + Send + Sync>;
 
@@ -43,7 +62,8 @@ pub async fn pull(
     cancel: &Cancel,
     on_progress: OnProgress,
 ) -> Result<Snapshot, ImageError> {
-    pull_layers(&image.provider, &image.reference, &image.layers, store, cancel, on_progress).await
+    let ResolvedImage { provider, reference, layers, .. } = image;
+    pull_layers(provider, reference, layers, Naming::Free, store, cancel, on_progress).await
 }
 
 /// As [`pull()`], of layers that come from `provider`; `reference` is for messages.
@@ -51,6 +71,7 @@ pub(in crate::engine) async fn pull_layers(
     provider: &Provider,
     reference: &str,
     layers: &[ImageLayer],
+    naming: Naming,
     store: &Store,
     cancel: &Cancel,
     on_progress: OnProgress,
@@ -59,7 +80,7 @@ pub(in crate::engine) async fn pull_layers(
     let mut layers = layers.iter();
     let mut missing: Vec<ImageLayer> = Vec::new();
     for layer in layers.by_ref() {
-        match store.find_layer(&tree, &layer.diff_id) {
+        match store.find_layer(&tree, &layer.diff_id, &|it| naming.allows(layer, it)) {
             Ok(Some(id)) => tree = tree.with(id),
             Ok(None) => {
                 missing.push(layer.clone());
@@ -78,6 +99,7 @@ pub(in crate::engine) async fn pull_layers(
     let pull = Arc::new(Pull {
         provider: provider.clone(),
         reference: reference.to_owned(),
+        naming,
         store: store.clone(),
         // The first failure stops the other layers without stopping the build.
         cancel: cancel.child(),
@@ -99,6 +121,7 @@ pub(in crate::engine) async fn pull_layers(
 struct Pull {
     provider: Provider,
     reference: String,
+    naming: Naming,
     store: Store,
     cancel: Cancel,
     on_progress: OnProgress,
@@ -227,7 +250,8 @@ impl Pull {
             source: Box::new(source),
         };
         // Another pull may have been quicker; then this copy is dropped.
-        if let Some(id) = self.store.find_layer(tree, &layer.diff_id).map_err(failed)? {
+        let is_it = |described: &str| self.naming.allows(layer, described);
+        if let Some(id) = self.store.find_layer(tree, &layer.diff_id, &is_it).map_err(failed)? {
             return Ok(tree.with(id));
         }
         let blob = BlobDescriptor {
@@ -261,3 +285,6 @@ impl Read for CancelRead<'_> {
         self.file.read(buffer)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -284,23 +284,16 @@ impl<O: Op> Flights<O> {
     where
         F: Future<Output = Under<O>> + Send + 'static,
     {
-        let (flights, landing) = (self.clone(), flight.landing.clone());
-        let land = move |outcome: Landing<O>| {
-            // Removed first: who comes now looks into the cache, where the result is.
-            flights.running.lock().expect("as above").remove(&key);
-            landing.send_replace(Some(outcome));
-        };
+        let flying = Flying { flights: self.clone(), key, landing: flight.landing.clone() };
         let mut task = Box::pin(async move {
             match caught(work).await {
-                Err(panic) => land(panic),
-                Ok(Under::Landed(landing)) => land(landing),
+                Err(panic) => flying.land(panic),
+                Ok(Under::Landed(landing)) => flying.land(landing),
                 // Told from there: those who wait are woken by nobody in between.
                 Ok(Under::Way(rest)) => {
-                    let telling = land.clone();
-                    let rest = async move { telling(caught(rest).await.unwrap_or_else(|panic| panic)) };
-                    if on_own_thread(rest).await.is_none() {
-                        land(Landing::Cancelled);
-                    }
+                    on_own_thread(async move {
+                        flying.land(caught(rest).await.unwrap_or_else(|panic| panic));
+                    });
                 }
             }
         });
@@ -308,6 +301,29 @@ impl<O: Op> Flights<O> {
             Begin::Here if (&mut task).now_or_never().is_some() => {}
             Begin::Here | Begin::Task => drop(tokio::spawn(task)),
         }
+    }
+}
+
+/// An execution as its task has it. Dropped, it lands in any case: the runtime is being shut down.
+struct Flying<O: Op> {
+    flights: Arc<Flights<O>>,
+    key: Digest,
+    landing: watch::Sender<Option<Landing<O>>>,
+}
+
+impl<O: Op> Drop for Flying<O> {
+    fn drop(&mut self) {
+        if self.landing.borrow().is_none() {
+            self.land(Landing::Cancelled);
+        }
+    }
+}
+
+impl<O: Op> Flying<O> {
+    fn land(&self, outcome: Landing<O>) {
+        // Removed first: who comes now looks into the cache, where the result is.
+        self.flights.running.lock().expect("never poisoned: nothing panics under it").remove(&self.key);
+        self.landing.send_replace(Some(outcome));
     }
 }
 

@@ -10,6 +10,7 @@ mod parts;
 pub(super) mod rows;
 mod squash;
 mod stack;
+mod stubs;
 mod twin;
 
 use std::fs::{self, File};
@@ -32,6 +33,7 @@ use normalise::Outline;
 pub(super) use normalise::REPLACED;
 pub(super) use rows::delete_rows;
 pub(super) use stack::Stacks;
+pub(super) use stubs::make as make_stubs;
 
 use super::error::Context as _;
 use super::{LayerId, RecordType, Result, Snapshot, Store, StoreError, layer_dir, sweep, tree};
@@ -190,6 +192,8 @@ pub struct ActiveLayer {
     is_draft: AtomicBool,
     /// It was mounted, or may have been.
     is_mounted: AtomicBool,
+    /// It was mounted with mount points below ([`ActiveLayer::mount_for_command`]).
+    has_stubs: AtomicBool,
 }
 
 impl ActiveLayer {
@@ -203,7 +207,19 @@ impl ActiveLayer {
     /// The descriptor is good for looking things up (`openat2(fd, ..)`) and for `move_mount`, not for listing: open `.`.
     /// Close one mount before making the next: two at once would not see each other's changes.
     pub fn mount(&self) -> Result<OwnedFd> {
-        let plan = self.plan()?;
+        self.mount_plan(&self.plan()?)
+    }
+
+    /// As [`ActiveLayer::mount`], for a command: there are empty files `/etc/hosts` and `/etc/resolv.conf` to mount on where
+    /// the tree has nothing there. They are no part of the layer.
+    pub fn mount_for_command(&self) -> Result<OwnedFd> {
+        let mut plan = self.plan()?;
+        plan.lowers.push(self.staged.store.inner.owner.stubs()?);
+        self.has_stubs.store(true, Ordering::Relaxed);
+        self.mount_plan(&plan)
+    }
+
+    fn mount_plan(&self, plan: &MountPlan) -> Result<OwnedFd> {
         plan.mount().map_err(|error| self.staged.store.explain_mount(&self.parents, error))
     }
 
@@ -228,7 +244,10 @@ impl ActiveLayer {
         if !self.parts.is_empty() {
             return self.commit_part(meta);
         }
-        let ActiveLayer { staged, parents, parts, root, is_draft, is_mounted } = self;
+        let ActiveLayer { staged, parents, parts, root, is_draft, is_mounted, has_stubs } = self;
+        if has_stubs.into_inner() {
+            staged.drop_stubs(&parents)?;
+        }
         let is_plain = is_draft.into_inner() && !is_mounted.into_inner();
         let origin = if is_plain { Origin::Draft } else { Origin::Overlay };
         let Outline { usage, hash, hides, listing } = staged.normalise(&parents, origin)?;
@@ -289,8 +308,15 @@ impl Store {
         let staged = Staged::new(self)?;
         self.inherit_root(&staged, parents)?;
         let root = tree::stat_fd(staged.fs()).at("look at", staged.dir())?;
-        let (parents, parts) = (parents.clone(), Vec::new());
-        Ok(ActiveLayer { staged, parents, parts, root, is_draft: false.into(), is_mounted: false.into() })
+        Ok(ActiveLayer {
+            staged,
+            parents: parents.clone(),
+            parts: Vec::new(),
+            root,
+            is_draft: false.into(),
+            is_mounted: false.into(),
+            has_stubs: false.into(),
+        })
     }
 
     /// Gives a new layer's root the attributes of the tree below: overlayfs shows the top one's.
@@ -384,10 +410,17 @@ impl Store {
         rows::read(&self.inner.database, &self.inner.chains, layer)
     }
 
-    /// The layer that unpacking the archive `diff_id` on `parents` gave before, if it is still whole.
-    pub fn find_layer(&self, parents: &Snapshot, diff_id: &Digest) -> Result<Option<LayerId>> {
+    /// The layer that unpacking the archive `diff_id` on `parents` gave before, if it is still whole and `is_it` takes what
+    /// it is described as.
+    pub fn find_layer(
+        &self,
+        parents: &Snapshot,
+        diff_id: &Digest,
+        is_it: &dyn Fn(&str) -> bool,
+    ) -> Result<Option<LayerId>> {
         let found = rows::by_diff(&self.inner.database, parents, diff_id)?;
-        Ok(found.into_iter().find(|it| self.check(&Snapshot::scratch().with(*it))))
+        let mut named = found.into_iter().filter(|(_, described)| is_it(described)).map(|(id, _)| id);
+        Ok(named.find(|it| self.check(&Snapshot::scratch().with(*it))))
     }
 
     /// Drops a layer's row and directory (damaged or unwanted). Records that name it become misses.

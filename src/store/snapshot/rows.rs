@@ -177,19 +177,24 @@ fn info(id: LayerId, row: &Row<'_>) -> rusqlite::Result<LayerInfo> {
     })
 }
 
-/// The layers made on `parents` whose archive has this diff ID, newest first.
-pub(super) fn by_diff(database: &Database, parents: &Snapshot, diff_id: &Digest) -> Result<Vec<LayerId>> {
+/// The layers made on `parents` whose archive has this diff ID, newest first, each with its description.
+pub(super) fn by_diff(
+    database: &Database,
+    parents: &Snapshot,
+    diff_id: &Digest,
+) -> Result<Vec<(LayerId, String)>> {
     database.with("look for a layer", |connection| {
-        let sql = "SELECT id, chain FROM layers WHERE diff_id = ?1 ORDER BY created DESC";
+        let sql = "SELECT id, chain, description FROM layers WHERE diff_id = ?1 ORDER BY created DESC";
         let mut statement = connection.prepare_cached(sql)?;
         let rows = statement.query_map([diff_id.as_bytes()], |row| {
-            Ok((LayerId::from_bytes(row.get(0)?), row.get::<_, [u8; 16]>(1)?))
+            let named = (LayerId::from_bytes(row.get(0)?), row.get::<_, String>(2)?);
+            Ok((named, row.get::<_, [u8; 16]>(1)?))
         })?;
         let mut found = Vec::new();
         for row in rows {
-            let (id, chain) = row?;
-            if parents.with(id).key() == chain {
-                found.push(id);
+            let (named, chain) = row?;
+            if parents.with(named.0).key() == chain {
+                found.push(named);
             }
         }
         Ok(found)

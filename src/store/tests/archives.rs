@@ -395,8 +395,12 @@ fn opaque_marks_and_links_meet_the_tree_below_as_root() {
     assert_eq!(list(&store, &top), wanted);
     let view = store.view(&top).unwrap();
     assert_eq!(files::stat(&view, b"owned").unwrap().unwrap().uid, 7);
-    assert_eq!(store.find_layer(&base, &Digest::of(&bytes)).unwrap(), top.layers().last().copied());
-    assert_eq!(store.find_layer(&Snapshot::scratch(), &Digest::of(&bytes)).unwrap(), None);
+    assert_eq!(
+        store.find_layer(&base, &Digest::of(&bytes), &|_| true).unwrap(),
+        top.layers().last().copied()
+    );
+    assert_eq!(store.find_layer(&Snapshot::scratch(), &Digest::of(&bytes), &|_| true).unwrap(), None);
+    assert_eq!(store.find_layer(&base, &Digest::of(&bytes), &|_| false).unwrap(), None, "of another name");
 }
 
 #[test]

@@ -183,12 +183,13 @@ fn pipes_are_no_files() {
             fs::remove_file(&path).unwrap();
             assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
         }
-        let common = ["build", "doc", "--store", "two", "--network", "none", "--progress", "plain"];
+        // One that is removed may still be synced by a process that nobody waits for.
+        let store = format!("store-{}", what.replace(' ', "-"));
+        let common = ["build", "doc", "--store", &store, "--network", "none", "--progress", "plain"];
         let output = in_time(&project, &[&common[..], args].concat(), Duration::from_secs(60));
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.success(), !fails, "{what}: {said}");
         assert!(said.contains("not a regular file"), "{what}: {said}");
-        let _ = fs::remove_dir_all(project.path().join("two"));
     };
     let from = ["--cache-from", "type=local,src=bad"];
     check("index", &|| vec![bad.join("index.json")], &from, false);

@@ -121,6 +121,7 @@ static void process(int argc, char **argv) {
   printf("securebits: %d, keepcaps %d, dumpable %d, secure execution %lu\n", prctl(PR_GET_SECUREBITS),
          prctl(PR_GET_KEEPCAPS), prctl(PR_GET_DUMPABLE), getauxval(AT_SECURE));
   printf("personality: %x\n", personality(0xffffffff));
+  printf("scheduling: policy %d, nice %d\n", sched_getscheduler(0), getpriority(PRIO_PROCESS, 0));
   int tty = open("/dev/tty", O_RDWR | O_CLOEXEC);
   printf("controlling terminal: %s\n", tty < 0 ? name_of(errno) : "yes");
 }

@@ -12,9 +12,14 @@ fn input(links: &[(Option<&str>, RecordId)]) -> BTreeSet<Link> {
     links.iter().map(|&(selector, id)| (selector.map(digest), id)).collect()
 }
 
+/// A layer with this blob that `by` made.
+fn layer(blob: &str, by: &str) -> ResultLayer {
+    ResultLayer { blob: digest(blob), made: Arc::new(Made { by: by.to_owned(), at: None }) }
+}
+
 fn result(blobs: &[&str], millis: u64) -> ResultLayers {
     let created_at = SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
-    ResultLayers { blobs: blobs.iter().map(|it| digest(it)).collect(), created_at }
+    ResultLayers { layers: blobs.iter().map(|it| layer(it, "")).collect(), created_at }
 }
 
 /// Two ways to the same content are two ways to one record.
@@ -83,7 +88,7 @@ fn of_an_image() {
     chains.set_result(base, &result(&["1"], 1));
     chains.set_result(part, &result(&["1", "3"], 1));
     chains.set_result(foreign, &result(&["1", "x"], 1));
-    let config = chains.to_inline(&["1", "2", "3"].map(digest));
+    let config = chains.to_inline(&["1", "2", "3"].map(|it| layer(it, "")));
     let found = |it: usize| {
         let record = &config.records[it];
         (record.results.first().map(|it| it.layer), record.chains.first().map(|it| it.layers.clone()))
@@ -92,6 +97,38 @@ fn of_an_image() {
     assert_eq!(found(1), (Some(0), None));
     assert_eq!(found(2), (None, Some(vec![0, 2])));
     assert_eq!(found(3), (None, None));
+}
+
+/// What other steps made of the same bytes, on the same layers or others, is another layer.
+#[test]
+fn layers_of_equal_bytes() {
+    let mut chains = Chains::default();
+    let names = ["first", "second", "both", "elsewhere"];
+    let [first, second, both, elsewhere] = names.map(|it| chains.add(digest(it), Vec::new()).unwrap());
+    let created_at = SystemTime::UNIX_EPOCH;
+    let mut set = |record, layers: &[(&str, &str)]| {
+        let layers = layers.iter().map(|(blob, by)| layer(blob, by)).collect();
+        chains.set_result(record, &ResultLayers { layers, created_at });
+    };
+    set(first, &[("x", "first")]);
+    set(second, &[("x", "second")]);
+    set(both, &[("x", "first"), ("x", "second")]);
+    set(elsewhere, &[("x", "what another machine calls it")]);
+    let config = chains.to_config();
+    let made: Vec<(Option<usize>, &str)> =
+        config.layers.iter().map(|it| (it.parent, it.made.by.as_str())).collect();
+    let expected = [(None, "first"), (None, "second"), (Some(0), "second")];
+    assert_eq!(made[..3], expected);
+    // In an image each has its own, and what has none any of the same bytes.
+    let inline = chains.to_inline(&[layer("x", "first"), layer("x", "second")]);
+    let found = |it: usize| {
+        let record = &inline.records[it];
+        (record.results.first().map(|it| it.layer), record.chains.first().map(|it| it.layers.clone()))
+    };
+    assert_eq!(found(0), (Some(0), None));
+    assert_eq!(found(1), (None, Some(vec![1])));
+    assert_eq!(found(2), (Some(1), None));
+    assert_eq!(found(3), (Some(0), None));
 }
 
 /// Without a layer, nothing is left that is made of it; what it was called, and all else, is.

@@ -16,6 +16,10 @@ fn link(selector: Option<&str>, link: usize) -> CacheInput {
     CacheInput { selector: selector.map(digest), link }
 }
 
+fn layer(blob: Digest, parent: Option<usize>) -> CacheLayer {
+    CacheLayer { blob, parent, made: Arc::default() }
+}
+
 /// What BuildKit's `json.Marshal` gives of the same: fields in order, zeros left out, -1 written.
 #[test]
 fn written_as_go_writes() {
@@ -24,10 +28,7 @@ fn written_as_go_writes() {
     step.results.push(CacheResult { layer: 1, created_at: at });
     step.chains.push(CacheChain { layers: vec![0, 1], created_at: SystemTime::UNIX_EPOCH });
     let config = CacheConfig {
-        layers: vec![
-            CacheLayer { blob: digest("below"), parent: None },
-            CacheLayer { blob: digest("above"), parent: Some(0) },
-        ],
+        layers: vec![layer(digest("below"), None), layer(digest("above"), Some(0))],
         records: vec![step, record("base", Vec::new()), record("content", Vec::new())],
     };
     let (below, above) = (digest("below"), digest("above"));
@@ -46,6 +47,28 @@ fn written_as_go_writes() {
     let read = CacheConfig::parse(&config.to_bytes()).unwrap();
     assert_eq!(read, config.sorted());
     assert_eq!(read.chain(0), [1, 0]);
+}
+
+/// Layers of equal bytes on equal ones are in the order of what is said of them, and of those below them.
+#[test]
+fn layers_of_equal_bytes() {
+    let made = |blob: &str, parent, by: &str| {
+        let made = Made { by: by.to_owned(), at: None };
+        CacheLayer { blob: digest(blob), parent, made: Arc::new(made) }
+    };
+    let lists = [
+        [made("x", None, "b"), made("x", None, "a"), made("y", Some(0), "c"), made("y", Some(1), "c")],
+        [made("x", None, "a"), made("y", Some(0), "c"), made("x", None, "b"), made("y", Some(2), "c")],
+    ];
+    let sorted = lists.map(|layers| CacheConfig { layers: layers.into(), records: Vec::new() }.sorted());
+    assert_eq!(sorted[0], sorted[1]);
+    let names = |config: &CacheConfig, top: usize| -> String {
+        config.chain(top).into_iter().map(|it| config.layers[it].made.by.as_str()).collect()
+    };
+    let mut found: Vec<String> = (0..4).map(|it| names(&sorted[0], it)).collect();
+    assert!(found == ["a", "b", "ac", "bc"] || found == ["ac", "bc", "a", "b"], "{found:?}");
+    found.sort();
+    assert_eq!(found, ["a", "ac", "b", "bc"]);
 }
 
 /// Index 0 is left out, and read so.
@@ -67,7 +90,7 @@ fn records_of_an_image() {
     );
     let read = CacheConfig::parse_inline(text.as_bytes(), &layers).unwrap();
     assert_eq!(read.layers[0].parent, None);
-    assert_eq!(read.layers[1], CacheLayer { blob: layers[1], parent: Some(0) });
+    assert_eq!(read.layers[1], layer(layers[1], Some(0)));
     assert_eq!(read.records[0].results[0].layer, 1);
     assert_eq!(CacheConfig::parse_inline(&read.to_inline_bytes(), &layers).unwrap(), read);
 }
@@ -130,7 +153,7 @@ fn random(numbers: &mut Numbers) -> CacheConfig {
     let mut config = CacheConfig::default();
     for idx in 0..numbers.below(8) {
         let parent = (0 < idx && numbers.below(3) != 0).then(|| numbers.below(idx));
-        config.layers.push(CacheLayer { blob: digest(&format!("blob {}", numbers.below(6))), parent });
+        config.layers.push(layer(digest(&format!("blob {}", numbers.below(6))), parent));
     }
     for idx in 0..numbers.below(12) {
         let mut it = record(&format!("record {}", numbers.below(8)), Vec::new());

@@ -8,10 +8,12 @@ use std::time::SystemTime;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::{Blob, Draft, Known};
+use crate::base::time::rfc3339;
 use crate::base::{Digest, ImageRef, Report};
 use crate::engine::blocking::blocking;
 use crate::engine::cache::CONFIG_TYPE;
 use crate::engine::cache::config::{BUILDKIT_MAX_BYTES, MAX_BYTES};
+use crate::engine::cache::import::{ANNOTATION_CREATED, ANNOTATION_DESCRIPTION};
 use crate::engine::cache::spec::{CacheTo, Form, ToPlace};
 use crate::engine::cancel::Cancel;
 use crate::engine::event::{Event, EventSink, Unit};
@@ -259,6 +261,7 @@ struct Documents {
     manifest: Vec<u8>,
     /// Of the manifest.
     root: Descriptor,
+    /// The layers' blobs, each once.
     layers: Vec<Descriptor>,
     n_records: usize,
 }
@@ -275,21 +278,31 @@ impl Documents {
     }
 
     fn new(draft: &Draft, form: Form) -> Documents {
-        let config = draft.chains.to_config();
+        let config = draft.chains.to_config().sorted();
         let types = match form {
             Form::Image => MediaTypes::Oci,
             Form::Index(types) => types,
         };
-        let mut layers: BTreeMap<Digest, Descriptor> = BTreeMap::new();
-        for layer in &config.layers {
+        // One for each layer, in their order, as BuildKit writes them. Importers who look for a blob's take any; by its place
+        // a layer has its own, which says what made it.
+        let descriptors = config.layers.iter().map(|layer| {
             let kept = &draft.blobs[&layer.blob].descriptor;
             let media_type = layer_type(&kept.media_type, types);
-            layers.insert(layer.blob, Descriptor { media_type, ..kept.clone() });
-        }
-        // In the order of the config, which is that of digests.
-        let layers: Vec<Descriptor> = layers.into_values().collect();
+            let mut descriptor = Descriptor { media_type, ..kept.clone() };
+            let said = [
+                (ANNOTATION_CREATED, layer.made.at.map(rfc3339).unwrap_or_default()),
+                (ANNOTATION_DESCRIPTION, layer.made.by.clone()),
+            ];
+            let said = said.into_iter().filter(|(_, text)| !text.is_empty());
+            descriptor.annotations.extend(said.map(|(key, text)| (key.to_owned(), text)));
+            descriptor
+        });
+        let all: Vec<Descriptor> = descriptors.collect();
+        // The order is that of digests.
+        let mut layers = all.clone();
+        layers.dedup_by_key(|it| it.digest);
         let n_records = config.records.len();
-        let config = config.to_bytes();
+        let config = config.to_bytes_as_it_is();
         let described = Descriptor::of(CONFIG_TYPE, &config);
         let (media_type, manifest) = match form {
             Form::Image => {
@@ -297,7 +310,7 @@ impl Documents {
                     schema_version: 2,
                     media_type: media::OCI_MANIFEST.to_owned(),
                     config: described,
-                    layers: Some(layers.clone()),
+                    layers: Some(all),
                     annotations: BTreeMap::new(),
                 };
                 (media::OCI_MANIFEST, json::compact(&manifest))
@@ -310,7 +323,7 @@ impl Documents {
                 let index = Index {
                     schema_version: 2,
                     media_type: media_type.to_owned(),
-                    manifests: layers.iter().cloned().chain([described]).collect(),
+                    manifests: all.into_iter().chain([described]).collect(),
                     annotations: BTreeMap::new(),
                 };
                 (media_type, json::compact(&index))

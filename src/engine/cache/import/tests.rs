@@ -23,12 +23,15 @@ fn record(digest: Digest, inputs: Vec<Vec<(Option<&str>, usize)>>, layer: Option
 
 /// A cache with these records; of its layers `there` are there.
 fn imported(records: Vec<CacheRecord>, layers: &[(&str, Option<usize>)], there: &[&str]) -> ImportedCaches {
-    let layers = layers.iter().map(|&(blob, parent)| CacheLayer { blob: digest(blob), parent }).collect();
+    let layer = |&(blob, parent): &(&str, Option<usize>)| {
+        let made = Made { by: format!("what made {blob}"), at: None };
+        CacheLayer { blob: digest(blob), parent, made: Arc::new(made) }
+    };
+    let layers = layers.iter().map(layer).collect();
     let config = CacheConfig { layers, records };
     let layer = |name: &&str| {
         let blob = Descriptor::new(media::OCI_LAYER_GZIP, digest(name), 1);
-        let (created_by, created_at) = (String::new(), None);
-        (digest(name), ImageLayer { blob, diff_id: digest(name), created_by, created_at })
+        (digest(name), nameless(blob, digest(name)))
     };
     let blobs: HashMap<Digest, ImageLayer> = there.iter().map(layer).collect();
     let depth = depths(&config, &blobs);
@@ -93,7 +96,42 @@ fn layers() {
     let all = imported(records, &chain, &["base", "a", "b"]);
     let offers = [Offer(0), Offer(1), Offer(2)];
     assert_eq!(all.with_results(&offers), [Offer(0)]);
-    let found: Vec<Digest> = all.layers(Offer(0)).unwrap().layers.iter().map(|it| it.blob.digest).collect();
-    assert_eq!(found, [digest("base"), digest("a")]);
+    let found = all.layers(Offer(0)).unwrap();
+    let named = |it: ImageLayer| (it.blob.digest, it.created_by);
+    let named: Vec<(Digest, String)> = found.images().into_iter().map(named).collect();
+    let expected = [("base", "what made base"), ("a", "what made a")];
+    assert_eq!(named, expected.map(|(blob, by)| (digest(blob), by.to_owned())));
+    let blobs: Vec<Digest> = found.results().iter().map(|it| it.blob).collect();
+    assert_eq!(blobs, expected.map(|(blob, _)| digest(blob)));
     assert!(all.layers(Offer(1)).is_none());
+}
+
+/// Each layer's descriptor stands at its place. Where there are fewer, one speaks for all layers of its bytes.
+#[test]
+fn what_descriptors_say() {
+    let described = |blob: &str, by: &str, at: &str| {
+        let mut descriptor = Descriptor::new(media::OCI_LAYER_GZIP, digest(blob), 1);
+        descriptor.annotations.insert(ANNOTATION_DESCRIPTION.to_owned(), by.to_owned());
+        descriptor.annotations.insert(ANNOTATION_CREATED.to_owned(), at.to_owned());
+        descriptor
+    };
+    let check = |descriptors: &[Descriptor], expected: [(&str, Option<u64>); 3]| {
+        let layer = |blob: &str, parent| CacheLayer { blob: digest(blob), parent, made: Arc::default() };
+        let mut layers = [layer("x", None), layer("x", Some(0)), layer("y", Some(1))];
+        say_made(&mut layers, descriptors);
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let made = layers.map(|it| it.made.clone());
+        assert_eq!(
+            made.map(|it| (it.by.clone(), it.at)),
+            expected.map(|(by, seconds)| (by.to_owned(), seconds.map(at)))
+        );
+    };
+    let [first, second] = [1, 2].map(|n| format!("1970-01-01T00:00:0{n}Z"));
+    let (a, b) = (described("x", "a", &first), described("x", "b", &second));
+    let c = described("y", "c", "yesterday");
+    check(&[a.clone(), b.clone(), c.clone()], [("a", Some(1)), ("b", Some(2)), ("c", None)]);
+    check(&[a.clone(), c.clone()], [("a", Some(1)), ("a", Some(1)), ("c", None)]);
+    check(&[c, b.clone()], [("b", Some(2)), ("b", Some(2)), ("c", None)]);
+    check(&[b], [("b", Some(2)), ("b", Some(2)), ("", None)]);
+    check(&[], [("", None); 3]);
 }

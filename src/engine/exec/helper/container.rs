@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::defaults::{DEFAULT_PIDS, MASKED, READONLY, more_nodes, read_filter};
 use super::init::{self, Command, Payload, Todo};
-use super::setup::Prepared;
+use super::setup::{NetFiles, Prepared};
 use super::stubs::Stubs;
 use super::supervise;
 use super::{EMULATOR, chain, devices, place, setup};
@@ -49,7 +49,7 @@ pub(super) fn run(socket: &UnixStream, request: &Request, fds: Fds) -> Result<An
     let work = area.join("work");
     fs::create_dir(&work).map_err(io("make", &work))?;
     let mut stubs = Stubs::default();
-    let prepared = setup::prepare(request, root.as_fd(), &trees, &area, &mut stubs);
+    let prepared = setup::prepare(request, root.as_fd(), &trees, &area, &mut NetFiles::default(), &mut stubs);
     let prepared = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {

@@ -32,9 +32,9 @@ use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, open_tree, unmount};
 
 use super::defaults::{more_nodes, read_filter};
-use super::init::{Command, Complaint, Step};
+use super::init::{self, Command, Complaint, Step};
 use super::place::{COPY, attach};
-use super::setup::{Prepared, errno, io, mount_id};
+use super::setup::{NetFiles, Prepared, errno, io, mount_id};
 use super::stubs::Stubs;
 use super::supervise::Ending;
 use super::{EMULATOR, Served, place, serve_once, setup, supervise};
@@ -44,6 +44,9 @@ use crate::engine::exec::tree::Owner;
 use crate::engine::exec::wire::{Answer, Fds, Request};
 use crate::engine::exec::{cgroup, sys};
 use crate::store::in_user_namespace;
+
+/// linux/capability.h.
+const CAP_SYS_NICE: u32 = 23;
 
 /// An empty directory in the helper's area: it is mounted on directories that are hidden.
 const EMPTY: &str = "/empty";
@@ -88,6 +91,7 @@ struct Station {
     filters: Vec<(Profile, Vec<libc::sock_filter>)>,
     /// For the next command.
     next: Option<Container>,
+    net_files: NetFiles,
     /// How many processes of the helper's group were killed for want of memory before this command.
     n_memory_kills: u64,
 }
@@ -101,6 +105,9 @@ struct Site {
     rootless: bool,
     /// Whether this kernel has /proc/kcore.
     has_kcore: bool,
+    /// Whether a process can be kept from the processors while others want them, and be given them again as before: that
+    /// takes CAP_SYS_NICE over the whole machine, and nothing special to go back to.
+    may_wait: bool,
 }
 
 impl Station {
@@ -113,8 +120,12 @@ impl Station {
             true => Groups::none(name),
             false => Groups::enter(&hierarchies, name)?,
         };
-        let site =
-            Site { unified: groups.are_unified(), rootless, has_kcore: Path::new("/proc/kcore").exists() };
+        let site = Site {
+            unified: groups.are_unified(),
+            rootless,
+            has_kcore: Path::new("/proc/kcore").exists(),
+            may_wait: !rootless && init::has_capability(CAP_SYS_NICE) && child::has_usual_policy(),
+        };
         let home = place::enter_own()?;
         let area = place::area()?;
         if rootless {
@@ -141,9 +152,16 @@ impl Station {
         if of_root().map_err(errno("look at", "/"))? != root {
             return Err(Step::Enter.failed()(Errno::STALE));
         }
-        let (filters, next) = (Vec::new(), None);
-        let mut station =
-            Station { area: PathBuf::from("/"), home, site, groups, filters, next, n_memory_kills: 0 };
+        let mut station = Station {
+            area: PathBuf::from("/"),
+            home,
+            site,
+            groups,
+            filters: Vec::new(),
+            next: None,
+            net_files: NetFiles::default(),
+            n_memory_kills: 0,
+        };
         station.tidy();
         Ok(station)
     }
@@ -198,7 +216,8 @@ impl Station {
         }
         let mut stubs = Stubs::default();
         let inside = Inside::enter(&namespace, &self.home).map_err(Step::Enter.failed())?;
-        let prepared = setup::prepare(request, root.as_fd(), &trees, &self.area, &mut stubs);
+        let (area, net_files) = (&self.area, &mut self.net_files);
+        let prepared = setup::prepare(request, root.as_fd(), &trees, area, net_files, &mut stubs);
         let furnished = prepared.and_then(|prepared| {
             let root = furnish(request, &prepared, root.as_fd(), trees)?;
             Ok((prepared, root))
@@ -258,7 +277,7 @@ fn furnish(
     trees: Vec<OwnedFd>,
 ) -> Result<u64, RunError> {
     let emulator = setup::emulator(request, trees)?;
-    setup::make_system_dirs(root)?;
+    prepared.make_system_dirs(root)?;
     let open = |dir: &OwnedFd, name: &str| {
         rustix::fs::openat(dir, name, OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
     };

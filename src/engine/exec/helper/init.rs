@@ -266,6 +266,7 @@ pub(super) enum Step {
     Parent,
     Descriptors,
     Enter,
+    Priority,
 }
 
 impl Step {
@@ -275,7 +276,7 @@ impl Step {
     }
 
     /// All, in the order of their numbers, with what is tried.
-    const ALL: [(Step, &str); 24] = [
+    const ALL: [(Step, &str); 25] = [
         (Step::Order, "take the command"),
         (Step::Session, "start a session"),
         (Step::Network, "set up the network"),
@@ -300,6 +301,7 @@ impl Step {
         (Step::Parent, "follow its helper"),
         (Step::Descriptors, "close descriptors"),
         (Step::Enter, "enter the mount namespace"),
+        (Step::Priority, "set its priority"),
     ];
 }
 
@@ -611,6 +613,12 @@ fn set_capabilities(data: &[CapabilityData; 2]) -> Result<(), i32> {
         0 => Ok(()),
         _ => Err(last_errno()),
     }
+}
+
+/// Whether this process has the capability of this number.
+pub(super) fn has_capability(number: u32) -> bool {
+    let half = |data: [CapabilityData; 2]| data[(number / 32) as usize].effective;
+    capabilities().is_ok_and(|data| half(data) & (1 << (number % 32)) != 0)
 }
 
 /// Makes what is permitted effective again, which a change of user took away.

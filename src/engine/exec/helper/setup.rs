@@ -22,7 +22,7 @@ use crate::engine::exec::spec::StubParents;
 use crate::engine::exec::sys;
 use crate::engine::exec::tree::{self, Owner, ReadError};
 use crate::engine::exec::user::{self, Identity};
-use crate::engine::exec::wire::{Request, WireEmulation, WireSource};
+use crate::engine::exec::wire::{Confinement, Request, WireEmulation, WireSource};
 
 const ROOT: Owner = Owner { uid: 0, gid: 0 };
 /// Larger passwd and group files are refused (moby/sys/user).
@@ -38,6 +38,8 @@ pub(super) struct Prepared {
     pub(super) identity: Identity,
     /// Working directory, cleaned.
     pub(super) cwd: PathBuf,
+    /// Directories that the runtime mounts on and the tree does not have.
+    missing: Vec<&'static str>,
 }
 
 /// Mounts everything into the tree, below `area`: a directory in memory of this process's own mount namespace, with a
@@ -47,6 +49,7 @@ pub(super) fn prepare(
     root: BorrowedFd<'_>,
     trees: &[OwnedFd],
     area: &Path,
+    net_files: &mut NetFiles,
     stubs: &mut Stubs,
 ) -> Result<Prepared, RunError> {
     let rootfs = area.join(ROOTFS);
@@ -75,8 +78,15 @@ pub(super) fn prepare(
     mounter.note_missing(mounts.iter().map(|it| it.0.as_path()));
     make_cwd(root, &cwd, Owner { uid: identity.uid, gid: identity.gid })?;
     for (path, text) in [("/etc/resolv.conf", &request.resolv_conf), ("/etc/hosts", &request.hosts)] {
-        let file = mounter.file(text.as_bytes(), ROOT, 0o644)?;
-        sys::make_readonly(&file, false).map_err(io("protect", path))?;
+        let file = match request.confinement {
+            Confinement::Full => net_files.mount(area, path, text)?,
+            // It could make it writable.
+            Confinement::Namespaces { .. } => {
+                let file = mounter.file(text.as_bytes(), ROOT, 0o644)?;
+                sys::make_readonly(&file, false).map_err(io("protect", path))?;
+                file
+            }
+        };
         mounter.mount(file.as_fd(), Path::new(path))?;
     }
     for (dest, index) in &mounts {
@@ -96,10 +106,49 @@ pub(super) fn prepare(
         }
         mounter.mount(source.as_fd(), dest)?;
     }
-    // Again, as runc does: a mount may have covered what was made.
-    make_cwd(root, &cwd, ROOT)?;
-    preflight(root)?;
-    Ok(Prepared { rootfs, identity, cwd })
+    if !mounts.is_empty() {
+        // Again, as runc does: a mount may have covered what was made.
+        make_cwd(root, &cwd, ROOT)?;
+    }
+    let missing = preflight(root)?;
+    Ok(Prepared { rootfs, identity, cwd, missing })
+}
+
+/// What commands have at `/etc/resolv.conf` and `/etc/hosts`, in memory: kept for the next command, which most times has the
+/// same. Those who share a file cannot write to it.
+#[derive(Default)]
+pub(super) struct NetFiles {
+    /// Path in the tree and text of each file, which is in the area under its base name.
+    kept: Vec<(&'static str, String)>,
+}
+
+impl NetFiles {
+    /// A read-only mount of the file with this text.
+    fn mount(&mut self, area: &Path, path: &'static str, text: &str) -> Result<OwnedFd, RunError> {
+        let place = area.join(path.trim_start_matches("/etc/"));
+        if !self.kept.iter().any(|it| it.0 == path && it.1 == text) {
+            self.kept.retain(|it| it.0 != path);
+            // Another file: a container that has the old one may not have ended.
+            match fs::remove_file(&place) {
+                Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(io("remove", &place)(err));
+                }
+                _ => {}
+            }
+            fs::write(&place, text).map_err(io("write", &place))?;
+            let mode = fs::Permissions::from_mode(0o644);
+            fs::set_permissions(&place, mode).map_err(io("set the mode of", &place))?;
+            self.kept.push((path, text.to_owned()));
+        }
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let mount = open_tree(rustix::fs::CWD, &place, flags).map_err(errno("take", &place))?;
+        let attributes = libc::MOUNT_ATTR_RDONLY
+            | libc::MOUNT_ATTR_NOSUID
+            | libc::MOUNT_ATTR_NODEV
+            | libc::MOUNT_ATTR_NOEXEC;
+        sys::set_attributes(&mount, attributes, false).map_err(io("protect", path))?;
+        Ok(mount)
+    }
 }
 
 /// The emulator as a mount that nobody can write to.
@@ -335,31 +384,34 @@ fn make_target(dir: BorrowedFd<'_>, name: &OsStr, is_dir: bool) -> Result<(), Er
 }
 
 /// Where the runtime mounts must be directories, not links: libcontainer would follow `/dev` out of the tree and make
-/// its links on the host (runc CVE-2026-41579 and its like).
-fn preflight(root: BorrowedFd<'_>) -> Result<(), RunError> {
+/// its links on the host (runc CVE-2026-41579 and its like). Gives those that are not there.
+fn preflight(root: BorrowedFd<'_>) -> Result<Vec<&'static str>, RunError> {
     let strict = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut missing = Vec::new();
     for dir in ["dev", "proc", "sys", "dev/pts"] {
         match rustix::fs::openat2(root, dir, flags, Mode::empty(), strict) {
-            Ok(_) | Err(Errno::NOENT) => {}
+            Ok(_) => {}
+            Err(Errno::NOENT) => missing.push(dir),
             Err(Errno::LOOP | Errno::NOTDIR) => {
                 return Err(step(format!("`/{dir}` of the tree is no directory: refusing to mount on it")));
             }
             Err(err) => return Err(step(format!("cannot look at `/{dir}` of the tree: {err}"))),
         }
     }
-    Ok(())
+    Ok(missing)
 }
 
-/// Makes the directories that the runtime mounts on where they are missing; they stay in the tree, as with the peer.
-pub(super) fn make_system_dirs(root: BorrowedFd<'_>) -> Result<(), RunError> {
-    for dir in ["dev", "proc", "sys"] {
-        // After `preflight`: what is there is a directory.
-        let name = OsStr::new(dir);
-        tree::make_dir(root, name, ROOT)
-            .map_err(|err| step(format!("cannot make `/{dir}` in the tree: {err}")))?;
+impl Prepared {
+    /// Makes the directories that the runtime mounts on where they are missing; they stay in the tree, as with the peer.
+    pub(super) fn make_system_dirs(&self, root: BorrowedFd<'_>) -> Result<(), RunError> {
+        // What is below them is mounted along.
+        for dir in self.missing.iter().filter(|it| !it.contains('/')) {
+            tree::make_dir(root, OsStr::new(dir), ROOT)
+                .map_err(|err| step(format!("cannot make `/{dir}` in the tree: {err}")))?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn is_dir(fd: BorrowedFd<'_>) -> Result<bool, Errno> {

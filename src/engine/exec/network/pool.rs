@@ -73,9 +73,9 @@ impl Namespace {
 
     fn usage(&self) -> io::Result<Usage> {
         let mut usage = Usage::default();
+        // The tables of datagrams are the longest, with some 3 and 5 KiB.
+        let mut text = vec![0; 16 << 10];
         for file in &self.counters {
-            // The tables of datagrams are the longest, with some 3 and 5 KiB.
-            let mut text = [0; 16 << 10];
             let n_bytes = file.read_at(&mut text, 0)?;
             usage.add(&String::from_utf8_lossy(&text[..n_bytes]));
         }
@@ -114,13 +114,13 @@ impl Usage {
             }
             let mut words = line.split_whitespace().skip(1);
             while let (Some(name), Some(value)) = (words.next(), words.next()) {
-                let value = value.parse::<u64>().unwrap_or(u64::MAX);
-                match name {
-                    "used" => self.n_sockets = self.n_sockets.saturating_add(value),
-                    "inuse" | "tw" => self.n_bound = self.n_bound.saturating_add(value),
+                let count = match name {
+                    "used" => &mut self.n_sockets,
+                    "inuse" | "tw" => &mut self.n_bound,
                     // The rest is of the whole machine, or says the same again.
-                    _ => {}
-                }
+                    _ => continue,
+                };
+                *count = count.saturating_add(value.parse().unwrap_or(u64::MAX));
             }
         }
     }

@@ -31,7 +31,7 @@ use crate::engine::exec::helper::setup::mount_id;
 use crate::engine::exec::spec::Profile;
 use crate::engine::exec::sys;
 use crate::engine::exec::user::Identity;
-use crate::engine::exec::wire::{self, Net};
+use crate::engine::exec::wire::{self, Confinement, Net};
 
 /// linux/sched.h; libc's has the wrong type.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -112,6 +112,10 @@ impl Child<'_> {
 
     fn live(&self) -> Result<Infallible, Complaint> {
         self.let_go()?;
+        if self.plan.site.may_wait {
+            // Whoever is waited for comes first.
+            set_policy(0, libc::SCHED_IDLE).map_err(at(Step::Priority))?;
+        }
         let told = rustix::net::send(&self.plan.orders, &[1], SendFlags::NOSIGNAL);
         told.map_err(at(Step::Order))?;
         self.follow_helper()?;
@@ -119,6 +123,7 @@ impl Child<'_> {
         let told = wire::send_message(self.plan.orders.as_fd(), &(), &[namespace.as_fd()]);
         told.map_err(|err| at(Step::Order)(errno_of(&err)))?;
         drop(namespace);
+        self.rehearse();
         let order = wire::receive_message::<Order>(self.plan.orders.as_fd());
         match order.map_err(|err| at(Step::Order)(errno_of(&err)))? {
             Some((order, outputs)) => self.start(&order, &outputs),
@@ -175,6 +180,25 @@ impl Child<'_> {
             init::confine(traits.profile, *filter)?;
         }
         Ok(namespace)
+    }
+
+    /// Takes an order as [`Child::start`] does, and does not follow it: with that the memory and the code that it takes are
+    /// this process's, which after a fork are so only once they were touched. Nobody waits for it yet.
+    fn rehearse(&self) {
+        let command = Command {
+            args: vec!["true".into()],
+            env: vec!["PATH=/usr/bin:/bin".into(), "HOME=/".into()],
+            ulimits: Vec::new(),
+            confinement: Confinement::Full,
+            profile: self.plan.traits.profile,
+        };
+        let identity = Identity { uid: 0, gid: 0, groups: vec![0], home: "/".into() };
+        let order = Order { command, identity, cwd: "/".into(), root: 0 };
+        let Ok(text) = serde_json::to_vec(&order) else { return };
+        let order = serde_json::from_slice::<Order>(&text);
+        if let (Ok(order), Ok(complaint)) = (order, self.plan.complaint.try_clone()) {
+            drop(Payload::new(&order.command, Todo::Rest, complaint));
+        }
     }
 
     /// The rest, in the tree.
@@ -285,6 +309,22 @@ impl Child<'_> {
             Ok(_) => exit(125),
             Err(err) => Err(at(Step::Parent)(err)),
         }
+    }
+}
+
+/// Whether nobody chose how this process gets its share of the processors.
+pub(super) fn has_usual_policy() -> bool {
+    // SAFETY: takes a number only.
+    unsafe { libc::sched_getscheduler(0) == libc::SCHED_OTHER }
+}
+
+/// Sets how a process, 0 for this one, gets its share of the processors.
+pub(super) fn set_policy(pid: i32, policy: libc::c_int) -> Result<(), Errno> {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the parameters outlive the call.
+    match unsafe { libc::sched_setscheduler(pid, policy, &raw const parameters) } {
+        -1 => Err(Errno::from_raw_os_error(init::last_errno())),
+        _ => Ok(()),
     }
 }
 

@@ -11,9 +11,9 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, pidfd_send_signal, waitpid};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::child::{Order, Plan};
+use super::child::{Order, Plan, set_policy};
 use crate::engine::exec::error::RunError;
-use crate::engine::exec::helper::init::{Complaint, read_complaint};
+use crate::engine::exec::helper::init::{Complaint, Step, read_complaint};
 use crate::engine::exec::helper::place::no_namespaces;
 use crate::engine::exec::helper::setup::{errno, io};
 use crate::engine::exec::helper::{exit, supervise};
@@ -50,6 +50,8 @@ impl Traits {
 pub(super) struct Container {
     pub(super) traits: Traits,
     first: First,
+    /// Whether it was created when nothing else was to be done.
+    may_wait: bool,
     /// Where it says how far it is, and takes its order.
     orders: UnixStream,
     complaint: PipeReader,
@@ -77,8 +79,8 @@ impl Container {
         let complaint_in = complaint_in.into();
         let plan = Plan { traits: &traits, network, filter, site, orders: theirs, complaint: complaint_in };
         let (pid, pidfd) = plan.start(group).map_err(|err| no_namespaces(&err))?;
-        let container =
-            Container { traits, first: First { pid, pidfd, is_reaped: false }, orders, complaint };
+        let (first, may_wait) = (First { pid, pidfd, is_reaped: false }, site.may_wait);
+        let container = Container { traits, first, may_wait, orders, complaint };
         match (&container.orders).read_exact(&mut [0]) {
             Ok(()) => Ok(container),
             Err(_) => Err(container.failure()),
@@ -95,6 +97,9 @@ impl Container {
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         if !matches!(poll(&mut first, Some(&now)), Ok(0) | Err(Errno::INTR)) {
             return Err(self.failure());
+        }
+        if self.may_wait {
+            set_policy(self.first.pid, libc::SCHED_OTHER).map_err(Step::Priority.failed())?;
         }
         let said = wire::receive_message::<()>(self.orders.as_fd());
         let said = said.map_err(io("hear from", "a container"))?;

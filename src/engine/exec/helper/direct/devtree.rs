@@ -49,6 +49,8 @@ impl DevTree {
         for dir in ["pts", "shm", "mqueue"] {
             mkdirat(&dev, dir, Mode::from_raw_mode(0o755))?;
         }
+        // What is made has the modes that are said.
+        let mask = rustix::process::umask(Mode::empty());
         for &(name, major, minor) in DEVICES {
             let mode = Mode::from_raw_mode(0o666);
             if in_user_namespace() {
@@ -57,9 +59,8 @@ impl DevTree {
                 continue;
             }
             mknodat(&dev, name, FileType::CharacterDevice, mode, makedev(major, minor))?;
-            // What the file mask took.
-            chmodat(&dev, name, mode, AtFlags::empty())?;
         }
+        rustix::process::umask(mask);
         for (target, name) in LINKS {
             symlinkat(*target, &dev, *name)?;
         }
