@@ -7,7 +7,7 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use super::db::Database;
@@ -22,12 +22,20 @@ pub(super) const IDLE: Duration = Duration::from_secs(5);
 pub(super) struct Watermark {
     n_committed: AtomicU64,
     n_synced: AtomicU64,
+    /// The store, until something was committed: then a thread watches it.
+    unwatched: Mutex<Option<Weak<Inner>>>,
 }
 
 impl Watermark {
     /// Notes a commit.
     pub(super) fn raise(&self) {
         self.n_committed.fetch_add(1, Ordering::Release);
+        let unwatched = self.unwatched.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(store) = unwatched {
+            // No thread, no background sync: the work is then lost by a power cut, which costs a rebuild and nothing else.
+            let _ =
+                std::thread::Builder::new().name("bkl-store-sync".to_owned()).spawn(move || watch(&store));
+        }
     }
 
     fn is_behind(&self) -> bool {
@@ -100,11 +108,11 @@ fn mark(
     transaction.commit()
 }
 
-/// Starts the background thread; it ends when the last [`Store`] is gone, and may be killed at any time.
+/// Has a background thread sync `inner` when it is quiet. There is none before something was committed; it ends when the
+/// last [`Store`] is gone, and may be killed at any time.
 pub(super) fn start(inner: &Arc<Inner>) {
-    let weak = Arc::downgrade(inner);
-    // No thread, no background sync: the work is then lost by a power cut, which costs a rebuild and nothing else.
-    let _ = std::thread::Builder::new().name("bkl-store-sync".to_owned()).spawn(move || watch(&weak));
+    let mut unwatched = inner.watermark.unwatched.lock().unwrap_or_else(PoisonError::into_inner);
+    *unwatched = Some(Arc::downgrade(inner));
 }
 
 fn watch(store: &Weak<Inner>) {

@@ -1,6 +1,6 @@
 //! What every display needs to know of the build so far.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime};
 
 use crate::base::Digest;
@@ -18,11 +18,9 @@ pub(super) enum State {
     Failed(Box<str>),
 }
 
-/// One step, in the order in which it was first heard of. There may be a hundred thousand of them.
+/// One step of which something is still to be shown.
 #[derive(Debug)]
 pub(super) struct Step {
-    /// Shown as `#n`, from 1.
-    pub(crate) number: u32,
     pub(crate) name: Box<str>,
     pub(crate) started: SystemTime,
     pub(crate) completed: Option<SystemTime>,
@@ -34,13 +32,17 @@ pub(super) struct Step {
 /// What comes of a step.
 #[derive(Debug, Default)]
 struct Work {
-    /// Last output, both streams, whole bytes from some point on; of a step that runs.
+    /// Last output, both streams, whole bytes from some point on.
     tail: Vec<u8>,
     /// Transfers by id: current and total bytes.
     transfers: Vec<(String, u64, Option<u64>)>,
 }
 
 impl Step {
+    fn new(name: &str, started: SystemTime) -> Step {
+        Step { name: name.into(), started, completed: None, state: State::Running, work: None }
+    }
+
     /// Time from start to completion, or until `now`.
     pub(super) fn elapsed(&self, now: SystemTime) -> Duration {
         self.completed.unwrap_or(now).duration_since(self.started).unwrap_or_default()
@@ -60,90 +62,110 @@ impl Step {
     }
 }
 
-/// All steps.
+/// The start of a vertex's digest. Two that are alike in it are not met by chance, and there may be a hundred thousand.
+type Short = [u8; 12];
+
+/// The steps that were heard of; more than a number only of those that were not yet [shown](Model::shown).
 #[derive(Debug, Default)]
 pub(super) struct Model {
-    pub(crate) steps: Vec<Step>,
-    by_digest: HashMap<Digest, u32>,
+    /// By number.
+    pub(crate) steps: BTreeMap<u32, Step>,
+    /// Shown as `#n`, from 1, in the order in which they were first heard of.
+    numbers: HashMap<Short, u32>,
 }
 
 impl Model {
-    /// Takes an event in; gives the index of the step it is about.
-    pub(super) fn update(&mut self, event: &Event) -> usize {
+    /// Takes an event in; gives the number of the step it is about.
+    pub(super) fn update(&mut self, event: &Event) -> u32 {
         match event {
             Event::Started { vertex, name, at, .. } => {
-                let idx = self.index(*vertex, name, *at);
-                let step = &mut self.steps[idx];
+                let (number, step) = self.begin(vertex, name, *at);
                 (step.started, step.state, step.completed) = (*at, State::Running, None);
-                idx
+                number
             }
             Event::Log { vertex, bytes, .. } => {
-                let idx = self.index(*vertex, "", SystemTime::now());
-                let tail = &mut self.steps[idx].work.get_or_insert_default().tail;
-                tail.extend_from_slice(bytes);
-                if 2 * TAIL_BYTES < tail.len() {
-                    tail.drain(..tail.len() - TAIL_BYTES);
+                let (number, step) = self.step(vertex);
+                if let Some(step) = step {
+                    let tail = &mut step.work.get_or_insert_default().tail;
+                    tail.extend_from_slice(bytes);
+                    if 2 * TAIL_BYTES < tail.len() {
+                        tail.drain(..tail.len() - TAIL_BYTES);
+                    }
                 }
-                idx
+                number
             }
             Event::Progress { vertex, id, current, total, .. } => {
-                let idx = self.index(*vertex, "", SystemTime::now());
-                let transfers = &mut self.steps[idx].work.get_or_insert_default().transfers;
-                match transfers.iter_mut().find(|(known, ..)| known == id) {
-                    Some(transfer) => (transfer.1, transfer.2) = (*current, *total),
-                    None => transfers.push((id.clone(), *current, *total)),
+                let (number, step) = self.step(vertex);
+                if let Some(step) = step {
+                    let transfers = &mut step.work.get_or_insert_default().transfers;
+                    match transfers.iter_mut().find(|(known, ..)| known == id) {
+                        Some(transfer) => (transfer.1, transfer.2) = (*current, *total),
+                        None => transfers.push((id.clone(), *current, *total)),
+                    }
                 }
-                idx
+                number
             }
             Event::Cached { vertex, name, at, .. } => {
-                let idx = self.index(*vertex, name, *at);
-                let step = &mut self.steps[idx];
+                let (number, step) = self.begin(vertex, name, *at);
                 (step.completed, step.state) = (Some(*at), State::Cached);
-                idx
+                number
             }
             Event::Completed { vertex, at, error, cached } => {
-                let idx = self.index(*vertex, "", *at);
-                let step = &mut self.steps[idx];
-                step.completed = Some(*at);
-                // What it wrote is shown while it runs.
-                step.work.iter_mut().for_each(|work| work.tail = Vec::new());
-                step.state = match (error, cached) {
-                    (Some(error), _) => {
-                        let text = error.lines().map(printable).collect::<Vec<_>>().join(
-                            "
-",
-                        );
-                        State::Failed(text.into())
-                    }
-                    (None, true) => State::Cached,
-                    (None, false) => State::Done,
-                };
-                idx
+                let (number, step) = self.step(vertex);
+                if let Some(step) = step {
+                    step.completed = Some(*at);
+                    step.state = match (error, cached) {
+                        (Some(error), _) => {
+                            let lines: Vec<String> = error.lines().map(printable).collect();
+                            State::Failed(lines.join("\n").into())
+                        }
+                        (None, true) => State::Cached,
+                        (None, false) => State::Done,
+                    };
+                }
+                number
             }
-            Event::Warning { vertex, .. } => self.index(*vertex, "", SystemTime::now()),
+            Event::Warning { vertex, .. } => self.step(vertex).0,
         }
     }
 
-    /// Forgets what only who shows a step again would need.
-    pub(super) fn shown(&mut self, idx: usize) {
-        self.steps[idx].name = Box::default();
-        self.steps[idx].work = None;
+    /// Forgets of a step all but its number: it ended, and that was shown. Gives what there was.
+    pub(super) fn shown(&mut self, number: u32) -> Option<Step> {
+        self.steps.remove(&number)
     }
 
-    /// Steps that are no longer running.
-    pub(super) fn n_finished(&self) -> usize {
-        self.steps.iter().filter(|step| step.state != State::Running).count()
+    /// How many steps were heard of.
+    pub(super) fn n_steps(&self) -> usize {
+        self.numbers.len()
     }
 
-    fn index(&mut self, vertex: Digest, name: &str, at: SystemTime) -> usize {
-        let next = self.steps.len() as u32;
-        let idx = *self.by_digest.entry(vertex).or_insert(next);
-        if idx == next {
-            let (name, state) = (one_line(name).into(), State::Running);
-            let (number, started) = (next + 1, at);
-            self.steps.push(Step { number, name, started, completed: None, state, work: None });
+    /// A step of which something is to be shown from now on, maybe again: definitions that steps make may have steps that
+    /// were met before.
+    fn begin(&mut self, vertex: &Digest, name: &str, at: SystemTime) -> (u32, &mut Step) {
+        let number = self.number(vertex).0;
+        let new = || Step::new("", at);
+        let step = self.steps.entry(number).or_insert_with(new);
+        if step.name.is_empty() {
+            step.name = one_line(name).into();
         }
-        idx as usize
+        (number, step)
+    }
+
+    /// A step, unless it ended before. It may be told of before it begins.
+    fn step(&mut self, vertex: &Digest) -> (u32, Option<&mut Step>) {
+        let (number, is_new) = self.number(vertex);
+        if is_new {
+            self.steps.insert(number, Step::new("", SystemTime::now()));
+        }
+        (number, self.steps.get_mut(&number))
+    }
+
+    /// The number of a vertex, and whether it is new.
+    fn number(&mut self, vertex: &Digest) -> (u32, bool) {
+        let next = self.numbers.len() as u32 + 1;
+        let short = *vertex.as_bytes().first_chunk().expect("a digest is longer");
+        let number = *self.numbers.entry(short).or_insert(next);
+        (number, number == next)
     }
 }
 

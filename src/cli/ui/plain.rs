@@ -13,45 +13,43 @@ use crate::engine::event::Event;
 pub(super) struct Plain {
     model: Model,
     /// The step printed last: another one is set apart by a blank line and its name.
-    last: Option<usize>,
+    last: Option<u32>,
     /// Unfinished last lines of steps' output.
-    partial: BTreeMap<usize, Vec<u8>>,
-    /// Steps whose name was printed.
+    partial: BTreeMap<u32, Vec<u8>>,
+    /// Whether the name of a step was printed, by its number.
     named: Vec<bool>,
 }
 
 impl Plain {
-    /// Makes `idx` the step that is being printed.
-    fn turn_to(&mut self, idx: usize, out: &mut dyn Write) -> io::Result<()> {
-        self.named.resize(self.model.steps.len(), false);
-        if self.last == Some(idx) {
+    /// Makes `number` the step that is being printed.
+    fn turn_to(&mut self, number: u32, out: &mut dyn Write) -> io::Result<()> {
+        self.named.resize(self.model.n_steps() + 1, false);
+        if self.last == Some(number) {
             return Ok(());
         }
         if self.last.is_some() {
             writeln!(out)?;
         }
-        self.last = Some(idx);
-        let step = &self.model.steps[idx];
-        if self.named[idx] {
-            writeln!(out, "#{} ...", step.number)
-        } else {
-            self.named[idx] = true;
-            writeln!(out, "#{} {}", step.number, step.name)
+        self.last = Some(number);
+        let is_named = std::mem::replace(&mut self.named[number as usize], true);
+        match self.model.steps.get(&number) {
+            Some(step) if !is_named => writeln!(out, "#{number} {}", step.name),
+            _ => writeln!(out, "#{number} ..."),
         }
     }
 
-    fn line(&self, idx: usize, line: &[u8], out: &mut dyn Write) -> io::Result<()> {
-        let step = &self.model.steps[idx];
-        let seconds = step.elapsed(SystemTime::now()).as_secs_f64();
-        write!(out, "#{} {seconds:.3} ", step.number)?;
+    fn line(&self, number: u32, line: &[u8], out: &mut dyn Write) -> io::Result<()> {
+        let elapsed = self.model.steps.get(&number).map(|step| step.elapsed(SystemTime::now()));
+        let seconds = elapsed.unwrap_or_default().as_secs_f64();
+        write!(out, "#{number} {seconds:.3} ")?;
         out.write_all(line)?;
         writeln!(out)
     }
 
     /// Prints what the step's last, unfinished line holds.
-    fn flush_partial(&mut self, idx: usize, out: &mut dyn Write) -> io::Result<()> {
-        match self.partial.remove(&idx) {
-            Some(rest) => self.line(idx, &rest, out),
+    fn flush_partial(&mut self, number: u32, out: &mut dyn Write) -> io::Result<()> {
+        match self.partial.remove(&number) {
+            Some(rest) => self.line(number, &rest, out),
             None => Ok(()),
         }
     }
@@ -59,46 +57,47 @@ impl Plain {
 
 impl Display for Plain {
     fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
-        let idx = self.model.update(event);
+        let number = self.model.update(event);
         match event {
-            Event::Started { .. } => self.turn_to(idx, out)?,
+            Event::Started { .. } => self.turn_to(number, out)?,
             Event::Log { bytes, .. } => {
-                self.turn_to(idx, out)?;
+                self.turn_to(number, out)?;
                 let mut rest = bytes.as_slice();
                 while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
                     let (line, more) = (&rest[..end], &rest[end + 1..]);
                     // What was not finished before is looked at once, when it is.
-                    let mut whole = self.partial.remove(&idx).unwrap_or_default();
+                    let mut whole = self.partial.remove(&number).unwrap_or_default();
                     whole.extend_from_slice(line);
-                    self.line(idx, whole.strip_suffix(b"\r").unwrap_or(&whole), out)?;
+                    self.line(number, whole.strip_suffix(b"\r").unwrap_or(&whole), out)?;
                     rest = more;
                 }
                 if !rest.is_empty() {
-                    self.partial.entry(idx).or_default().extend_from_slice(rest);
+                    self.partial.entry(number).or_default().extend_from_slice(rest);
                 }
             }
             Event::Progress { current, total: Some(total), id, .. } if current == total => {
-                self.turn_to(idx, out)?;
-                writeln!(out, "#{} {id} {} done", self.model.steps[idx].number, size(*total))?;
+                self.turn_to(number, out)?;
+                writeln!(out, "#{number} {id} {} done", size(*total))?;
             }
             Event::Progress { .. } => {}
-            Event::Completed { .. } | Event::Cached { .. } => {
-                self.turn_to(idx, out)?;
-                self.flush_partial(idx, out)?;
-                let step = &self.model.steps[idx];
+            // It may be told twice, by two definitions that have the step: it ended once.
+            Event::Completed { .. } | Event::Cached { .. } if self.model.steps.contains_key(&number) => {
+                self.turn_to(number, out)?;
+                self.flush_partial(number, out)?;
+                let Some(step) = self.model.shown(number) else { return Ok(()) };
                 match &step.state {
-                    State::Cached => writeln!(out, "#{} CACHED", step.number)?,
-                    State::Failed(error) => writeln!(out, "#{} ERROR: {error}", step.number)?,
+                    State::Cached => writeln!(out, "#{number} CACHED")?,
+                    State::Failed(error) => writeln!(out, "#{number} ERROR: {error}")?,
                     State::Done | State::Running => {
-                        writeln!(out, "#{} DONE {}", step.number, duration(step.elapsed(SystemTime::now())))?;
+                        writeln!(out, "#{number} DONE {}", duration(step.elapsed(SystemTime::now())))?;
                     }
                 }
-                self.model.shown(idx);
                 out.flush()?;
             }
+            Event::Completed { .. } | Event::Cached { .. } => {}
             Event::Warning { message, .. } => {
-                self.turn_to(idx, out)?;
-                writeln!(out, "#{} WARNING: {}", self.model.steps[idx].number, printable(message))?;
+                self.turn_to(number, out)?;
+                writeln!(out, "#{number} WARNING: {}", printable(message))?;
             }
         }
         Ok(())
@@ -109,9 +108,9 @@ impl Display for Plain {
     }
 
     fn finish(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        while let Some((&idx, _)) = self.partial.first_key_value() {
-            self.turn_to(idx, out)?;
-            self.flush_partial(idx, out)?;
+        while let Some((&number, _)) = self.partial.first_key_value() {
+            self.turn_to(number, out)?;
+            self.flush_partial(number, out)?;
         }
         Ok(())
     }

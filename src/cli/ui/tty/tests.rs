@@ -33,7 +33,7 @@ fn lines_fit_any_terminal() {
     }
     for width in 1..120 {
         for height in 1..12 {
-            let lines = display.lines(width, height);
+            let lines: Vec<_> = display.lines(width, height).collect();
             assert!(lines.len() <= height.max(1), "{} lines in {height} rows", lines.len());
             for line in lines {
                 assert!(line.text.width() <= width, "{:?} is wider than {width}", line.text);
@@ -56,12 +56,47 @@ fn wide_characters_are_cut_whole() {
 fn a_narrower_terminal_is_redrawn_from_the_top() {
     let mut display = Tty::new();
     started(&mut display, "step");
-    let lines = display.lines(80, 1);
-    let mut out = Vec::new();
-    display.draw(&lines, (80, 24), &mut out).unwrap();
+    display.draw(1, (80, 24), &mut Vec::new()).unwrap();
     display.drawn = vec![80, 80, 10];
     let mut out = Vec::new();
-    display.draw(&lines, (40, 24), &mut out).unwrap();
+    display.draw(1, (40, 24), &mut out).unwrap();
     let drawn = String::from_utf8(out).unwrap();
     assert!(drawn.contains("\u{1b}[5A"), "{drawn:?}");
+}
+
+/// A step that a definition made by a step has too is told of again.
+#[test]
+fn steps_that_ended_may_run_again() {
+    let mut display = Tty::new();
+    let lines = |display: &Tty| -> Vec<String> {
+        display.lines(30, 10).skip(1).map(|line| line.text.trim_end().to_owned()).collect()
+    };
+    let at = SystemTime::now();
+    let event = |name: &str| Event::Cached {
+        vertex: Digest::of(name),
+        name: name.to_owned(),
+        inputs: Vec::new(),
+        at,
+    };
+    let completed = Event::Completed {
+        vertex: Digest::of("two"),
+        at: SystemTime::UNIX_EPOCH,
+        error: Some("no".to_owned()),
+        cached: false,
+    };
+    let tell = |display: &mut Tty, event: &Event| display.event(event, &mut Vec::new()).unwrap();
+    tell(&mut display, &event("one"));
+    started(&mut display, "two");
+    tell(&mut display, &event("three"));
+    tell(&mut display, &completed);
+    let shown =
+        [" => one                CACHED", " => two                 ERROR", " => three              CACHED"];
+    assert_eq!(lines(&display), shown);
+    // It ended once.
+    tell(&mut display, &completed);
+    assert_eq!(lines(&display), shown);
+    started(&mut display, "one");
+    let again = lines(&display);
+    assert!(again[0].starts_with(" => one ") && again[0].ends_with("0.0s"), "{again:?}");
+    assert_eq!(again[2..], shown[1..], "a line of output is between");
 }

@@ -196,7 +196,7 @@ pub(crate) fn look_at(
 ) -> Result<LocalTree, LocalError> {
     let root = scan::open_root(&dir, &wanted.name)?;
     let (id, filter) = filter(&root, &dir, wanted)?;
-    let (known, scan) = rayon::join(|| state::load(store, &id), || scan::scan(&root, &dir, &filter, cancel));
+    let (known, scan) = scan::scan_beside(&root, &dir, &filter, cancel, || state::load(store, &id));
     let mut scan = scan?;
     let hashes = OnceLock::new();
     let believed = known.as_ref().filter(|_| wanted.differ == Differ::Metadata);

@@ -6,6 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rayon::prelude::*;
@@ -85,16 +86,55 @@ pub(super) fn open_root(dir: &Path, name: &str) -> Result<OwnedFd, LocalError> {
 
 /// Walks the directory: one `stat` per file that is meant, no file is opened.
 pub(super) fn scan(root: &OwnedFd, dir: &Path, filter: &Filter, cancel: &Cancel) -> Result<Scan, LocalError> {
-    let walk = Walk { dir, filter, cancel };
-    let stat = rustix::fs::fstat(root).map_err(|errno| LocalError::read("look at", dir, errno))?;
-    let mtime = (stat.st_mtime, stat.st_mtime_nsec as u32);
-    Ok(Scan { entries: walk.directory(root, b"", &Verdicts::default())?, mtime })
+    scan_beside(root, dir, filter, cancel, || ()).1
 }
+
+/// The same, and what `beside` gives, which is done meanwhile where there is much to walk over.
+pub(super) fn scan_beside<T: Send>(
+    root: &OwnedFd,
+    dir: &Path,
+    filter: &Filter,
+    cancel: &Cancel,
+    beside: impl FnOnce() -> T + Send,
+) -> (T, Result<Scan, LocalError>) {
+    let few = Walk { dir, filter, cancel, n_left: Some(AtomicUsize::new(FEW)) };
+    match few.whole(root) {
+        Ok(scan) => (beside(), Ok(scan)),
+        Err(Stop::Error(error)) => (beside(), Err(error)),
+        Err(Stop::Many) => {
+            let many = Walk { dir, filter, cancel, n_left: None };
+            rayon::join(beside, || {
+                many.whole(root).map_err(|stop| match stop {
+                    Stop::Error(error) => error,
+                    Stop::Many => unreachable!("there is no limit"),
+                })
+            })
+        }
+    }
+}
+
+/// So many names are walked over sooner than threads are there to share them.
+const FEW: usize = 256;
 
 struct Walk<'a> {
     dir: &'a Path,
     filter: &'a Filter,
     cancel: &'a Cancel,
+    /// How many names may still be met. `None`: any number, by as many threads as there are.
+    n_left: Option<AtomicUsize>,
+}
+
+/// Why a walk ends early.
+enum Stop {
+    /// There are more names than may be.
+    Many,
+    Error(LocalError),
+}
+
+impl From<LocalError> for Stop {
+    fn from(error: LocalError) -> Stop {
+        Stop::Error(error)
+    }
 }
 
 /// A name on its way into the list: what comes of it, in the order of names.
@@ -104,11 +144,21 @@ enum Found {
 }
 
 impl Walk<'_> {
-    fn directory(&self, fd: &OwnedFd, path: &[u8], parent: &Verdicts) -> Result<Vec<Entry>, LocalError> {
+    fn whole(&self, root: &OwnedFd) -> Result<Scan, Stop> {
+        let stat = rustix::fs::fstat(root).map_err(|errno| LocalError::read("look at", self.dir, errno))?;
+        let mtime = (stat.st_mtime, stat.st_mtime_nsec as u32);
+        Ok(Scan { entries: self.directory(root, b"", &Verdicts::default())?, mtime })
+    }
+
+    fn directory(&self, fd: &OwnedFd, path: &[u8], parent: &Verdicts) -> Result<Vec<Entry>, Stop> {
         if self.cancel.is_cancelled() {
-            return Err(LocalError::Cancelled);
+            return Err(LocalError::Cancelled.into());
         }
         let names = list(fd).map_err(|errno| LocalError::read("list", &self.host(path), errno))?;
+        if let Some(n_left) = &self.n_left {
+            let left = n_left.load(Ordering::Relaxed).checked_sub(names.len()).ok_or(Stop::Many)?;
+            n_left.store(left, Ordering::Relaxed);
+        }
         let mut found = Vec::with_capacity(names.len());
         for (name, is_dir) in names {
             let below = if path.is_empty() {
@@ -124,7 +174,7 @@ impl Walk<'_> {
                 Ok(stat) => stat,
                 // Gone before it was ever seen.
                 Err(Errno::NOENT) => continue,
-                Err(errno) => return Err(LocalError::read("look at", &self.host(&below), errno)),
+                Err(errno) => return Err(LocalError::read("look at", &self.host(&below), errno).into()),
             };
             let entry = entry(below, &stat);
             match entry.kind {
@@ -144,7 +194,7 @@ impl Walk<'_> {
         };
         let directories: Vec<&Found> =
             found.iter().filter(|it| matches!(it, Found::Directory { .. })).collect();
-        let parts: Vec<Vec<Entry>> = if directories.len() < 2 {
+        let parts: Vec<Vec<Entry>> = if directories.len() < 2 || self.n_left.is_some() {
             directories.into_iter().map(below).collect::<Result<_, _>>()?
         } else {
             directories.into_par_iter().map(below).collect::<Result<_, _>>()?
@@ -168,12 +218,12 @@ impl Walk<'_> {
         name: &OsStr,
         selected: bool,
         verdicts: &Verdicts,
-    ) -> Result<Vec<Entry>, LocalError> {
+    ) -> Result<Vec<Entry>, Stop> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = match rustix::fs::openat(fd, name, flags, Mode::empty()) {
             Ok(directory) => directory,
             Err(Errno::ACCESS) if !selected => return Ok(Vec::new()),
-            Err(errno) => return Err(LocalError::read("open", &self.host(&entry.path), errno)),
+            Err(errno) => return Err(LocalError::read("open", &self.host(&entry.path), errno).into()),
         };
         let mut entries = deeper(|| self.directory(&directory, &entry.path, verdicts))?;
         if selected || !entries.is_empty() {
