@@ -1,6 +1,7 @@
 // The floor under a step: a container as bare as the kernel allows, made and run N times, one after the other.
-// Namespaces, an overlay that is not synced, /proc, /dev with six nodes, /dev/pts, /dev/shm, /sys, pivot_root and execve of `true`; no
-// capabilities, filter, cgroup, user, limits, hidden files, output, commit or database. Prints milliseconds of each.
+// Namespaces, an overlay that is not synced, /proc, /dev with six nodes, /dev/pts, /dev/shm, /sys, pivot_root and execve of
+// `true`; no capabilities, filter, cgroup, user, limits, hidden files, output, commit or database. Prints milliseconds of
+// each.
 // usage: floor N LOWER SCRATCH (LOWER holds bin/true, static; SCRATCH is a directory for uppers)
 #define _GNU_SOURCE
 #include <errno.h>
