@@ -1,4 +1,5 @@
-//! What a display has written and nobody has read yet. Little of it is in memory, however slowly it is read.
+//! What a display has written and nobody has read yet. Little of it is in memory, however slowly it is read, and of the disk it
+//! leaves most of what is free to the build.
 
 #[cfg(test)]
 mod tests;
@@ -8,10 +9,14 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate};
 
 /// How much may wait in memory.
 pub(super) const MOST: usize = 256 * 1024;
+/// How much of what is free on a disk may wait there: one part in as many.
+const SHARE: u64 = 8;
+/// How much may wait on the largest disk.
+const MOST_ON_DISK: u64 = 256 << 20;
 /// What is worth a call of the system by itself.
 const MUCH: usize = 16 * 1024;
 
@@ -40,7 +45,7 @@ impl Backlog {
         self.is_flushed || MUCH <= self.memory.len() || self.begin < self.end
     }
 
-    /// Makes the memory take more; whether it does. Not when the disk is full.
+    /// Makes the memory take more; whether it does. Not when too much waits on the disk.
     pub(super) fn make_room(&mut self) -> bool {
         self.memory.len() < MOST || self.move_to_file().is_ok()
     }
@@ -53,6 +58,12 @@ impl Backlog {
                 none.insert(rustix::fs::open(&self.dir, flags, Mode::RUSR | Mode::WUSR)?.into())
             }
         };
+        let disk = rustix::fs::fstatvfs(&*file)?;
+        let (waiting, more) = (self.end - self.begin, self.memory.len() as u64);
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if (free.saturating_add(waiting) / SHARE).min(MOST_ON_DISK) < waiting + more {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         file.write_all_at(&self.memory, self.end)?;
         self.end += self.memory.len() as u64;
         self.memory.clear();
@@ -73,6 +84,14 @@ impl Backlog {
                 if self.begin == self.end {
                     (self.begin, self.end) = (0, 0);
                     file.set_len(0)?;
+                } else {
+                    // Where that cannot be done what was read stays until all is.
+                    let _ = fallocate(
+                        file,
+                        FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
+                        0,
+                        self.begin,
+                    );
                 }
             }
             _ => {

@@ -71,3 +71,31 @@ fn it_is_due_after_a_flush() {
     backlog.take(&mut Vec::new()).unwrap();
     assert!(!backlog.is_due());
 }
+
+#[test]
+fn what_was_read_takes_no_room() {
+    use std::os::unix::fs::MetadataExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let mut backlog = Backlog::new(dir.path().to_owned());
+    let occupied = |backlog: &Backlog| backlog.file.as_ref().unwrap().metadata().unwrap().blocks() * 512;
+    for _ in 0..8 {
+        backlog.write_all(&[7; MOST]).unwrap();
+        assert!(backlog.make_room());
+    }
+    for _ in 0..6 {
+        backlog.take(&mut Vec::new()).unwrap();
+    }
+    let waiting = 2 * MOST as u64;
+    assert!((waiting..waiting + (64 << 10)).contains(&occupied(&backlog)), "{}", occupied(&backlog));
+}
+
+#[test]
+fn most_of_the_disk_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut backlog = Backlog::new(dir.path().to_owned());
+    backlog.end = super::MOST_ON_DISK;
+    backlog.write_all(&[7; MOST]).unwrap();
+    assert!(!backlog.make_room());
+    backlog.begin = backlog.end - MOST as u64;
+    assert!(backlog.make_room());
+}
