@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The figures of the README: whole-process wall times of the release binary on this machine.
-# Conditions: warm page cache, seccomp on, host network, a growing snapshot chain, a store on the disk of TMPDIR.
+# Conditions: warm page cache, seccomp on, the sandbox's network (pasta, where it is installed), a growing snapshot chain, a
+# store on the disk of TMPDIR.
 # usage: benches/run.sh [work folder]
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
