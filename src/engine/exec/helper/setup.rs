@@ -135,20 +135,28 @@ impl NetFiles {
                 }
                 _ => {}
             }
-            fs::write(&place, text).map_err(io("write", &place))?;
-            let mode = fs::Permissions::from_mode(0o644);
-            fs::set_permissions(&place, mode).map_err(io("set the mode of", &place))?;
+            write(&place, text.as_bytes(), ROOT, 0o644)?;
             self.kept.push((path, text.to_owned()));
         }
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        let mount = open_tree(rustix::fs::CWD, &place, flags).map_err(errno("take", &place))?;
-        let attributes = libc::MOUNT_ATTR_RDONLY
-            | libc::MOUNT_ATTR_NOSUID
-            | libc::MOUNT_ATTR_NODEV
-            | libc::MOUNT_ATTR_NOEXEC;
-        sys::set_attributes(&mount, attributes, false).map_err(io("protect", path))?;
-        Ok(mount)
+        take(&place, libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOEXEC)
     }
+}
+
+/// Writes a file of the area.
+fn write(place: &Path, bytes: &[u8], owner: Owner, mode: u32) -> Result<(), RunError> {
+    fs::write(place, bytes).map_err(io("write", place))?;
+    chown(place, Some(owner.uid), Some(owner.gid)).map_err(io("give away", place))?;
+    let permissions = fs::Permissions::from_mode(mode & 0o777);
+    fs::set_permissions(place, permissions).map_err(io("set the mode of", place))
+}
+
+/// A file of the area as a mount to be moved, with these attributes and those that every file has.
+fn take(place: &Path, attributes: u64) -> Result<OwnedFd, RunError> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let mount = open_tree(rustix::fs::CWD, place, flags).map_err(errno("take", place))?;
+    let attributes = attributes | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+    sys::set_attributes(&mount, attributes, false).map_err(io("protect", place))?;
+    Ok(mount)
 }
 
 /// The emulator as a mount that nobody can write to.
@@ -291,18 +299,8 @@ impl Mounter<'_> {
     /// A file in memory, as a mount to be moved.
     fn file(&mut self, bytes: &[u8], owner: Owner, mode: u32) -> Result<OwnedFd, RunError> {
         let place = self.fresh_place();
-        fs::write(&place, bytes).map_err(io("write", &place))?;
-        chown(&place, Some(owner.uid), Some(owner.gid)).map_err(io("give away", &place))?;
-        let permissions = fs::Permissions::from_mode(mode & 0o777);
-        fs::set_permissions(&place, permissions).map_err(io("set the mode of", &place))?;
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        let mount = open_tree(rustix::fs::CWD, &place, flags).map_err(errno("take", &place))?;
-        let mut attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
-        if mode & 0o111 == 0 {
-            attributes |= libc::MOUNT_ATTR_NOEXEC;
-        }
-        sys::set_attributes(&mount, attributes, false).map_err(io("protect", &place))?;
-        Ok(mount)
+        write(&place, bytes, owner, mode)?;
+        take(&place, if mode & 0o111 == 0 { libc::MOUNT_ATTR_NOEXEC } else { 0 })
     }
 
     fn fresh_place(&mut self) -> PathBuf {

@@ -31,7 +31,7 @@ use crate::engine::exec::helper::setup::mount_id;
 use crate::engine::exec::spec::Profile;
 use crate::engine::exec::sys;
 use crate::engine::exec::user::Identity;
-use crate::engine::exec::wire::{self, Confinement, Net};
+use crate::engine::exec::wire::{self, Net};
 
 /// linux/sched.h; libc's has the wrong type.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -119,7 +119,6 @@ impl Child<'_> {
         let told = wire::send_message(self.plan.orders.as_fd(), &(), &[namespace.as_fd()]);
         told.map_err(|err| at(Step::Order)(errno_of(&err)))?;
         drop(namespace);
-        self.rehearse();
         let order = wire::receive_message::<Order>(self.plan.orders.as_fd());
         match order.map_err(|err| at(Step::Order)(errno_of(&err)))? {
             Some((order, outputs)) => self.start(&order, &outputs),
@@ -176,25 +175,6 @@ impl Child<'_> {
             init::confine(traits.profile, *filter)?;
         }
         Ok(namespace)
-    }
-
-    /// Takes an order as [`Child::start`] does, and does not follow it: with that the memory and the code that it takes are
-    /// this process's, which after a fork are so only once they were touched. Nobody waits for it yet.
-    fn rehearse(&self) {
-        let command = Command {
-            args: vec!["true".into()],
-            env: vec!["PATH=/usr/bin:/bin".into(), "HOME=/".into()],
-            ulimits: Vec::new(),
-            confinement: Confinement::Full,
-            profile: self.plan.traits.profile,
-        };
-        let identity = Identity { uid: 0, gid: 0, groups: vec![0], home: "/".into() };
-        let order = Order { command, identity, cwd: "/".into(), root: 0 };
-        let Ok(text) = serde_json::to_vec(&order) else { return };
-        let order = serde_json::from_slice::<Order>(&text);
-        if let (Ok(order), Ok(complaint)) = (order, self.plan.complaint.try_clone()) {
-            drop(Payload::new(&order.command, Todo::Rest, complaint));
-        }
     }
 
     /// The rest, in the tree.
