@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -22,7 +22,7 @@ use super::netfiles::Reach;
 use super::network::{self, Life, Network as Connection, Networks};
 use super::spec::{Access, Emulation, ExecSpec, ExitStatus, MountSource, Network, Profile, Security, Stream};
 use super::wire::{self, Answer, Confinement, Fds, Net, Request, WireEmulation, WireMount, WireSource};
-use super::{LogSink, Runner, RunnerKind, SandboxNetwork, cgroup, helper, netfiles, seccomp, sys};
+use super::{LogSink, Runner, RunnerKind, SandboxNetwork, cgroup, helper, netfiles, sys};
 use crate::engine::cancel::Cancel;
 use crate::store::in_user_namespace;
 
@@ -434,11 +434,8 @@ fn request(
             (Net::Given, Some(given), Reach::Forwarded(it.forwarder().into()))
         }
     };
-    let (confinement, seccomp) = match spec.security {
-        Security::Sandbox => {
-            let filter = filter(spec.profile)?.try_clone().map_err(io_error("duplicate", "the filter"))?;
-            (Confinement::Full, Some(filter))
-        }
+    let confinement = match spec.security {
+        Security::Sandbox => Confinement::Full,
         // Its devices and all its capabilities are the machine's.
         Security::Insecure(_) if in_user_namespace() => {
             return Err(RunError::Environment {
@@ -446,7 +443,7 @@ fn request(
                 help: "build as root, outside a user namespace, or leave the command confined".into(),
             });
         }
-        Security::Insecure(_) => (Confinement::Namespaces { n_loops: n_loops() }, None),
+        Security::Insecure(_) => Confinement::Namespaces { n_loops: n_loops() },
     };
     let (nodes, groups) = spec.devices.map(|it| (it.nodes, it.groups)).unwrap_or_default();
     if !nodes.is_empty() && in_user_namespace() {
@@ -476,7 +473,7 @@ fn request(
         cgroup_parent: spec.cgroup_parent,
         stub_parents: spec.stub_parents,
     };
-    Ok((request, Fds { stdout, stderr, root: spec.root, seccomp, network: given, trees }))
+    Ok((request, Fds { stdout, stderr, root: spec.root, network: given, trees }))
 }
 
 /// What is at a path of the host, as a mount to be attached elsewhere.
@@ -496,32 +493,6 @@ fn n_loops() -> u32 {
     // SAFETY: takes numbers only.
     let free = unsafe { libc::ioctl(control.as_raw_fd(), GET_FREE as _) };
     u32::try_from(free).unwrap_or(0) + MORE
-}
-
-/// The system call filter of a profile as a memory file, made once.
-fn filter(profile: Profile) -> Result<&'static OwnedFd, RunError> {
-    static COMPAT: OnceLock<OwnedFd> = OnceLock::new();
-    static STRICT: OnceLock<OwnedFd> = OnceLock::new();
-    let place = match profile {
-        Profile::Compat => &COMPAT,
-        Profile::Strict => &STRICT,
-    };
-    if let Some(file) = place.get() {
-        return Ok(file);
-    }
-    let program = seccomp::program(profile).ok_or_else(|| RunError::Environment {
-        what: format!("there is no system call filter for {}", std::env::consts::ARCH),
-        help: "build on amd64 or arm64".into(),
-    })?;
-    let make = || -> io::Result<OwnedFd> {
-        use std::io::Write;
-        let file = rustix::fs::memfd_create("bkl-seccomp", rustix::fs::MemfdFlags::CLOEXEC)?;
-        let mut file = std::fs::File::from(file);
-        file.write_all(&seccomp::to_bytes(&program))?;
-        Ok(file.into())
-    };
-    let file = make().map_err(io_error("make", "the filter"))?;
-    Ok(place.get_or_init(|| file))
 }
 
 /// Whether commands can be run here at all.

@@ -51,57 +51,90 @@ const PERSONALITIES: &[RangeInclusive<u32>] =
     &[0..=0, 8..=8, 0x2_0000..=0x2_0000, 0x2_0008..=0x2_0008, u32::MAX..=u32::MAX];
 
 /// Columns of the table.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Arch {
     Amd64 = 1,
     I386 = 2,
     Arm64 = 3,
 }
 
-/// The filter for commands on this machine; `None` where the table has no numbers for its architecture.
-pub(crate) fn program(profile: Profile) -> Option<Vec<sock_filter>> {
+/// Calls that are made between the making of a container's first process and its last filter, and that commands are refused.
+const SETUP: &[libc::c_long] = &[
+    libc::SYS_clone,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fsopen,
+    libc::SYS_mount_setattr,
+    libc::SYS_move_mount,
+    libc::SYS_open_tree,
+    libc::SYS_sethostname,
+    libc::SYS_setns,
+    libc::SYS_unshare,
+];
+
+/// The filter in two parts, of which a call has to pass both. The kernel compiles a filter for every process that loads it,
+/// but none that a process inherits.
+#[derive(Debug)]
+pub(crate) struct Halves {
+    /// The whole, but that what [`SETUP`] names is allowed: for who makes containers.
+    pub(crate) inherited: Vec<sock_filter>,
+    /// What is then to be refused, a few instructions: for each container.
+    pub(crate) own: Vec<sock_filter>,
+}
+
+/// This machine's architecture, first, and those that its kernel runs too; `None` where the table has no numbers.
+fn arches() -> Option<&'static [(u32, Arch)]> {
     if cfg!(target_arch = "x86_64") {
-        Some(assemble(&[(AUDIT_ARCH_X86_64, Arch::Amd64), (AUDIT_ARCH_I386, Arch::I386)], profile))
+        Some(&[(AUDIT_ARCH_X86_64, Arch::Amd64), (AUDIT_ARCH_I386, Arch::I386)])
     } else if cfg!(target_arch = "aarch64") {
-        Some(assemble(&[(AUDIT_ARCH_AARCH64, Arch::Arm64)], profile))
+        Some(&[(AUDIT_ARCH_AARCH64, Arch::Arm64)])
     } else {
         None
     }
 }
 
-/// The program as the bytes that `seccomp(2)` takes: eight per instruction, in machine order.
-pub(crate) fn to_bytes(program: &[sock_filter]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(program.len() * 8);
-    for it in program {
-        bytes.extend_from_slice(&it.code.to_ne_bytes());
-        bytes.extend_from_slice(&[it.jt, it.jf]);
-        bytes.extend_from_slice(&it.k.to_ne_bytes());
+/// The filter for commands on this machine; `None` where the table has no numbers for its architecture.
+pub(crate) fn program(profile: Profile) -> Option<Vec<sock_filter>> {
+    arches().map(|it| whole(it, profile))
+}
+
+fn whole(arches: &[(u32, Arch)], profile: Profile) -> Vec<sock_filter> {
+    assemble(arches, |arch| Some(section(arch, &stretches(arch, profile))), KILL_PROCESS)
+}
+
+/// [`program`] in two parts.
+pub(crate) fn halves(profile: Profile) -> Option<Halves> {
+    let arches = arches()?;
+    let native = arches.first()?.1;
+    let rules = stretches(native, profile);
+    let (mut inherited, mut own) = (rules.clone(), vec![(0, Rule::Return(ALLOW))]);
+    for nr in SETUP.iter().filter_map(|it| u32::try_from(*it).ok()) {
+        let rule = &rules[rules.partition_point(|it| it.0 <= nr) - 1].1;
+        set(&mut own, nr, rule.clone());
+        set(&mut inherited, nr, Rule::Return(ALLOW));
     }
-    bytes
+    let rules = |arch| if arch == native { inherited.clone() } else { stretches(arch, profile) };
+    Some(Halves {
+        inherited: assemble(arches, |arch| Some(section(arch, &rules(arch))), KILL_PROCESS),
+        own: assemble(arches, |arch| (arch == native).then(|| numbered(tree(&own))), ALLOW),
+    })
 }
 
-/// Inverse of [`to_bytes`]; a rest shorter than an instruction is dropped.
-pub(crate) fn from_bytes(bytes: &[u8]) -> Vec<sock_filter> {
-    let (words, _) = bytes.as_chunks::<8>();
-    let instruction = |it: &[u8; 8]| sock_filter {
-        code: u16::from_ne_bytes([it[0], it[1]]),
-        jt: it[2],
-        jf: it[3],
-        k: u32::from_ne_bytes([it[4], it[5], it[6], it[7]]),
-    };
-    words.iter().map(instruction).collect()
-}
-
-fn assemble(arches: &[(u32, Arch)], profile: Profile) -> Vec<sock_filter> {
+/// The sections of the architectures that have one, and what is done about calls of others.
+fn assemble(
+    arches: &[(u32, Arch)],
+    section: impl Fn(Arch) -> Option<Vec<sock_filter>>,
+    otherwise: u32,
+) -> Vec<sock_filter> {
     let mut out = vec![load(ARCH)];
     for &(audit, arch) in arches {
-        let section = section(arch, profile);
+        let Some(section) = section(arch) else { continue };
         // Jump offsets of comparisons are eight bits: skip a section by a long jump.
         out.push(jump_eq(audit, 1, 0));
         out.push(skip(len(&section)));
         out.extend(section);
     }
-    out.push(ret(KILL_PROCESS));
+    out.push(ret(otherwise));
     out
 }
 
@@ -113,48 +146,57 @@ enum Rule {
     Look(Vec<sock_filter>),
 }
 
-/// The rules of one architecture; every path returns.
-///
-/// A search tree over the numbers, not a list of comparisons: when a filter is loaded the kernel runs it for every number
-/// there is, to know which calls are allowed whatever their arguments, and that is paid by every command.
-fn section(arch: Arch, profile: Profile) -> Vec<sock_filter> {
-    let refused = Rule::Return(ERRNO | libc::EPERM as u32);
-    let mut rules: Vec<(u32, Rule)> = Vec::new();
+/// Where a stretch of numbers with one rule begins; each goes up to the next, the last one to the end. The first is 0.
+type Stretches = Vec<(u32, Rule)>;
+
+/// The rules of one architecture.
+fn stretches(arch: Arch, profile: Profile) -> Stretches {
+    let mut out = vec![(0, Rule::Return(ERRNO | libc::EPERM as u32))];
     for line in TABLE.lines().filter(|it| !it.starts_with('#')) {
         let columns: Vec<&str> = line.split(' ').collect();
         if profile == Profile::Strict && STRICT_REFUSED.contains(&columns[0]) {
             continue;
         }
         if let Ok(nr) = columns[arch as usize].parse::<u32>() {
-            rules.push((nr, rule(columns[4], profile)));
+            set(&mut out, nr, rule(columns[4], profile));
         }
     }
-    rules.sort_by_key(|(nr, _)| *nr);
-
-    // Where a stretch of numbers with one rule begins; each goes up to the next, the last one to the end.
-    let mut starts = vec![(0, refused.clone())];
-    let mut begin = |nr: u32, rule: Rule| match starts.last_mut() {
-        Some(last) if last.0 == nr => last.1 = rule,
-        Some(last) if last.1 == rule => {}
-        _ => starts.push((nr, rule)),
-    };
-    for (nr, rule) in rules {
-        begin(nr, rule);
-        begin(nr + 1, refused.clone());
-    }
-    let mut joined: Vec<(u32, Rule)> = Vec::new();
-    for (nr, rule) in starts {
-        if joined.last().is_none_or(|last| last.1 != rule) {
-            joined.push((nr, rule));
-        }
-    }
-
-    let mut out = vec![load(NR)];
-    if let Arch::Amd64 = arch {
-        out.extend([jump_ge(X32_BIT, 0, 1), ret(ERRNO | libc::ENOSYS as u32)]);
-    }
-    out.extend(tree(&joined));
     out
+}
+
+/// Gives one number another rule.
+fn set(stretches: &mut Stretches, nr: u32, rule: Rule) {
+    let after = stretches.partition_point(|it| it.0 <= nr);
+    let (start, before) = stretches[after - 1].clone();
+    if before == rule {
+        return;
+    }
+    if stretches.get(after).is_none_or(|it| it.0 != nr + 1) {
+        stretches.insert(after, (nr + 1, before));
+    }
+    match start == nr {
+        true => stretches[after - 1].1 = rule,
+        false => stretches.insert(after, (nr, rule)),
+    }
+    stretches.dedup_by(|next, before| next.1 == before.1);
+}
+
+/// One architecture; every path returns.
+///
+/// A search tree over the numbers, not a list of comparisons: when a filter is loaded the kernel runs it for every number
+/// there is, to know which calls are allowed whatever their arguments.
+fn section(arch: Arch, stretches: &Stretches) -> Vec<sock_filter> {
+    let mut rules = tree(stretches);
+    if arch == Arch::Amd64 {
+        rules.splice(..0, [jump_ge(X32_BIT, 0, 1), ret(ERRNO | libc::ENOSYS as u32)]);
+    }
+    numbered(rules)
+}
+
+/// With the call's number in the accumulator.
+fn numbered(mut rules: Vec<sock_filter>) -> Vec<sock_filter> {
+    rules.insert(0, load(NR));
+    rules
 }
 
 fn rule(name: &str, profile: Profile) -> Rule {

@@ -3,12 +3,10 @@
 //! The rules are runc's and BuildKit's (`executor/oci/user.go`, moby/sys/user): no text is root; two numbers are taken as
 //! they are; anything else is looked up. A number is never taken for a name.
 
-use serde::{Deserialize, Serialize};
-
 use super::RunError;
 
 /// What a process runs as.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) uid: u32,
     pub(crate) gid: u32,

@@ -112,8 +112,6 @@ pub(crate) struct Fds {
     pub(crate) stderr: OwnedFd,
     /// Detached mount.
     pub(crate) root: OwnedFd,
-    /// Memory file with the filter program: with [`Confinement::Full`].
-    pub(crate) seccomp: Option<OwnedFd>,
     /// Network namespace: with [`Net::Given`].
     pub(crate) network: Option<OwnedFd>,
     /// Detached mounts.
@@ -152,7 +150,6 @@ const FDS_PER_MESSAGE: usize = 200;
 /// Those of the system calls; a helper that is gone is `BrokenPipe`.
 pub(crate) fn send(socket: BorrowedFd<'_>, request: &Request, fds: &Fds) -> std::io::Result<()> {
     let mut list = vec![fds.stdout.as_fd(), fds.stderr.as_fd(), fds.root.as_fd()];
-    list.extend(fds.seccomp.as_ref().map(AsFd::as_fd));
     list.extend(fds.network.as_ref().map(AsFd::as_fd));
     list.extend(fds.trees.iter().map(AsFd::as_fd));
     send_message(socket, request, &list)
@@ -167,10 +164,8 @@ pub(crate) fn receive(socket: BorrowedFd<'_>) -> std::io::Result<Option<(Request
     let mut fds = fds.into_iter();
     let mut next = || fds.next().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidData));
     let (stdout, stderr, root) = (next()?, next()?, next()?);
-    let has_filter = request.confinement == Confinement::Full;
-    let seccomp = has_filter.then(&mut next).transpose()?;
     let network = (request.network == Net::Given).then(next).transpose()?;
-    let fds = Fds { stdout, stderr, root, seccomp, network, trees: fds.collect() };
+    let fds = Fds { stdout, stderr, root, network, trees: fds.collect() };
     Ok(Some((request, fds)))
 }
 

@@ -311,6 +311,26 @@ static void calls(void) {
   tell("call", "pipe", pipe(pipe_ends));
 }
 
+// Whether a directory is the one that was the root at first: the same of the same mount.
+static const char *whether_root(struct statx root) {
+  struct statx here;
+  if (statx(AT_FDCWD, ".", 0, STATX_INO | STATX_MNT_ID, &here)) return "unseen";
+  return here.stx_ino == root.stx_ino && here.stx_dev_minor == root.stx_dev_minor && here.stx_mnt_id == root.stx_mnt_id
+             ? "itself" : "another";
+}
+
+// Where one gets to above the root: also from outside of a root of one's own, where nothing stops the climb.
+static void above(void) {
+  struct statx root;
+  int fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+  statx(fd, "", AT_EMPTY_PATH, STATX_INO | STATX_MNT_ID, &root);
+  if (chdir("/..")) return;
+  printf("above the root: %s\n", whether_root(root));
+  if (chroot("/dev") || fchdir(fd)) return;
+  for (int i = 0; i < 64; i++) if (chdir("..")) return;
+  printf("above the root, from outside of another: %s\n", whether_root(root));
+}
+
 int main(int argc, char **argv) {
   if (argc > 1 && !strcmp(argv[1], "hold")) {
     prctl(PR_SET_PDEATHSIG, 0);
@@ -330,5 +350,6 @@ int main(int argc, char **argv) {
   devices();
   kernel();
   calls();
+  above();
   return 0;
 }

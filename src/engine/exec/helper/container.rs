@@ -1,4 +1,8 @@
 //! The container of a command, by libcontainer.
+//!
+//! - `payload`: what it calls inside.
+
+mod payload;
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -7,16 +11,18 @@ use std::path::{Path, PathBuf};
 
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
+use payload::Payload;
 use serde_json::{Value, json};
 
-use super::defaults::{DEFAULT_PIDS, MASKED, READONLY, more_nodes, read_filter};
-use super::init::{self, Command, Payload, Todo};
+use super::defaults::{DEFAULT_PIDS, MASKED, READONLY, filter, more_nodes};
+use super::init::{self, Command, Program};
 use super::setup::{NetFiles, Prepared};
 use super::stubs::Stubs;
 use super::supervise;
 use super::{EMULATOR, chain, devices, place, setup};
 use crate::engine::exec::cgroup::{self, Hierarchy};
 use crate::engine::exec::error::RunError;
+use crate::engine::exec::seccomp;
 use crate::engine::exec::spec::{NewNode, NodeKind, Profile};
 use crate::engine::exec::tree;
 use crate::engine::exec::wire::{Answer, Confinement, Fds, Request};
@@ -36,7 +42,7 @@ struct Site {
 
 /// Runs the command, until it ends or `socket` closes.
 pub(super) fn run(socket: &UnixStream, request: &Request, fds: Fds) -> Result<Answer, RunError> {
-    let Fds { stdout, stderr, root, seccomp, network, trees } = fds;
+    let Fds { stdout, stderr, root, network, trees } = fds;
     let hierarchies = cgroup::hierarchies().map_err(io("read", "/proc/self/mountinfo"))?;
     cgroup::check(&hierarchies, &request.limits)?;
     let cgroup = cgroup::own_name().map_err(io("read", "/proc/self/stat"))?;
@@ -67,9 +73,8 @@ pub(super) fn run(socket: &UnixStream, request: &Request, fds: Fds) -> Result<An
         }
         None => None,
     };
-    let filter = seccomp.as_ref().map(read_filter).transpose()?;
     let site = Site { prepared, work, emulator, hierarchies, cgroup, confinement: request.confinement };
-    let outcome = run_in(socket, request, &site, filter, (stdout, stderr));
+    let outcome = run_in(socket, request, &site, (stdout, stderr));
     // Also after a failure: the caller may look at the tree.
     place::detach(&site.prepared.rootfs);
     stubs.remove();
@@ -80,14 +85,17 @@ fn run_in(
     socket: &UnixStream,
     request: &Request,
     site: &Site,
-    filter: Option<Vec<libc::sock_filter>>,
     (stdout, stderr): (OwnedFd, OwnedFd),
 ) -> Result<Answer, RunError> {
     let (complaint, complaint_in) = std::io::pipe().map_err(io("make a pipe for", "init"))?;
     let command = Command::of(request, &site.prepared.identity.home);
     let config = config(request, site, &command.env);
     fs::write(site.work.join("config.json"), config.to_string()).map_err(io("write", "config.json"))?;
-    let payload = Payload::new(&command, Todo::All(filter), complaint_in.into())?;
+    let filter = match request.confinement {
+        Confinement::Full => Some((request.profile, filter(request.profile, seccomp::program)?)),
+        Confinement::Namespaces { .. } => None,
+    };
+    let payload = Payload::new(Program::new(&command)?, filter, complaint_in.into());
     let started = start(site, request, payload.clone(), stdout, stderr);
     drop(payload);
     let pid = match started {
@@ -98,10 +106,11 @@ fn run_in(
             return Err(err);
         }
     };
-    let ending = supervise::wait(socket, pid, supervise::watch(pid)?.as_fd())?;
+    let ending = supervise::wait(socket, supervise::watch(pid)?.as_fd())?;
     let out_of_memory = ending.code() != 0 && cgroup::ran_out_of_memory(&site.hierarchies, &site.cgroup);
     cgroup::remove(&site.hierarchies, &site.cgroup).map_err(io("remove", &site.cgroup))?;
-    supervise::conclude(&ending, init::read_complaint(&complaint), out_of_memory, request)
+    let warnings = init::clamped(&request.ulimits)?;
+    supervise::conclude(&ending, init::read_complaint(&complaint), out_of_memory, request, warnings)
 }
 
 /// Creates and starts the container; the pid of its first process.

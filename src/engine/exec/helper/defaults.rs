@@ -1,11 +1,8 @@
 //! What every command gets, whoever makes its container: containerd's default specification with BuildKit's changes
 //! (llb.md §4.5).
 
-use std::os::fd::OwnedFd;
-
 use crate::engine::exec::error::RunError;
-use crate::engine::exec::seccomp;
-use crate::engine::exec::spec::{NewNode, NodeKind};
+use crate::engine::exec::spec::{NewNode, NodeKind, Profile};
 use crate::engine::exec::wire::{Confinement, Request};
 use crate::graph::ir::config::DEFAULT_PATH;
 
@@ -85,24 +82,15 @@ pub(super) fn environment(given: &[String], home: &str) -> Vec<String> {
     env
 }
 
-/// The filter program from its memory file.
-pub(super) fn read_filter(file: &OwnedFd) -> Result<Vec<libc::sock_filter>, RunError> {
-    let mut bytes = Vec::new();
-    // The file's offset is shared with every helper that has it: read from a place of our own.
-    let mut at = 0;
-    let mut chunk = [0; 8192];
-    loop {
-        let got = rustix::io::pread(file, &mut chunk, at).map_err(|err| RunError::Io {
-            attempt: "read",
-            path: "the filter".into(),
-            source: err.into(),
-        })?;
-        if got == 0 {
-            return Ok(seccomp::from_bytes(&bytes));
-        }
-        bytes.extend_from_slice(&chunk[..got]);
-        at += got as u64;
-    }
+/// The filter of a profile, which `find` gives in the form that is wanted.
+///
+/// # Errors
+/// [`RunError::Environment`] on a machine that there is none for.
+pub(super) fn filter<T>(profile: Profile, find: impl Fn(Profile) -> Option<T>) -> Result<T, RunError> {
+    find(profile).ok_or_else(|| RunError::Environment {
+        what: format!("there is no system call filter for {}", std::env::consts::ARCH),
+        help: "build on amd64 or arm64".into(),
+    })
 }
 
 #[cfg(test)]

@@ -1,13 +1,15 @@
-//! The direct runner's helper: one command after the other, each in a container made with clone3.
+//! The direct runner's helper: one command after the other, each in a container of its own.
 //!
 //! A container is created before anything is known of its command: namespaces, all that is mounted besides the tree, the
-//! filter. Its first process then waits. The helper enters its mount namespace, mounts the tree and changes the root there,
-//! with which the waiting process gets it too; told what to execute, it only has to become the user. The helper sits in the
+//! filter. Its first process then waits. The helper enters its mount namespace and mounts the tree there, over the root; told
+//! what to execute, the waiting process only has to make it its own root and become the user. The helper sits in the
 //! cgroup of its commands, so that what it starts is born there: moving a process costs the kernel more than making it.
 //! The next container, like the last one, is created while a command runs.
 //!
 //! - `container`: a container as the helper has it.
-//! - `child`: from clone3 to execve.
+//! - `maker`: the threads that make first processes.
+//! - `child`: from clone to execve.
+//! - `exchange`: what the two sides tell each other.
 //! - `devtree`: what is mounted on /dev.
 //! - `group`: cgroups by descriptor.
 //! - `hostview`: what of the host is needed where root is not the host's.
@@ -15,33 +17,41 @@
 mod child;
 mod container;
 mod devtree;
+mod exchange;
 mod group;
 mod hostview;
+mod maker;
 
+use std::ffi::CString;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use child::{Order, errno_of, put_on, target};
+use child::{Order, Plan, errno_of, put_on, target};
 use container::{Container, Inside, Traits};
 use devtree::{add_node, add_place};
+use exchange::Exchange;
 use group::{Allowed, Group, Groups};
+use maker::Maker;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, open_tree, unmount};
+use rustix::process::{Gid, PidfdFlags, Uid, pidfd_open};
 
-use super::defaults::{more_nodes, read_filter};
-use super::init::{Command, Complaint, Step};
+use super::defaults::more_nodes;
+use super::init::{self, Command, Complaint, Program, Step};
 use super::place::{COPY, attach};
 use super::setup::{NetFiles, Prepared, errno, io, mount_id};
 use super::stubs::Stubs;
 use super::supervise::Ending;
 use super::{EMULATOR, Served, place, serve_once, setup, supervise};
 use crate::engine::exec::error::RunError;
-use crate::engine::exec::spec::{Limits, Profile};
+use crate::engine::exec::spec::Limits;
 use crate::engine::exec::tree::Owner;
-use crate::engine::exec::wire::{Answer, Fds, Request};
+use crate::engine::exec::wire::{Answer, Confinement, Fds, Request};
 use crate::engine::exec::{cgroup, sys};
 use crate::store::in_user_namespace;
 
@@ -84,8 +94,10 @@ struct Station {
     home: OwnedFd,
     site: Site,
     groups: Groups,
-    /// The filter of each profile that was used.
-    filters: Vec<(Profile, Vec<libc::sock_filter>)>,
+    /// This process.
+    helper: Arc<OwnedFd>,
+    /// One for each way to be confined that was used.
+    makers: Vec<Maker>,
     /// For the next command.
     next: Option<Container>,
     net_files: NetFiles,
@@ -142,12 +154,15 @@ impl Station {
         if of_root().map_err(errno("look at", "/"))? != root {
             return Err(Step::Enter.failed()(Errno::STALE));
         }
+        let helper = pidfd_open(rustix::process::getpid(), PidfdFlags::empty());
+        let helper = helper.map_err(errno("watch", "the helper"))?;
         let mut station = Station {
             area: PathBuf::from("/"),
             home,
             site,
             groups,
-            filters: Vec::new(),
+            helper: Arc::new(helper),
+            makers: Vec::new(),
             next: None,
             net_files: NetFiles::default(),
             n_memory_kills: 0,
@@ -162,12 +177,7 @@ impl Station {
         self.n_memory_kills = self.groups.n_memory_kills();
     }
 
-    fn run(&mut self, socket: &UnixStream, request: &Request, mut fds: Fds) -> Result<Answer, RunError> {
-        if let Some(file) = fds.seccomp.take()
-            && self.filter(request.profile).is_none()
-        {
-            self.filters.push((request.profile, read_filter(&file)?));
-        }
+    fn run(&mut self, socket: &UnixStream, request: &Request, fds: Fds) -> Result<Answer, RunError> {
         let traits = Traits::of(request, fds.network.as_ref())?;
         let is_usual = traits.is_confined
             && request.nodes.is_empty()
@@ -179,15 +189,15 @@ impl Station {
             false => Some(self.groups.make(&request.limits, &request.cgroup_parent, allowed)?),
         };
         let ended = self.contain(socket, request, fds, &traits, group.as_ref());
-        let out_of_memory = ended.as_ref().is_ok_and(|(ending, _)| ending.code() != 0)
+        let out_of_memory = ended.as_ref().is_ok_and(|it| it.ending.code() != 0)
             && match &group {
                 Some(group) => 0 < group.n_memory_kills(),
                 None => self.n_memory_kills < self.groups.n_memory_kills(),
             };
         let removed = group.map_or(Ok(()), Group::remove);
-        let (ending, complaint) = ended?;
+        let Ended { ending, complaint, warnings } = ended?;
         removed.map_err(io("remove", "a cgroup"))?;
-        supervise::conclude(&ending, complaint, out_of_memory, request)
+        supervise::conclude(&ending, complaint, out_of_memory, request, warnings)
     }
 
     fn contain(
@@ -197,13 +207,12 @@ impl Station {
         fds: Fds,
         traits: &Traits,
         group: Option<&Group>,
-    ) -> Result<(Ending, Option<Complaint>), RunError> {
-        let Fds { stdout, stderr, root, network, trees, .. } = fds;
-        let network = network.as_ref();
-        let (container, namespace) = self.container(traits, network, group.and_then(Group::to_be_born_in))?;
-        if let Some(group) = group.filter(|it| it.must_be_moved_to()) {
-            group.add(container.pid())?;
-        }
+    ) -> Result<Ended, RunError> {
+        let Fds { stdout, stderr, root, network, trees } = fds;
+        let network = network.map(Arc::new);
+        let (container, namespace) = self.container(traits, network.as_ref(), group)?;
+        // It tries out limits of this process: none is being made meanwhile that would inherit them.
+        let warnings = init::clamped(&request.ulimits)?;
         let mut stubs = Stubs::default();
         let inside = Inside::enter(&namespace, &self.home).map_err(Step::Enter.failed())?;
         let (area, net_files) = (&self.area, &mut self.net_files);
@@ -213,27 +222,28 @@ impl Station {
             Ok((prepared, root))
         });
         drop((inside, namespace));
-        let started = furnished.and_then(|it| start(&container, request, it, (stdout, stderr)));
+        let order = furnished.and_then(|it| order(request, it, [stdout, stderr]));
+        let started = order.and_then(|it| container.start(it));
         let ended = started.and_then(|()| {
             if group.is_none() {
                 // Should there be none, the next command says why.
-                self.next = self.create(traits, network, None).ok();
+                self.next = self.create(traits, network.as_ref(), None).ok();
             }
             container.wait(socket)
         });
         // Also after a failure: the caller may look at the tree.
         stubs.remove();
-        ended
+        ended.map(|(ending, complaint)| Ended { ending, complaint, warnings })
     }
 
     /// The container that waits, if it is such a one and well; else a new one. With its mount namespace.
     fn container(
         &mut self,
         traits: &Traits,
-        network: Option<&OwnedFd>,
-        group: Option<&OwnedFd>,
+        network: Option<&Arc<OwnedFd>>,
+        group: Option<&Group>,
     ) -> Result<(Container, OwnedFd), RunError> {
-        let next = self.next.take().filter(|it| it.traits == *traits && group.is_none());
+        let next = self.next.take().filter(|it| it.traits() == traits && group.is_none());
         if let Some(next) = next
             && let Ok(namespace) = next.created()
         {
@@ -244,28 +254,50 @@ impl Station {
         Ok((container, namespace))
     }
 
+    /// A container that joins `group`, if there is one, else stays where the helper is. It is not created yet.
     fn create(
-        &self,
+        &mut self,
         traits: &Traits,
-        network: Option<&OwnedFd>,
-        group: Option<&OwnedFd>,
+        network: Option<&Arc<OwnedFd>>,
+        group: Option<&Group>,
     ) -> Result<Container, RunError> {
-        let filter = self.filter(traits.profile).filter(|_| traits.is_confined);
-        Container::create(traits.clone(), network, filter, group, self.site)
-    }
-
-    fn filter(&self, profile: Profile) -> Option<&[libc::sock_filter]> {
-        self.filters.iter().find(|it| it.0 == profile).map(|it| &*it.1)
+        let profile = traits.is_confined.then_some(traits.profile);
+        let index = match self.makers.iter().position(|it| it.profile() == profile) {
+            Some(index) => index,
+            None => {
+                self.makers.push(Maker::start(profile)?);
+                self.makers.len() - 1
+            }
+        };
+        let maker = &self.makers[index];
+        let plan = Arc::new(Plan {
+            traits: traits.clone(),
+            network: network.cloned(),
+            filter: maker.filter(),
+            groups: group.map_or(Ok(Vec::new()), Group::doors)?,
+            helper: self.helper.clone(),
+            site: self.site,
+            exchange: Exchange::new(),
+        });
+        maker.make(plan.clone());
+        Ok(Container::of(plan))
     }
 }
 
-/// Puts what every tree has into it and makes it the root, in the container's mount namespace; the id of that mount.
+/// A command that ended.
+struct Ended {
+    ending: Ending,
+    complaint: Option<Complaint>,
+    warnings: Vec<String>,
+}
+
+/// Puts what every tree has into it and covers the root with it, in the container's mount namespace; that mount.
 fn furnish(
     request: &Request,
     prepared: &Prepared,
     root: BorrowedFd<'_>,
     trees: Vec<OwnedFd>,
-) -> Result<u64, RunError> {
+) -> Result<OwnedFd, RunError> {
     let emulator = setup::emulator(request, trees)?;
     prepared.make_system_dirs(root)?;
     let open = |dir: &OwnedFd, name: &str| {
@@ -297,23 +329,41 @@ fn furnish(
         let put = || put_on(open(&stage, name)?, &target(name)?);
         put().map_err(step.failed())?;
     }
-    rustix::process::pivot_root(".", ".").map_err(Step::Pivot.failed())?;
-    unmount(".", UnmountFlags::DETACH).map_err(Step::Pivot.failed())?;
-    let root = rustix::fs::open(".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-    root.and_then(|it| mount_id(it.as_fd())).map_err(Step::Pivot.failed())
+    let open = |path| rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let cover = || {
+        let root = open(".")?;
+        match request.confinement {
+            // What is covered nobody gets to who may not unmount, and taking it away takes the kernel as long as a tenth of
+            // all this: it waits until no processor looks at mounts any more.
+            Confinement::Full => put_on(&root, &open("/")?)?,
+            Confinement::Namespaces { .. } => {
+                rustix::process::pivot_root(".", ".")?;
+                unmount(".", UnmountFlags::DETACH)?;
+            }
+        }
+        Ok(root)
+    };
+    cover().map_err(Step::Pivot.failed())
 }
 
-/// Has a furnished container execute the command.
-fn start(
-    container: &Container,
+/// The command as a furnished container is told it.
+fn order(
     request: &Request,
-    (prepared, root): (Prepared, u64),
-    (stdout, stderr): (OwnedFd, OwnedFd),
-) -> Result<(), RunError> {
-    let command = Command::of(request, &prepared.identity.home);
-    command.check()?;
-    let order = Order { command, identity: prepared.identity, cwd: prepared.cwd, root };
-    container.start(&order, [stdout.as_fd(), stderr.as_fd()])
+    (prepared, root): (Prepared, OwnedFd),
+    outputs: [OwnedFd; 2],
+) -> Result<Order, RunError> {
+    let Prepared { identity, cwd, .. } = prepared;
+    let cwd = CString::new(cwd.as_os_str().as_bytes());
+    let cwd = cwd.map_err(|_| RunError::Step { what: "a zero byte in the working directory".into() })?;
+    Ok(Order {
+        program: Program::new(&Command::of(request, &identity.home))?,
+        uid: Uid::from_raw(identity.uid),
+        gid: Gid::from_raw(identity.gid),
+        groups: identity.groups.iter().map(|it| Gid::from_raw(*it)).collect(),
+        cwd,
+        root,
+        outputs,
+    })
 }
 
 /// Where a process goes on.

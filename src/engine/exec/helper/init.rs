@@ -1,24 +1,14 @@
 //! The last steps inside the container, up to execve.
 //!
 //! Both runners end here, in the container's first process: namespaces entered, root changed, user and groups set, all
-//! capabilities still held. What libcontainer would do itself from here on is done here instead: it passes the
-//! environment through a hash map, cannot load a filter without libseccomp, and reports no errno.
-//!
-//! Everything is prepared before the process is made: from [`Payload::execute`] on there are only system calls.
+//! capabilities still held. Everything is prepared before: in [`Program::execute`] there are only system calls.
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
 use std::io::{PipeReader, Read};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::rc::Rc;
-
-use serde::{Deserialize, Serialize};
-
-use libcontainer::oci_spec::runtime::Spec;
-use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
+use std::os::fd::BorrowedFd;
 
 use super::defaults::environment;
-use super::exit;
 use crate::engine::exec::error::RunError;
 use crate::engine::exec::rootless::MORE_USERS;
 use crate::engine::exec::spec::{Profile, Ulimit};
@@ -36,7 +26,7 @@ const STRICT_CAPABILITIES: u64 = CAPABILITIES & !(1 << 8 | 1 << 10 | 1 << 13 | 1
 const DEFAULT_NOFILE: (u64, u64) = (1024, 524_288);
 
 /// What to execute, and what holds it back.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub(super) struct Command {
     pub(super) args: Vec<String>,
     /// Final.
@@ -44,14 +34,6 @@ pub(super) struct Command {
     pub(super) ulimits: Vec<Ulimit>,
     pub(super) confinement: Confinement,
     pub(super) profile: Profile,
-}
-
-/// What of the confinement is still to be done.
-pub(super) enum Todo {
-    /// Everything, with this filter.
-    All(Option<Vec<libc::sock_filter>>),
-    /// [`confine`] was called.
-    Rest,
 }
 
 impl Command {
@@ -65,38 +47,23 @@ impl Command {
             profile: request.profile,
         }
     }
-
-    /// Whether it can be executed: everything that [`Payload::new`] may say.
-    pub(super) fn check(&self) -> Result<(), RunError> {
-        Parts::of(self).map(drop)
-    }
 }
 
 /// A [`Command`] with everything in the form that system calls take.
-#[derive(Clone)]
-pub(super) struct Payload {
-    inner: Rc<Inner>,
-}
-
-struct Inner {
-    parts: Parts,
-    confinement: Confinement,
-    profile: Profile,
-    todo: Todo,
-    /// Where to say why there was no execve.
-    complaint: OwnedFd,
-}
-
-struct Parts {
+pub(super) struct Program {
     args: Pointers,
     env: Pointers,
     /// Paths to try, in order.
     candidates: Vec<CString>,
     limits: Vec<(u32, libc::rlimit)>,
+    confinement: Confinement,
+    profile: Profile,
 }
 
-impl Parts {
-    fn of(command: &Command) -> Result<Parts, RunError> {
+impl Program {
+    /// # Errors
+    /// [`RunError::Step`] for what cannot be executed anywhere: no command, a zero byte, an unknown limit.
+    pub(super) fn new(command: &Command) -> Result<Program, RunError> {
         let text = |it: &str| {
             CString::new(it)
                 .map_err(|_| RunError::Step { what: format!("a zero byte in `{}`", it.replace('\0', "\\0")) })
@@ -108,83 +75,27 @@ impl Parts {
         let candidates = texts(&candidates(program, &command.env))?;
         let limits = limits(&command.ulimits)?;
         let (args, env) = (Pointers::to(texts(&command.args)?), Pointers::to(texts(&command.env)?));
-        Ok(Parts { args, env, candidates, limits })
-    }
-}
-
-impl Payload {
-    /// `complaint` is where to say why there was no execve.
-    pub(super) fn new(command: &Command, todo: Todo, complaint: OwnedFd) -> Result<Payload, RunError> {
-        let parts = Parts::of(command)?;
         let (confinement, profile) = (command.confinement, command.profile);
-        Ok(Payload { inner: Rc::new(Inner { parts, confinement, profile, todo, complaint }) })
+        Ok(Program { args, env, candidates, limits, confinement, profile })
     }
 
-    /// Becomes the command; returns only to say why not, which is to be sent.
+    /// Becomes the command, in a process that has called [`confine`] if it is to be; returns only to say why not.
     pub(super) fn execute(&self) -> Complaint {
-        let Err(complaint) = self.inner.exec();
+        let Err(complaint) = self.exec();
         complaint
     }
 
-    /// Where to say why there was no execve.
-    pub(super) fn complaint(&self) -> BorrowedFd<'_> {
-        self.inner.complaint.as_fd()
-    }
-}
-
-/// C strings with the list of pointers to them that execve takes.
-struct Pointers {
-    _texts: Vec<CString>,
-    list: Vec<*const libc::c_char>,
-}
-
-impl Pointers {
-    fn to(texts: Vec<CString>) -> Pointers {
-        let list = texts.iter().map(|it| it.as_ptr()).chain([std::ptr::null()]).collect();
-        Pointers { _texts: texts, list }
-    }
-}
-
-impl Executor for Payload {
-    /// Called before the container waits to be started.
-    fn validate(&self, _: &Spec) -> Result<(), ExecutorValidationError> {
-        // The helper's death is ours. Set here because a change of user, which has happened by now, clears it.
-        // SAFETY: takes numbers only.
-        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-        Ok(())
-    }
-
-    fn setup_envs(
-        &self,
-        _: std::collections::HashMap<String, String>,
-    ) -> Result<(), libcontainer::workload::ExecutorSetEnvsError> {
-        Ok(())
-    }
-
-    fn exec(&self, _: &Spec) -> Result<(), ExecutorError> {
-        let complaint = self.execute();
-        complaint.send(self.complaint());
-        exit(complaint.code())
-    }
-}
-
-impl Inner {
     fn exec(&self) -> Result<Infallible, Complaint> {
         reset_signals();
         take_terminal();
-        for (resource, limit) in &self.parts.limits {
+        for (resource, limit) in &self.limits {
             set_limit(*resource, *limit);
         }
-        let restricted = match self.confinement {
-            Confinement::Full => {
-                if let Todo::All(filter) = &self.todo {
-                    confine(self.profile, filter.as_deref())?;
-                }
-                restrict(self.profile)
-            }
+        match self.confinement {
+            Confinement::Full => restrict(self.profile),
             Confinement::Namespaces { .. } => keep_all_capabilities(),
-        };
-        restricted.map_err(|errno| Complaint { stage: Stage::Capabilities, errno, candidate: 0 })?;
+        }
+        .map_err(|errno| Complaint { stage: Stage::Capabilities, errno, candidate: 0 })?;
         Err(self.execve())
     }
 
@@ -192,11 +103,9 @@ impl Inner {
     /// say why not.
     fn execve(&self) -> Complaint {
         let mut worst = Complaint { stage: Stage::NotFound, errno: libc::ENOENT, candidate: 0 };
-        for (index, path) in self.parts.candidates.iter().enumerate() {
+        for (index, path) in self.candidates.iter().enumerate() {
             // SAFETY: the path is a C string; both lists are of C strings that outlive the call and end with null.
-            unsafe {
-                libc::execve(path.as_ptr(), self.parts.args.list.as_ptr(), self.parts.env.list.as_ptr())
-            };
+            unsafe { libc::execve(path.as_ptr(), self.args.list.as_ptr(), self.env.list.as_ptr()) };
             let errno = last_errno();
             let stage = match errno {
                 // It is there: what is missing is its interpreter.
@@ -212,6 +121,24 @@ impl Inner {
             }
         }
         worst
+    }
+}
+
+/// C strings with the list of pointers to them that execve takes.
+struct Pointers {
+    _texts: Vec<CString>,
+    list: Vec<*const libc::c_char>,
+}
+
+// SAFETY: what is pointed to is on the heap, owned by the same value and changed by nobody.
+unsafe impl Send for Pointers {}
+// SAFETY: as above.
+unsafe impl Sync for Pointers {}
+
+impl Pointers {
+    fn to(texts: Vec<CString>) -> Pointers {
+        let list = texts.iter().map(|it| it.as_ptr()).chain([std::ptr::null()]).collect();
+        Pointers { _texts: texts, list }
     }
 }
 
@@ -266,6 +193,7 @@ pub(super) enum Step {
     Parent,
     Descriptors,
     Enter,
+    Group,
 }
 
 impl Step {
@@ -275,7 +203,7 @@ impl Step {
     }
 
     /// All, in the order of their numbers, with what is tried.
-    const ALL: [(Step, &str); 24] = [
+    const ALL: [(Step, &str); 25] = [
         (Step::Order, "take the command"),
         (Step::Session, "start a session"),
         (Step::Network, "set up the network"),
@@ -300,6 +228,7 @@ impl Step {
         (Step::Parent, "follow its helper"),
         (Step::Descriptors, "close descriptors"),
         (Step::Enter, "enter the mount namespace"),
+        (Step::Group, "join the cgroup"),
     ];
 }
 
@@ -326,12 +255,32 @@ impl Complaint {
         }
     }
 
-    /// One write of seven bytes: a pipe takes it whole.
+    /// One write of eight bytes: a pipe takes it whole.
     pub(super) fn send(self, to: BorrowedFd<'_>) {
-        let mut bytes = [self.stage as u8; 7];
-        bytes[1..5].copy_from_slice(&self.errno.to_ne_bytes());
-        bytes[5..].copy_from_slice(&self.candidate.to_ne_bytes());
-        let _ = rustix::io::write(to, &bytes);
+        let _ = rustix::io::write(to, &self.to_bits().to_ne_bytes());
+    }
+
+    /// It as a number, which is not 0.
+    pub(super) fn to_bits(self) -> u64 {
+        let (stage, candidate) = (self.stage as u64, u64::from(self.candidate));
+        stage << 48 | candidate << 32 | u64::from(self.errno.cast_unsigned())
+    }
+
+    /// Inverse of [`Complaint::to_bits`]; `None` for other numbers.
+    pub(super) fn from_bits(bits: u64) -> Option<Complaint> {
+        let stages = [
+            Stage::Filter,
+            Stage::Capabilities,
+            Stage::NotFound,
+            Stage::NoInterpreter,
+            Stage::NotRun,
+            Stage::Setup,
+        ];
+        Some(Complaint {
+            stage: stages.into_iter().find(|it| *it as u64 == bits >> 48)?,
+            errno: (bits as u32).cast_signed(),
+            candidate: (bits >> 32) as u16,
+        })
     }
 
     /// What the caller is told of a step.
@@ -411,23 +360,11 @@ impl Complaint {
     }
 }
 
-/// What the container's first process had to say, if it did not become the command. It has ended.
+/// What a container's first process said through a pipe, if it did not become the command. It has ended.
 pub(super) fn read_complaint(mut from: &PipeReader) -> Option<Complaint> {
-    let mut bytes = [0; 7];
+    let mut bytes = [0; 8];
     from.read_exact(&mut bytes).ok()?;
-    let stages = [
-        Stage::Filter,
-        Stage::Capabilities,
-        Stage::NotFound,
-        Stage::NoInterpreter,
-        Stage::NotRun,
-        Stage::Setup,
-    ];
-    Some(Complaint {
-        stage: stages.into_iter().find(|it| *it as u8 == bytes[0])?,
-        errno: i32::from_ne_bytes([bytes[1], bytes[2], bytes[3], bytes[4]]),
-        candidate: u16::from_ne_bytes([bytes[5], bytes[6]]),
-    })
+    Complaint::from_bits(u64::from_ne_bytes(bytes))
 }
 
 /// Resource limits as numbers, the engine's own first.
@@ -619,17 +556,17 @@ pub(super) fn raise_capabilities() -> Result<(), i32> {
     set_capabilities(&capabilities()?.map(raised))
 }
 
-/// What of the confinement can be done while nothing is known of the command yet: the filter, and that nothing that it
-/// executes gets more than the capabilities of the profile. What this process has itself it keeps until [`restrict`].
-pub(super) fn confine(profile: Profile, filter: Option<&[libc::sock_filter]>) -> Result<(), Complaint> {
-    if let Some(filter) = filter {
-        load(filter).map_err(|errno| Complaint { stage: Stage::Filter, errno, candidate: 0 })?;
-    }
-    bound_capabilities(kept(profile)).map_err(|errno| Complaint {
-        stage: Stage::Capabilities,
-        errno,
-        candidate: 0,
-    })
+/// Loads the filter and sees to it that nothing that this process executes gets more than the capabilities of the profile.
+/// What it has itself it keeps until [`Program::execute`].
+pub(super) fn confine(profile: Profile, filter: &[libc::sock_filter]) -> Result<(), Complaint> {
+    filtered(filter)?;
+    let bounded = bound_capabilities(kept(profile));
+    bounded.map_err(|errno| Complaint { stage: Stage::Capabilities, errno, candidate: 0 })
+}
+
+/// Loads a filter, after others if there are any.
+pub(super) fn filtered(filter: &[libc::sock_filter]) -> Result<(), Complaint> {
+    load(filter).map_err(|errno| Complaint { stage: Stage::Filter, errno, candidate: 0 })
 }
 
 /// The capabilities of a profile.

@@ -7,10 +7,11 @@ use std::os::unix::net::UnixStream;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, wait as wait_child, waitpid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, pidfd_open, pidfd_send_signal,
+    wait as wait_child, waitid,
 };
 
-use super::init::{self, Complaint};
+use super::init::Complaint;
 use crate::engine::exec::cgroup::Hierarchy;
 use crate::engine::exec::error::RunError;
 use crate::engine::exec::wire::{Answer, Request};
@@ -31,16 +32,19 @@ impl Ending {
     }
 }
 
-/// Waits for the container whose first process is `pid`, our child; kills it when `socket` closes or is written to.
-/// `pidfd` is its descriptor.
+/// Waits for the container whose first process, our child, `pidfd` is of; kills it when `socket` closes or is written to.
 ///
 /// With the first process of a pid namespace the kernel kills all others, and reports its end only after theirs.
-pub(super) fn wait(socket: &UnixStream, pid: i32, pidfd: BorrowedFd<'_>) -> Result<Ending, RunError> {
-    let pid = pid_of(pid)?;
+pub(super) fn wait(socket: &UnixStream, pidfd: BorrowedFd<'_>) -> Result<Ending, RunError> {
     until_exit(socket, pidfd)?;
+    reap(pidfd).map_err(failed("wait for the container"))
+}
+
+/// How a child ended that has ended, or will.
+pub(super) fn reap(pidfd: BorrowedFd<'_>) -> Result<Ending, Errno> {
     loop {
-        match waitpid(Some(pid), WaitOptions::empty()) {
-            Ok(Some((_, status))) => {
+        match waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED) {
+            Ok(Some(status)) => {
                 if let Some(code) = status.exit_status() {
                     return Ok(Ending::Exited(code));
                 }
@@ -49,18 +53,15 @@ pub(super) fn wait(socket: &UnixStream, pid: i32, pidfd: BorrowedFd<'_>) -> Resu
                 }
             }
             Ok(None) | Err(Errno::INTR) => {}
-            Err(err) => return Err(failed("wait for the container")(err)),
+            Err(err) => return Err(err),
         }
     }
 }
 
 /// The descriptor of a child that has none yet.
 pub(super) fn watch(pid: i32) -> Result<OwnedFd, RunError> {
-    pidfd_open(pid_of(pid)?, PidfdFlags::empty()).map_err(failed("watch the container"))
-}
-
-fn pid_of(pid: i32) -> Result<Pid, RunError> {
-    Pid::from_raw(pid).ok_or_else(|| RunError::Bug { what: "the container has no pid".into() })
+    let pid = Pid::from_raw(pid).ok_or_else(|| RunError::Bug { what: "the container has no pid".into() })?;
+    pidfd_open(pid, PidfdFlags::empty()).map_err(failed("watch the container"))
 }
 
 fn until_exit(socket: &UnixStream, pidfd: BorrowedFd<'_>) -> Result<(), RunError> {
@@ -85,12 +86,14 @@ fn until_exit(socket: &UnixStream, pidfd: BorrowedFd<'_>) -> Result<(), RunError
     }
 }
 
-/// What is said of a command that ended, given what its first process had to say before it became the command.
+/// What is said of a command that ended, given what its first process had to say before it became the command, and what
+/// there is to warn of.
 pub(super) fn conclude(
     ending: &Ending,
     complaint: Option<Complaint>,
     out_of_memory: bool,
     request: &Request,
+    warnings: Vec<String>,
 ) -> Result<Answer, RunError> {
     let reason = match (complaint, out_of_memory, ending) {
         (Some(complaint), _, _) => return complaint.answer(&request.args[0], &request.emulation),
@@ -98,7 +101,7 @@ pub(super) fn conclude(
         (None, false, Ending::Exited(_)) => None,
         (None, false, Ending::Signaled(signal)) => Some(format!("it was ended by signal {signal}")),
     };
-    Ok(Answer::Exited { code: ending.code(), reason, warnings: init::clamped(&request.ulimits)? })
+    Ok(Answer::Exited { code: ending.code(), reason, warnings })
 }
 
 /// Kills what is in a cgroup and reaps all children: after a container that could not be started.

@@ -1,24 +1,23 @@
 //! A container as its helper has it: created, which means that all is there but the command and its tree, and later started.
 //!
-//! The helper creates the next one while a command runs: what that takes then costs nobody anything.
+//! The helper has the next one created while a command runs: what that takes then costs nobody anything.
 
-use std::io::{ErrorKind, PipeReader, Read as _};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, pidfd_send_signal, waitpid};
+use rustix::process::{Signal, pidfd_send_signal};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::child::{Order, Plan};
 use crate::engine::exec::error::RunError;
-use crate::engine::exec::helper::init::{Complaint, read_complaint};
+use crate::engine::exec::helper::init::Complaint;
 use crate::engine::exec::helper::place::no_namespaces;
-use crate::engine::exec::helper::setup::{errno, io};
+use crate::engine::exec::helper::setup::errno;
 use crate::engine::exec::helper::{exit, supervise};
 use crate::engine::exec::spec::Profile;
-use crate::engine::exec::wire::{self, Confinement, Net, Request, WireEmulation};
+use crate::engine::exec::wire::{Confinement, Net, Request, WireEmulation};
 
 /// What has to be known to create a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,65 +47,28 @@ impl Traits {
 
 /// A container. Dropping it ends it.
 pub(super) struct Container {
-    pub(super) traits: Traits,
-    first: First,
-    /// Where it says how far it is, and takes its order.
-    orders: UnixStream,
-    complaint: PipeReader,
-}
-
-/// The first process.
-struct First {
-    pid: i32,
-    pidfd: OwnedFd,
+    plan: Arc<Plan>,
     is_reaped: bool,
 }
 
 impl Container {
-    /// Creates one, born in `group` if there is one, else where the helper is. Returns when it has let go of what it
-    /// has from the helper; it goes on by itself.
-    pub(super) fn create(
-        traits: Traits,
-        network: Option<&OwnedFd>,
-        filter: Option<&[libc::sock_filter]>,
-        group: Option<&OwnedFd>,
-        site: super::Site,
-    ) -> Result<Container, RunError> {
-        let (complaint, complaint_in) = std::io::pipe().map_err(io("make a pipe for", "a container"))?;
-        let (orders, theirs) = UnixStream::pair().map_err(io("make a socket for", "a container"))?;
-        let complaint_in = complaint_in.into();
-        let plan = Plan { traits: &traits, network, filter, site, orders: theirs, complaint: complaint_in };
-        let (pid, pidfd) = plan.start(group).map_err(|err| no_namespaces(&err))?;
-        let container =
-            Container { traits, first: First { pid, pidfd, is_reaped: false }, orders, complaint };
-        match (&container.orders).read_exact(&mut [0]) {
-            Ok(()) => Ok(container),
-            Err(_) => Err(container.failure()),
-        }
+    /// One whose first process somebody makes by this plan.
+    pub(super) fn of(plan: Arc<Plan>) -> Container {
+        Container { plan, is_reaped: false }
     }
 
-    pub(super) fn pid(&self) -> i32 {
-        self.first.pid
+    pub(super) fn traits(&self) -> &Traits {
+        &self.plan.traits
     }
 
     /// Waits until it is created; its mount namespace.
     pub(super) fn created(&self) -> Result<OwnedFd, RunError> {
-        let mut first = [PollFd::new(&self.first.pidfd, PollFlags::IN)];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        if !matches!(poll(&mut first, Some(&now)), Ok(0) | Err(Errno::INTR)) {
-            return Err(self.failure());
-        }
-        let said = wire::receive_message::<()>(self.orders.as_fd());
-        let said = said.map_err(io("hear from", "a container"))?;
-        said.and_then(|((), fds)| fds.into_iter().next()).ok_or_else(|| self.failure())
+        self.plan.exchange.until_created().ok_or_else(|| self.failure())
     }
 
-    /// Has it execute the command, with these as its standard output and error.
-    pub(super) fn start(&self, order: &Order, outputs: [BorrowedFd<'_>; 2]) -> Result<(), RunError> {
-        wire::send_message(self.orders.as_fd(), order, &outputs).map_err(|err| match err.kind() {
-            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => self.failure(),
-            _ => io("send the command to", "a container")(err),
-        })
+    /// Has it execute the command.
+    pub(super) fn start(&self, order: Order) -> Result<(), RunError> {
+        if self.plan.exchange.order(order) { Ok(()) } else { Err(self.failure()) }
     }
 
     /// Waits for its end, or brings it about when `socket` closes; with why there was no execve, if there was none.
@@ -114,28 +76,40 @@ impl Container {
         mut self,
         socket: &UnixStream,
     ) -> Result<(supervise::Ending, Option<Complaint>), RunError> {
-        let ending = supervise::wait(socket, self.first.pid, self.first.pidfd.as_fd())?;
-        self.first.is_reaped = true;
-        Ok((ending, read_complaint(&self.complaint)))
+        let exchange = &self.plan.exchange;
+        let pidfd = exchange.pidfd().ok_or_else(|| RunError::Bug { what: "there is no container".into() })?;
+        let ending = supervise::wait(socket, pidfd)?;
+        let complaint = exchange.complaint();
+        self.is_reaped = true;
+        Ok((ending, complaint))
     }
 
     /// Why it ended by itself.
     fn failure(&self) -> RunError {
-        // Whatever became of it: the pipe has an end then.
-        let _ = pidfd_send_signal(&self.first.pidfd, Signal::KILL);
-        let complaint = read_complaint(&self.complaint);
-        let said = complaint.and_then(|it| it.answer("", &WireEmulation::Kernel).err());
+        let exchange = &self.plan.exchange;
+        exchange.until_left();
+        if let Some(refusal) = exchange.refusal() {
+            return no_namespaces(&refusal);
+        }
+        let said = exchange.complaint().and_then(|it| it.answer("", &WireEmulation::Kernel).err());
         said.unwrap_or_else(|| RunError::Bug { what: "a container ended before it was started".into() })
     }
 }
 
-impl Drop for First {
+impl Drop for Container {
     fn drop(&mut self) {
+        let exchange = &self.plan.exchange;
+        let ends_by_itself = exchange.dismiss();
         if self.is_reaped {
             return;
         }
-        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
-        while let Err(Errno::INTR) = waitpid(Pid::from_raw(self.pid), WaitOptions::empty()) {}
+        if ends_by_itself {
+            // What it has open in the helper's table it closes itself.
+            exchange.until_left();
+        }
+        let Some(pidfd) = exchange.pidfd() else { return };
+        let _ = pidfd_send_signal(pidfd, Signal::KILL);
+        let _ = supervise::reap(pidfd);
     }
 }
 

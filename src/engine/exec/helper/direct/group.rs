@@ -76,10 +76,11 @@ impl Groups {
             enable_controllers(root);
         }
         let own = Group::make(&opened, &name, &Limits::default(), Path::new(""), Allowed::Usual(&[]))?;
-        let groups = Groups { hierarchies: opened, name, own, n_made: 0 };
-        // 0 is who writes.
-        groups.own.add(0)?;
-        Ok(groups)
+        for door in own.doors()? {
+            // 0 is who writes.
+            rustix::io::write(&door, b"0").map_err(|err| io_error("join", &name, err.into()))?;
+        }
+        Ok(Groups { hierarchies: opened, name, own, n_made: 0 })
     }
 
     /// A group for one command, in the group `parent`.
@@ -166,23 +167,14 @@ impl Group {
         self.limit(limits)
     }
 
-    /// Moves a process into it.
-    pub(super) fn add(&self, pid: i32) -> Result<(), RunError> {
-        for dir in &self.dirs {
-            write(&dir.fd, "cgroup.procs", &pid.to_string())
-                .map_err(|err| io_error("move a process to", &self.name, err))?;
-        }
-        Ok(())
-    }
-
-    /// The directory that clone3 takes, where it does.
-    pub(super) fn to_be_born_in(&self) -> Option<&OwnedFd> {
-        self.dirs.iter().find(|it| it.kind == Kind::Unified).map(|it| &it.fd)
-    }
-
-    /// Whether a process has to be moved: clone3 knows version 2 only.
-    pub(super) fn must_be_moved_to(&self) -> bool {
-        self.dirs.iter().any(|it| it.kind != Kind::Unified)
+    /// The lists of its processes, for who joins it.
+    pub(super) fn doors(&self) -> Result<Vec<OwnedFd>, RunError> {
+        let open = |dir: &Dir| {
+            let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+            rustix::fs::openat(&dir.fd, "cgroup.procs", flags, Mode::empty())
+        };
+        let doors = self.dirs.iter().map(open).collect::<Result<_, Errno>>();
+        doors.map_err(|err| io_error("open", &self.name, err.into()))
     }
 
     /// How many of its processes were killed for want of memory.

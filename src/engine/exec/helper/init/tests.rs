@@ -1,5 +1,7 @@
 //! What the container's first process says, and where it looks.
 
+use std::os::fd::AsFd;
+
 use super::*;
 
 #[test]
