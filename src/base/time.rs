@@ -21,7 +21,8 @@ pub fn rfc3339(time: SystemTime) -> String {
     text
 }
 
-/// Reads RFC 3339 with any offset; `None` when the text is not of that form.
+/// Reads RFC 3339 with any offset; `None` when the text is not of that form, or when it is before the year 0 or after 9999
+/// in UTC, for then it could not be written again.
 pub fn parse_rfc3339(text: &str) -> Option<SystemTime> {
     let number = |range: std::ops::Range<usize>| -> Option<i64> {
         let digits = text.get(range)?;
@@ -36,7 +37,11 @@ pub fn parse_rfc3339(text: &str) -> Option<SystemTime> {
     }
     let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
     let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || 23 < hour || 59 < minute || 60 < second {
+    if !(1..=12).contains(&month) || 23 < hour || 59 < minute || 60 < second {
+        return None;
+    }
+    let days = days_from_civil(year, month, day);
+    if civil(days) != (year, month, day) {
         return None;
     }
     let mut rest = &text[19..];
@@ -55,14 +60,20 @@ pub fn parse_rfc3339(text: &str) -> Option<SystemTime> {
         [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2]
             if [h1, h2, m1, m2].iter().all(|b| b.is_ascii_digit()) =>
         {
-            let digit = |byte: &u8| i64::from(byte - b'0');
-            let minutes = (digit(h1) * 10 + digit(h2)) * 60 + digit(m1) * 10 + digit(m2);
+            let number = |tens: &u8, ones: &u8| i64::from(tens - b'0') * 10 + i64::from(ones - b'0');
+            let (hours, minutes) = (number(h1, h2), number(m1, m2));
+            // As Go reads it: some write that a day has 24 hours.
+            if 24 < hours || 60 < minutes {
+                return None;
+            }
+            let minutes = hours * 60 + minutes;
             if *sign == b'-' { -minutes * 60 } else { minutes * 60 }
         }
         _ => return None,
     };
-    let seconds = days_from_civil(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second - offset;
-    at(seconds, nanos)
+    let seconds = days * 86_400 + hour * 3600 + minute * 60 + second - offset;
+    let (year, ..) = civil(seconds.div_euclid(86_400));
+    at(seconds, nanos).filter(|_| (0..=9999).contains(&year))
 }
 
 /// Reads `Sun, 06 Nov 1994 08:49:37 GMT`, the one form of HTTP dates that is still sent.

@@ -34,6 +34,9 @@ pub(super) fn solve(
     let ran: Arc<Mutex<BTreeSet<Digest>>> = Arc::default();
     for n_solves in 1.. {
         let ui = Ui::start(progress, build.engine.store().root());
+        if let Some(inspector) = &build.inspector {
+            inspector.let_show(ui.pending());
+        }
         // Asked of steps that run although they have results: of others nothing has to be noted.
         let is_asked = cache == CacheMode::Ignore || !build.rerun.is_empty();
         let sink = if is_asked { noting(ui.sink(), ran.clone()) } else { ui.sink() };

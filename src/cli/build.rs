@@ -251,7 +251,7 @@ pub(super) struct Build<'a> {
     /// Names the program in the history.
     pub(super) program: Digest,
     /// Who may look at commands that failed.
-    pub(super) inspector: Option<Arc<dyn Inspector>>,
+    pub(super) inspector: Option<Arc<shell::Opener>>,
     /// What is exchanged with other machines.
     pub(super) caches: Caches,
 }
@@ -286,7 +286,7 @@ impl Build<'_> {
             aftermath: self.caches.aftermath(),
             rerun: self.rerun.clone(),
             program: self.program,
-            inspector: self.inspector.clone(),
+            inspector: self.inspector.clone().map(|it| it as Arc<dyn Inspector>),
             events,
             cancel: cancel.clone(),
         }

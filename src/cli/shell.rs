@@ -9,12 +9,14 @@ use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 
 use crate::base::Report;
 use crate::cli::print_reports;
+use crate::cli::ui::Pending;
 use crate::cli::{args, failure, steps};
 use crate::engine::exec::{ExitStatus, RunError};
 use crate::engine::ops::{FailedCommand, Inspector, Terminal};
@@ -22,10 +24,15 @@ use crate::engine::ops::{FailedCommand, Inspector, Terminal};
 /// How often the size of the terminal is looked at.
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
 
+/// How long the display may take for what it has not shown yet, before a shell is opened all the same.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Opens a shell for the first command that fails.
-struct Opener {
+pub(super) struct Opener {
     /// One is enough: the others failed because of, or beside, the first.
     is_used: AtomicBool,
+    /// What the display still has to show.
+    pending: Mutex<Option<Pending>>,
     session: Mutex<Option<Passing>>,
 }
 
@@ -40,7 +47,7 @@ struct Passing {
 }
 
 /// An inspector on the terminal that this process was started on.
-pub(super) fn inspector() -> Result<Arc<dyn Inspector>, Report> {
+pub(super) fn inspector() -> Result<Arc<Opener>, Report> {
     if !io::stdin().is_terminal() {
         return Err(Report::error(
             "bkl::no_terminal",
@@ -48,7 +55,18 @@ pub(super) fn inspector() -> Result<Arc<dyn Inspector>, Report> {
         )
         .help("leave it away where nobody types"));
     }
-    Ok(Arc::new(Opener { is_used: AtomicBool::new(false), session: Mutex::new(None) }))
+    Ok(Arc::new(Opener {
+        is_used: AtomicBool::new(false),
+        pending: Mutex::default(),
+        session: Mutex::default(),
+    }))
+}
+
+impl Opener {
+    /// Lets a display that has begun show what happened before a shell is opened.
+    pub(super) fn let_show(&self, pending: Pending) {
+        *self.pending.lock().unwrap_or_else(PoisonError::into_inner) = Some(pending);
+    }
 }
 
 impl Inspector for Opener {
@@ -65,6 +83,9 @@ impl Inspector for Opener {
         let terminal = File::options().read(true).write(true).open("/dev/tty");
         let terminal = terminal.map_err(|error| told("open `/dev/tty`", &error)).ok()?;
         let (master, slave) = pty(&terminal).map_err(|error| told("make a terminal", &error)).ok()?;
+        if let Some(pending) = self.pending.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            pending.wait(PATIENCE);
+        }
         greet(failed);
         let passing =
             Passing::start(terminal, master).map_err(|error| told("set the terminal up", &error)).ok()?;
@@ -185,7 +206,7 @@ fn pass_on(mut terminal: File, mut master: File, stopped: &OwnedFd) -> io::Resul
                 Err(_) if is_stopped => return Ok(()),
                 // Not yet, or not any more.
                 Err(_) => {
-                    std::thread::sleep(std::time::Duration::from_millis(20));
+                    std::thread::sleep(Duration::from_millis(20));
                     0
                 }
             };

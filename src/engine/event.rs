@@ -1,5 +1,8 @@
 //! What an engine tells while it works: the data behind progress displays and build logs.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -91,4 +94,49 @@ pub enum Unit {
 /// A sink that drops everything.
 pub fn silent() -> EventSink {
     Arc::new(|_| {})
+}
+
+/// Puts the two streams of a command together as lines: what one wrote is never part of the other's line.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Seam {
+    /// Whose line is not finished.
+    open: Option<Stream>,
+    /// Streams whose line was ended for them, stdout's and stderr's: the newline that may follow has been written.
+    is_cut: [bool; 2],
+}
+
+impl Seam {
+    /// More output: whether the line before it, which is the other stream's, ends here, and what there is to show of `bytes`.
+    pub fn join<'a>(&mut self, stream: Stream, bytes: &'a [u8]) -> (bool, &'a [u8]) {
+        if bytes.is_empty() {
+            return (false, bytes);
+        }
+        let ends = self.open.is_some_and(|open| open != stream);
+        if ends {
+            self.cut();
+        }
+        let mut shown = bytes;
+        if std::mem::take(&mut self.is_cut[stream as usize]) {
+            let newline = [&b"\n"[..], b"\r\n"].into_iter().find_map(|it| bytes.strip_prefix(it));
+            shown = newline.unwrap_or(bytes);
+        }
+        self.open = if shown.last().is_none_or(|&byte| byte == b'\n') { None } else { Some(stream) };
+        (ends, shown)
+    }
+
+    /// The line that is not finished ends here.
+    pub fn cut(&mut self) {
+        if let Some(open) = self.open.take() {
+            self.is_cut[open as usize] = true;
+        }
+    }
+
+    /// Adds more output to what is kept of it.
+    pub fn append(&mut self, kept: &mut Vec<u8>, stream: Stream, bytes: &[u8]) {
+        let (ends, shown) = self.join(stream, bytes);
+        if ends {
+            kept.push(b'\n');
+        }
+        kept.extend_from_slice(shown);
+    }
 }

@@ -196,10 +196,12 @@ impl Engine {
                     read = cache::import::read(from, registry, &self.store) => Some(read),
                     () = cancel.cancelled() => None,
                 };
-                if let Some(Err(error)) = &read {
-                    let message = format!("the cache `{}` is not used: {error}", from.shown());
-                    events(Event::Warning { vertex, message });
-                }
+                let notices = match &read {
+                    Some(Ok(caches)) => caches.iter().filter_map(|it| it.notice.clone()).collect(),
+                    Some(Err(error)) => vec![format!("the cache `{}` is not used: {error}", from.shown())],
+                    None => Vec::new(),
+                };
+                notices.into_iter().for_each(|message| events(Event::Warning { vertex, message }));
                 events(Event::Completed { vertex, at: SystemTime::now(), error: None, cached: false });
                 read.and_then(Result::ok).unwrap_or_default()
             }

@@ -17,6 +17,7 @@
 //! How it stays whole: work in progress lies in a corner that a dead process's successor sweeps (`sweep`); what is done
 //! moves to its place by rename, its row comes last; what was not synced before a power cut is dropped (`flush`).
 
+mod annex;
 mod ballast;
 mod cache_mount;
 mod chain;

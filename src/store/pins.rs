@@ -4,7 +4,8 @@
 //! there. Whoever removes things marks them first and reads these files then: one of the two sees the other (`gc`).
 //!
 //! A process may have many builds. Each has a number, and what is used gets that of the newest one: whoever uses it began no
-//! later. When none of those lives any more it is said that the thing is not used, on a line further down.
+//! later. When none of those lives any more it is said that the thing is not used, on a line further down. What is said in
+//! vain does not grow for ever: see `annex`.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::{self, Write as _};
@@ -13,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use super::annex::{Annex, Fill};
 use super::records::to_millis;
 use super::sweep::Owner;
 use super::{LayerId, Record, Result, Store, Usage};
@@ -21,12 +23,69 @@ use crate::base::Digest;
 /// How exactly it is known when something was last used: who was used less than this ago is not written again.
 pub(super) const COARSE: Duration = Duration::from_secs(3600);
 
-/// What this process has found or made, each with the newest build of then.
+/// What this process has found or made.
 #[derive(Default)]
 pub(super) struct Pins {
-    layers: Mutex<HashMap<LayerId, u64>>,
-    blobs: Mutex<HashMap<Digest, u64>>,
+    held: Mutex<Held>,
     builds: Mutex<Builds>,
+}
+
+/// What is said to be used, and where.
+#[derive(Default)]
+struct Held {
+    layers: HashMap<LayerId, Pin>,
+    blobs: HashMap<Digest, Pin>,
+    /// Of what is said in this process's corner by us.
+    fill: Fill,
+    /// Where it is said once too much there is not so any more.
+    annex: Option<Annex>,
+}
+
+/// A use.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pin {
+    /// The newest build of when it was found or made; 0 for what was only looked for.
+    build: u64,
+    in_corner: bool,
+    in_annex: bool,
+}
+
+impl Pin {
+    /// Uses it again, if it was found before.
+    fn renew(&mut self, now: u64) -> bool {
+        let is_held = self.build != 0;
+        if is_held {
+            self.build = now;
+        }
+        is_held
+    }
+}
+
+/// What pins are of.
+trait Used: Copy + Eq + Ord + Hash {
+    /// The lines that say that it is used, and that it is not: one byte longer.
+    fn write_uses(self, notes: &mut String);
+    fn write_frees(self, notes: &mut String);
+}
+
+impl Used for LayerId {
+    fn write_uses(self, notes: &mut String) {
+        let _ = writeln!(notes, "uses {self}");
+    }
+
+    fn write_frees(self, notes: &mut String) {
+        let _ = writeln!(notes, "frees {self}");
+    }
+}
+
+impl Used for Digest {
+    fn write_uses(self, notes: &mut String) {
+        let _ = writeln!(notes, "uses-blob {}", self.hex());
+    }
+
+    fn write_frees(self, notes: &mut String) {
+        let _ = writeln!(notes, "frees-blob {}", self.hex());
+    }
 }
 
 /// The builds of this process, numbered from 1.
@@ -65,21 +124,25 @@ impl Pins {
     /// Says that layers are used; those that were not held before.
     pub(super) fn announce(&self, owner: &Owner, layers: &[LayerId]) -> Result<Vec<LayerId>> {
         let now = self.now();
-        let mut held = lock(&self.layers);
+        let mut held = lock(&self.held);
         let mut new = Vec::new();
+        let mut notes = String::new();
         for layer in layers {
-            match held.get_mut(layer) {
-                Some(build) => *build = now,
-                None => new.push(*layer),
+            let pin = held.layers.get_mut(layer);
+            // What was said and not found is said still.
+            if pin.is_none() {
+                layer.write_uses(&mut notes);
+            }
+            if !pin.is_some_and(|it| it.renew(now)) {
+                new.push(*layer);
             }
         }
-        if !new.is_empty() {
-            let mut notes = String::with_capacity(new.len() * 40);
-            for layer in &new {
-                let _ = writeln!(notes, "uses {layer}");
-            }
+        if !notes.is_empty() {
             // Under the lock: a line that says otherwise comes before it, or not at all.
-            owner.note(&notes)?;
+            let pin = held.say(owner, &notes)?;
+            for layer in &new {
+                held.layers.entry(*layer).or_insert(pin);
+            }
         }
         Ok(new)
     }
@@ -87,39 +150,50 @@ impl Pins {
     /// Whether a layer is held; then it is used again.
     pub(super) fn renew(&self, layer: LayerId) -> bool {
         let now = self.now();
-        lock(&self.layers).get_mut(&layer).map(|build| *build = now).is_some()
+        lock(&self.held).layers.get_mut(&layer).is_some_and(|pin| pin.renew(now))
     }
 
     /// Keeps in mind that the layers are there.
     pub(super) fn hold(&self, layers: &[LayerId]) {
         let now = self.now();
-        lock(&self.layers).extend(layers.iter().map(|it| (*it, now)));
+        let mut held = lock(&self.held);
+        for layer in layers {
+            // What was not said here was said when it was moved to its place, in the corner.
+            let made = Pin { in_corner: true, ..Pin::default() };
+            held.layers.entry(*layer).or_insert(made).build = now;
+        }
     }
 
     /// Says that a blob is used; whether it was not held before.
     pub(super) fn announce_blob(&self, owner: &Owner, digest: &Digest) -> Result<bool> {
         let now = self.now();
-        let mut held = lock(&self.blobs);
-        if let Some(build) = held.get_mut(digest) {
-            *build = now;
-            return Ok(false);
+        let mut held = lock(&self.held);
+        if let Some(pin) = held.blobs.get_mut(digest) {
+            return Ok(!pin.renew(now));
         }
-        owner.note(&format!("uses-blob {}\n", digest.hex()))?;
+        let mut note = String::new();
+        digest.write_uses(&mut note);
+        let pin = held.say(owner, &note)?;
+        held.blobs.insert(*digest, pin);
         Ok(true)
     }
 
     /// Says that a blob is moved to its place.
     pub(super) fn announce_new_blob(&self, owner: &Owner, digest: &Digest) -> Result<()> {
         let now = self.now();
-        let mut held = lock(&self.blobs);
-        held.get_mut(digest).into_iter().for_each(|build| *build = now);
-        owner.announce("blob", &digest.hex())
+        let mut held = lock(&self.held);
+        owner.announce("blob", &digest.hex())?;
+        let pin = held.blobs.entry(*digest).or_default();
+        pin.in_corner = true;
+        pin.renew(now);
+        Ok(())
     }
 
     /// Keeps in mind that the blob is there.
     pub(super) fn hold_blob(&self, digest: &Digest) {
         let now = self.now();
-        lock(&self.blobs).insert(*digest, now);
+        let made = Pin { in_corner: true, ..Pin::default() };
+        lock(&self.held).blobs.entry(*digest).or_insert(made).build = now;
     }
 
     fn begin(&self) -> u64 {
@@ -137,26 +211,93 @@ impl Pins {
             builds.living.remove(&build);
             builds.living.first().copied().unwrap_or(builds.newest + 1)
         };
-        // Not said, it stays until this process ends.
-        let n_layers = let_go(&self.layers, oldest, owner, |it| format!("frees {it}\n"));
-        let n_blobs = let_go(&self.blobs, oldest, owner, |it| format!("frees-blob {}\n", it.hex()));
-        0 < n_layers + n_blobs
+        lock(&self.held).let_go(owner, oldest)
     }
 }
 
-/// Lets go of what only builds before `oldest` used, and says so; gives how many those are.
-fn let_go<T: Copy + Eq + Ord + Hash>(
-    held: &Mutex<HashMap<T, u64>>,
+impl Held {
+    /// Says that something is used; where that is said now.
+    fn say(&mut self, owner: &Owner, notes: &str) -> Result<Pin> {
+        if self.is_stale() {
+            self.replace_annex(owner);
+        }
+        match &mut self.annex {
+            Some(annex) => {
+                annex.note(notes)?;
+                annex.fill.says(notes.len());
+                Ok(Pin { in_annex: true, ..Pin::default() })
+            }
+            None => {
+                owner.note(notes)?;
+                self.fill.says(notes.len());
+                Ok(Pin { in_corner: true, ..Pin::default() })
+            }
+        }
+    }
+
+    /// Lets go of what only builds before `oldest` used, and says so; whether there was any.
+    fn let_go(&mut self, owner: &Owner, oldest: u64) -> bool {
+        let (mut corner, mut annex) = (String::new(), String::new());
+        let n_layers = end_pins(&mut self.layers, oldest, &mut self.fill, &mut corner, &mut annex);
+        let n_blobs = end_pins(&mut self.blobs, oldest, &mut self.fill, &mut corner, &mut annex);
+        // Not said, it stays until this process ends.
+        if !corner.is_empty() {
+            let _ = owner.note(&corner);
+        }
+        if let Some(Annex { fill, .. }) = &mut self.annex {
+            annex.split_inclusive('\n').for_each(|note| fill.frees(note.len()));
+            let is_replaced = fill.is_stale() && self.replace_annex(owner);
+            if let Some(kept) = &self.annex
+                && !is_replaced
+                && !annex.is_empty()
+            {
+                let _ = kept.note(&annex);
+            }
+        }
+        0 < n_layers + n_blobs
+    }
+
+    fn is_stale(&self) -> bool {
+        self.annex.as_ref().map_or(self.fill, |it| it.fill).is_stale()
+    }
+
+    /// Says anew what the annex says, in one that says no more than that; whether that could be done.
+    fn replace_annex(&mut self, owner: &Owner) -> bool {
+        let mut notes = String::new();
+        in_annex(&self.layers).into_iter().for_each(|it| it.write_uses(&mut notes));
+        in_annex(&self.blobs).into_iter().for_each(|it| it.write_uses(&mut notes));
+        let new = Annex::open(owner, &notes);
+        // The old one goes when the new one is there.
+        new.map(|new| self.annex = Some(new)).is_ok()
+    }
+}
+
+fn in_annex<T: Used>(pins: &HashMap<T, Pin>) -> Vec<T> {
+    let mut said: Vec<T> = pins.iter().filter(|(_, pin)| pin.in_annex).map(|(it, _)| *it).collect();
+    said.sort_unstable();
+    said
+}
+
+/// Takes out what only builds before `oldest` used; gives how many, and what is to be said of it where.
+fn end_pins<T: Used>(
+    pins: &mut HashMap<T, Pin>,
     oldest: u64,
-    owner: &Owner,
-    note: impl Fn(T) -> String,
+    fill: &mut Fill,
+    corner: &mut String,
+    annex: &mut String,
 ) -> usize {
-    let mut held = lock(held);
-    let mut gone: Vec<T> = held.extract_if(|_, build| *build < oldest).map(|(it, _)| it).collect();
-    gone.sort_unstable();
-    let notes: String = gone.iter().map(|it| note(*it)).collect();
-    if !notes.is_empty() {
-        let _ = owner.note(&notes);
+    let is_over = |_: &T, pin: &mut Pin| pin.build != 0 && pin.build < oldest;
+    let mut gone: Vec<(T, Pin)> = pins.extract_if(is_over).collect();
+    gone.sort_unstable_by_key(|(it, _)| *it);
+    for (it, pin) in &gone {
+        if pin.in_corner {
+            let n_before = corner.len();
+            it.write_frees(corner);
+            fill.frees(corner.len() - n_before);
+        }
+        if pin.in_annex {
+            it.write_frees(annex);
+        }
     }
     gone.len()
 }

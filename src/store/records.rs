@@ -238,12 +238,18 @@ fn split_output(bytes: &[u8]) -> Option<(Stored<'_>, &[u8])> {
     Some((Stored::List(ids), rest))
 }
 
-/// Milliseconds since 1970; earlier is 0.
+/// Whole milliseconds since 1970, rounded down.
 pub(super) fn to_millis(at: SystemTime) -> i64 {
-    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    let millis = match at.duration_since(UNIX_EPOCH) {
+        Ok(after) => i128::try_from(after.as_millis()).unwrap_or(i128::MAX),
+        Err(error) => -i128::try_from(error.duration().as_nanos().div_ceil(1_000_000)).unwrap_or(i128::MAX),
+    };
+    i64::try_from(millis).unwrap_or(if millis < 0 { i64::MIN } else { i64::MAX })
 }
 
 pub(super) fn from_millis(millis: i64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+    let distance = Duration::from_millis(millis.unsigned_abs());
+    let at = if millis < 0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) };
+    // Only in a database that was damaged.
+    at.unwrap_or(UNIX_EPOCH)
 }

@@ -7,6 +7,7 @@ mod gc;
 mod history;
 mod hostile;
 mod parts;
+mod pins;
 mod shared;
 mod trees;
 mod twins;

@@ -353,6 +353,17 @@ fn bad_caches_are_misses() {
         refused,
     );
     check(
+        "a time that is none",
+        &|dir| {
+            let mut config = config.clone();
+            let records = config["records"].as_array_mut().unwrap().iter_mut();
+            let with_result = records.into_iter().find(|it| it["layers"].is_array()).unwrap();
+            with_result["layers"][0]["createdAt"] = json!("2026-02-30T00:00:00Z");
+            replace(dir, &manifest, &text(&config));
+        },
+        Some("is refused: its time `2026-02-30T00:00:00Z` is not valid"),
+    );
+    check(
         "layers that the manifest has not",
         &|dir| {
             let mut manifest = manifest.clone();

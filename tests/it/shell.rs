@@ -11,6 +11,7 @@ pub fn trials() -> Vec<Trial> {
     vec![
         crate::trial("shell::root::looks_where_it_failed", looks_where_it_failed),
         crate::trial("shell::root::there_is_none", there_is_none),
+        crate::trial("shell::root::is_opened_behind_the_output", is_opened_behind_the_output),
         crate::trial("shell::root::stays_while_others_fail", stays_while_others_fail),
     ]
 }
@@ -58,6 +59,18 @@ fn there_is_none() {
         "",
     );
     assert!(said.contains("bkl::no_shell") && said.contains("exit code 1"), "{said}");
+}
+
+/// What was written before is on the terminal before the shell is, also a line that nobody ended.
+fn is_opened_behind_the_output() {
+    let said = on_terminal(
+        "target app = base.run(\"seq 1 100000; printf 'the last %s' words; exit 1\", name: \"loud\")",
+        "exit\n",
+    );
+    let at = |text: &str| said.find(text).unwrap_or_else(|| panic!("`{text}` is missing"));
+    assert!(at(" 99999\r\n") < at(" the last words\r\n"), "the last line is unfinished");
+    assert!(at(" the last words\r\n") < at("is started where it failed"), "the shell is too early");
+    assert_eq!(said.matches("the last words").count(), 2, "once, and once in the report");
 }
 
 /// Nothing ends the shell but who typed there, nothing begins while it is open, and what failed first is told first.

@@ -31,13 +31,20 @@ pub(super) struct Backlog {
     begin: u64,
     end: u64,
     memory: Vec<u8>,
+    /// All that was ever written.
+    n_written: u64,
     is_flushed: bool,
 }
 
 impl Backlog {
     /// Nothing yet. What is too much for the memory will be in a file in `dir`.
     pub(super) fn new(dir: PathBuf) -> Backlog {
-        Backlog { dir, file: None, begin: 0, end: 0, memory: Vec::new(), is_flushed: false }
+        Backlog { dir, file: None, begin: 0, end: 0, memory: Vec::new(), n_written: 0, is_flushed: false }
+    }
+
+    /// Bytes that were ever written, waiting or not.
+    pub(super) fn n_written(&self) -> u64 {
+        self.n_written
     }
 
     /// Whether somebody should write it out now, and not with whatever comes later.
@@ -112,6 +119,7 @@ impl Backlog {
 impl Write for Backlog {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.memory.extend_from_slice(bytes);
+        self.n_written += bytes.len() as u64;
         Ok(bytes.len())
     }
 

@@ -37,6 +37,11 @@ trait Display: Send {
     /// Draws what changed; called every [`FRAME`] while the build runs and all before is written.
     fn frame(&mut self, out: &mut dyn Write) -> io::Result<()>;
 
+    /// Ends what is written as far as it came: something else is about to be.
+    fn settle(&mut self, _out: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Draws the last state, and leaves the cursor at the start of a line.
     fn finish(&mut self, out: &mut dyn Write) -> io::Result<()>;
 }
@@ -73,12 +78,29 @@ impl Ui {
         }
     }
 
+    /// For who is to write to the terminal, too, while the display runs.
+    pub(crate) fn pending(&self) -> Pending {
+        Pending(self.0.as_ref().map(|(screen, _)| screen.clone()))
+    }
+
     /// Waits until everything sent so far is shown. What is sent later is not.
     pub(crate) fn finish(self) {
         if let Some((screen, thread)) = self.0 {
             screen.end();
             // A panic in the display has been printed; the build's result matters more.
             let _ = thread.join();
+        }
+    }
+}
+
+/// What a display has not shown yet.
+pub(crate) struct Pending(Option<Arc<Screen>>);
+
+impl Pending {
+    /// Waits until everything sent so far is shown, but no longer than `most`.
+    pub(crate) fn wait(&self, most: Duration) {
+        if let Some(screen) = &self.0 {
+            screen.settle(most);
         }
     }
 }
@@ -103,14 +125,28 @@ struct Shown {
     /// `None` once nobody looks any more.
     display: Option<Box<dyn Display>>,
     backlog: Backlog,
+    /// Bytes that were written out.
+    n_shown: u64,
     has_ended: bool,
+}
+
+impl Shown {
+    /// Lets the display write. It ends with a panic, the build does not.
+    fn write(&mut self, write: impl FnOnce(&mut dyn Display, &mut Backlog) -> io::Result<()>) {
+        if let Some(display) = &mut self.display {
+            let written = catch_unwind(AssertUnwindSafe(|| write(&mut **display, &mut self.backlog)));
+            if !matches!(written, Ok(Ok(()))) {
+                self.display = None;
+            }
+        }
+    }
 }
 
 impl Screen {
     fn new(display: Box<dyn Display>, dir: &Path) -> Screen {
         let backlog = Backlog::new(dir.to_owned());
         Screen {
-            state: Mutex::new(Shown { display: Some(display), backlog, has_ended: false }),
+            state: Mutex::new(Shown { display: Some(display), backlog, n_shown: 0, has_ended: false }),
             is_due: Condvar::new(),
             is_read: Condvar::new(),
         }
@@ -123,17 +159,28 @@ impl Screen {
     /// Takes an event in. Only where the disk has no room for what is not read yet this waits for the reader.
     fn tell(&self, event: &Event) {
         let mut state = self.lock();
-        let Shown { display: Some(display), backlog, .. } = &mut *state else { return };
-        // The display ends with a panic, the build does not.
-        let shown = catch_unwind(AssertUnwindSafe(|| display.event(event, backlog)));
-        if !matches!(shown, Ok(Ok(()))) {
-            state.display = None;
-        }
+        state.write(|display, backlog| display.event(event, backlog));
         if state.backlog.is_due() {
             self.is_due.notify_one();
         }
         while !state.backlog.make_room() {
             state = self.is_read.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Waits until all that was told is written out, `most` at most.
+    fn settle(&self, most: Duration) {
+        let until = Instant::now() + most;
+        let mut state = self.lock();
+        state.write(|display, backlog| display.settle(backlog).and_then(|()| backlog.flush()));
+        self.is_due.notify_one();
+        let n_told = state.backlog.n_written();
+        while state.display.is_some() && state.n_shown < n_told {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            (state, _) = self.is_read.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -150,7 +197,6 @@ impl Screen {
             if written.is_err() || chunk.is_empty() {
                 break written;
             }
-            chunk.clear();
         };
         let mut state = self.lock();
         let display = state.display.take();
@@ -164,12 +210,15 @@ impl Screen {
         }
     }
 
-    /// Waits for what is to be written next, the oldest first; nothing is left when it is empty.
+    /// `chunk` has been written: waits for what is to be written next, the oldest first; nothing is left when it is empty.
     fn next(&self, chunk: &mut Vec<u8>) -> io::Result<()> {
         let mut next_frame = Instant::now() + FRAME;
         let mut state = self.lock();
+        state.n_shown += chunk.len() as u64;
+        chunk.clear();
+        self.is_read.notify_all();
         loop {
-            let Shown { display, backlog, has_ended } = &mut *state;
+            let Shown { display, backlog, has_ended, .. } = &mut *state;
             let now = Instant::now();
             let is_time = next_frame <= now;
             if is_time {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime};
 
 use crate::base::Digest;
-use crate::engine::event::Event;
+use crate::engine::event::{Event, Seam};
 
 /// How much of a running step's output a display can show.
 const TAIL_BYTES: usize = 16 * 1024;
@@ -34,6 +34,7 @@ pub(super) struct Step {
 struct Work {
     /// Last output, both streams, whole bytes from some point on.
     tail: Vec<u8>,
+    seam: Seam,
     /// Transfers by id: current and total bytes.
     transfers: Vec<(String, u64, Option<u64>)>,
 }
@@ -83,11 +84,11 @@ impl Model {
                 (step.started, step.state, step.completed) = (*at, State::Running, None);
                 number
             }
-            Event::Log { vertex, bytes, .. } => {
+            Event::Log { vertex, stream, bytes } => {
                 let (number, step) = self.step(vertex);
                 if let Some(step) = step {
-                    let tail = &mut step.work.get_or_insert_default().tail;
-                    tail.extend_from_slice(bytes);
+                    let Work { tail, seam, .. } = &mut **step.work.get_or_insert_default();
+                    seam.append(tail, *stream, bytes);
                     if 2 * TAIL_BYTES < tail.len() {
                         tail.drain(..tail.len() - TAIL_BYTES);
                     }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::Display;
 use super::model::{Model, State, duration, printable, size};
-use crate::engine::event::Event;
+use crate::engine::event::{Event, Seam, Stream};
 
 /// The display and what it has printed so far.
 #[derive(Default)]
@@ -14,10 +14,18 @@ pub(super) struct Plain {
     model: Model,
     /// The step printed last: another one is set apart by a blank line and its name.
     last: Option<u32>,
-    /// Unfinished last lines of steps' output.
-    partial: BTreeMap<u32, Vec<u8>>,
+    /// Where the output of steps stands.
+    output: BTreeMap<u32, Output>,
     /// Whether the name of a step was printed, by its number.
     named: Vec<bool>,
+}
+
+/// The end of a step's output.
+#[derive(Default)]
+struct Output {
+    /// The last line, as far as it came.
+    unfinished: Vec<u8>,
+    seam: Seam,
 }
 
 impl Plain {
@@ -46,11 +54,31 @@ impl Plain {
         writeln!(out)
     }
 
-    /// Prints what the step's last, unfinished line holds.
-    fn flush_partial(&mut self, number: u32, out: &mut dyn Write) -> io::Result<()> {
-        match self.partial.remove(&number) {
-            Some(rest) => self.line(number, &rest, out),
-            None => Ok(()),
+    /// Prints the lines that `bytes` finish.
+    fn output(&mut self, number: u32, stream: Stream, bytes: &[u8], out: &mut dyn Write) -> io::Result<()> {
+        let mut output = self.output.remove(&number).unwrap_or_default();
+        let (ends, mut rest) = output.seam.join(stream, bytes);
+        if ends {
+            self.line(number, &std::mem::take(&mut output.unfinished), out)?;
+        }
+        while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
+            // What was not finished before is looked at once, when it is.
+            output.unfinished.extend_from_slice(&rest[..end]);
+            let line = output.unfinished.strip_suffix(b"\r").unwrap_or(&output.unfinished);
+            self.line(number, line, out)?;
+            output.unfinished.clear();
+            rest = &rest[end + 1..];
+        }
+        output.unfinished.extend_from_slice(rest);
+        self.output.insert(number, output);
+        Ok(())
+    }
+
+    /// Prints the last, unfinished line of a step that writes no more.
+    fn last_line(&mut self, number: u32, out: &mut dyn Write) -> io::Result<()> {
+        match self.output.remove(&number) {
+            Some(Output { unfinished, .. }) if !unfinished.is_empty() => self.line(number, &unfinished, out),
+            _ => Ok(()),
         }
     }
 }
@@ -60,20 +88,9 @@ impl Display for Plain {
         let number = self.model.update(event);
         match event {
             Event::Started { .. } => self.turn_to(number, out)?,
-            Event::Log { bytes, .. } => {
+            Event::Log { stream, bytes, .. } => {
                 self.turn_to(number, out)?;
-                let mut rest = bytes.as_slice();
-                while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
-                    let (line, more) = (&rest[..end], &rest[end + 1..]);
-                    // What was not finished before is looked at once, when it is.
-                    let mut whole = self.partial.remove(&number).unwrap_or_default();
-                    whole.extend_from_slice(line);
-                    self.line(number, whole.strip_suffix(b"\r").unwrap_or(&whole), out)?;
-                    rest = more;
-                }
-                if !rest.is_empty() {
-                    self.partial.entry(number).or_default().extend_from_slice(rest);
-                }
+                self.output(number, *stream, bytes, out)?;
             }
             Event::Progress { current, total: Some(total), id, .. } if current == total => {
                 self.turn_to(number, out)?;
@@ -83,7 +100,7 @@ impl Display for Plain {
             // It may be told twice, by two definitions that have the step: it ended once.
             Event::Completed { .. } | Event::Cached { .. } if self.model.steps.contains_key(&number) => {
                 self.turn_to(number, out)?;
-                self.flush_partial(number, out)?;
+                self.last_line(number, out)?;
                 let Some(step) = self.model.shown(number) else { return Ok(()) };
                 match &step.state {
                     State::Cached => writeln!(out, "#{number} CACHED")?,
@@ -107,11 +124,19 @@ impl Display for Plain {
         Ok(())
     }
 
-    fn finish(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        while let Some((&number, _)) = self.partial.first_key_value() {
-            self.turn_to(number, out)?;
-            self.flush_partial(number, out)?;
+    fn settle(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        for (number, mut output) in std::mem::take(&mut self.output) {
+            if !output.unfinished.is_empty() {
+                self.turn_to(number, out)?;
+                self.line(number, &std::mem::take(&mut output.unfinished), out)?;
+                output.seam.cut();
+            }
+            self.output.insert(number, output);
         }
         Ok(())
+    }
+
+    fn finish(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        self.settle(out)
     }
 }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use super::backlog::MOST;
 use super::plain::Plain;
@@ -107,6 +107,59 @@ fn nothing_is_lost_that_is_read_late() {
     check_unread(&logs);
 }
 
+fn written(n: u32, stream: Stream, bytes: &str) -> Event {
+    let vertex = Digest::of(format!("write /f{n}"));
+    Event::Log { vertex, stream, bytes: bytes.as_bytes().to_vec() }
+}
+
+#[test]
+fn what_one_stream_left_unfinished_is_a_line_of_its_own() {
+    use Stream::{Stderr, Stdout};
+    let events = [
+        started(1),
+        written(1, Stdout, "one\nchecking "),
+        written(1, Stdout, "it ... "),
+        written(1, Stderr, "oops\n"),
+        started(2),
+        written(2, Stderr, "half"),
+        written(1, Stdout, "\nno\r\nmore"),
+        written(2, Stdout, "\n"),
+        written(2, Stderr, "other\n"),
+        completed(1),
+        written(2, Stdout, "end"),
+    ];
+    let mut shown = Vec::new();
+    let mut display = Plain::default();
+    events.iter().for_each(|event| display.event(event, &mut shown).unwrap());
+    display.finish(&mut shown).unwrap();
+    let lines = without_times(&String::from_utf8(shown).unwrap());
+    let expected = [
+        "#1 write /f1",
+        "#1 one",
+        "#1 checking it ... ",
+        "#1 oops",
+        "",
+        "#2 write /f2",
+        "",
+        "#1 ...",
+        "#1 no",
+        "",
+        "#2 ...",
+        "#2 half",
+        "#2 ",
+        "#2 other",
+        "",
+        "#1 ...",
+        "#1 more",
+        "#1 DONE 0.0s",
+        "",
+        "#2 ...",
+        "#2 end",
+    ];
+    let joined = |line: &str| line.replace(' ', "");
+    assert_eq!(lines, expected.map(joined), "{lines:#?}");
+}
+
 /// What a display that is shown to `out` and has no room on the disk makes of many events.
 fn show_to(display: Box<dyn Display>, out: impl Write + Send) {
     let screen = Screen::new(display, Path::new("/nonexistent"));
@@ -118,6 +171,78 @@ fn show_to(display: Box<dyn Display>, out: impl Write + Send) {
         screen.end();
         showing.join().unwrap();
     });
+}
+
+/// A reader who reads once for each message that comes, and what he has read.
+#[derive(Clone)]
+struct Asked(Arc<Mutex<mpsc::Receiver<()>>>, Arc<Mutex<Vec<u8>>>);
+
+impl Write for Asked {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _ = self.0.lock().unwrap().recv();
+        self.1.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn who_writes_beside_it_waits_for_what_was_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let screen = Screen::new(Box::new(Plain::default()), dir.path());
+    let (ask, asked) = mpsc::channel();
+    let read = Asked(Arc::new(Mutex::new(asked)), Arc::default());
+    let n_read = || read.1.lock().unwrap().len();
+    let (given_up, waited) = std::thread::scope(|scope| {
+        let showing = scope.spawn(|| screen.show(read.clone()));
+        screen.tell(&started(1));
+        let much = vec![b'x'; 2 * MOST];
+        for _ in 0..4 {
+            screen.tell(&log(1, much.clone()));
+            screen.tell(&log(1, b"\n".to_vec()));
+        }
+        screen.tell(&log(1, b"not finished".to_vec()));
+        // Nobody reads: it is given up.
+        screen.settle(Duration::from_millis(100));
+        let given_up = n_read();
+        // Read slowly, but read.
+        let reading = scope.spawn(move || {
+            while ask.send(()).is_ok() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        screen.settle(Duration::from_secs(60));
+        let waited = n_read();
+        // What comes behind it is another line, and the end of the first one no empty one.
+        screen.tell(&log(1, b"\nmore\n".to_vec()));
+        screen.end();
+        showing.join().unwrap();
+        // The other end goes with this.
+        drop(std::mem::replace(&mut *read.0.lock().unwrap(), mpsc::channel().1));
+        reading.join().unwrap();
+        (given_up, waited)
+    });
+    let shown = String::from_utf8(read.1.lock().unwrap().clone()).unwrap();
+    assert_eq!(given_up, 0, "nobody read");
+    assert!(8 * MOST < waited && shown[..waited].ends_with(" not finished\n"), "{waited} bytes");
+    let lines = without_times(&shown);
+    assert_eq!(lines[lines.len() - 2..], ["#1notfinished", "#1more"]);
+}
+
+#[test]
+fn nobody_waits_for_what_is_not_shown() {
+    for display in [Box::new(Plain::default()) as Box<dyn Display>, Box::new(RawJson::default())] {
+        let screen = Screen::new(display, Path::new("/nonexistent"));
+        let begun = Instant::now();
+        // The reader has gone.
+        screen.tell(&started(1));
+        screen.end();
+        screen.show(io::sink());
+        screen.settle(Duration::from_secs(60));
+        assert!(begun.elapsed() < Duration::from_secs(30));
+    }
 }
 
 #[test]

@@ -116,6 +116,12 @@ pub enum ConfigError {
         /// As written.
         index: i64,
     },
+    /// Something that is no time.
+    #[error("its time `{text}` is not valid")]
+    Time {
+        /// As written, as far as it is shown.
+        text: String,
+    },
     /// Something that is made of itself.
     #[error("its {what} {index} is made of itself")]
     Loop {
@@ -159,16 +165,16 @@ struct WireRecord {
 struct WireResult {
     #[serde(default)]
     layer: i64,
-    #[serde(default = "zero_time", rename = "createdAt")]
-    created_at: String,
+    #[serde(default, rename = "createdAt")]
+    created_at: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct WireChain {
     #[serde(default)]
     layers: Option<Vec<i64>>,
-    #[serde(default = "zero_time", rename = "createdAt")]
-    created_at: String,
+    #[serde(default, rename = "createdAt")]
+    created_at: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -210,14 +216,22 @@ fn is_zero(value: &i64) -> bool {
     *value == 0
 }
 
-/// What Go's zero time is written as.
-fn zero_time() -> String {
-    "0001-01-01T00:00:00Z".to_owned()
+/// What Go's zero time is written as: what stands for none.
+const ZERO_TIME: &str = "0001-01-01T00:00:00Z";
+
+/// Where a time cannot be read BuildKit refuses the whole config, too.
+fn time(text: Option<&String>) -> Result<SystemTime, ConfigError> {
+    let text = text.map_or(ZERO_TIME, String::as_str);
+    parse_rfc3339(text).ok_or_else(|| ConfigError::Time { text: shown(text) })
 }
 
-/// What cannot be read is as old as can be.
-fn time(text: &str) -> SystemTime {
-    parse_rfc3339(text).unwrap_or(SystemTime::UNIX_EPOCH)
+/// What is shown of a text that should have been a time.
+pub(super) fn shown(text: &str) -> String {
+    const MOST: usize = 40;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
@@ -403,12 +417,12 @@ fn read(wire: WireConfig) -> Result<CacheConfig, ConfigError> {
         }
         for result in record.layers.unwrap_or_default() {
             let layer = index("layer", result.layer, n_layers)?;
-            read.results.push(CacheResult { layer, created_at: time(&result.created_at) });
+            read.results.push(CacheResult { layer, created_at: time(result.created_at.as_ref())? });
         }
         for chain in record.chains.unwrap_or_default() {
             let layers = chain.layers.unwrap_or_default();
             let layers = layers.into_iter().map(|it| index("layer", it, n_layers)).collect::<Result<_, _>>();
-            read.chains.push(CacheChain { layers: layers?, created_at: time(&chain.created_at) });
+            read.chains.push(CacheChain { layers: layers?, created_at: time(chain.created_at.as_ref())? });
         }
         config.records.push(read);
     }
@@ -458,10 +472,11 @@ fn wire_record(record: &CacheRecord) -> WireRecord {
                 .collect::<Vec<_>>(),
         )
     };
-    let result = |it: &CacheResult| WireResult { layer: it.layer as i64, created_at: rfc3339(it.created_at) };
+    let result =
+        |it: &CacheResult| WireResult { layer: it.layer as i64, created_at: Some(rfc3339(it.created_at)) };
     let chain = |it: &CacheChain| WireChain {
         layers: Some(it.layers.iter().map(|&it| it as i64).collect()),
-        created_at: rfc3339(it.created_at),
+        created_at: Some(rfc3339(it.created_at)),
     };
     WireRecord {
         layers: some(record.results.iter().map(result).collect()),

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
+use serde_json::Value;
 
 use super::chains::ResultLayer;
-use super::config::{CacheConfig, CacheLayer, ConfigError, MAX_BYTES, MAX_CHAIN, Made};
+use super::config::{CacheConfig, CacheLayer, ConfigError, MAX_BYTES, MAX_CHAIN, Made, shown};
 use super::spec::{CacheFrom, LocalName};
 use super::{CONFIG_TYPE, INLINE_KEY, content_digest, edge_digest};
 use crate::base::time::{parse_rfc3339, rfc3339};
@@ -110,6 +111,8 @@ pub(in crate::engine) struct Imported {
     pub(super) config: CacheConfig,
     /// What is known of the layers' blobs.
     pub(super) blobs: HashMap<Digest, ImageLayer>,
+    /// What was taken although it is not as it should be, for people.
+    pub(in crate::engine) notice: Option<String>,
     /// By layer of the config: how many layers the chain that ends in it has; `None` when a blob of it is not there.
     depth: Vec<Option<usize>>,
 }
@@ -425,13 +428,14 @@ impl Reader<'_> {
         let bytes = self.bytes(config, MAX_BYTES).await?;
         let mut config = CacheConfig::parse(&bytes).map_err(self.refused())?;
         let layers: Vec<Descriptor> = layers.into_iter().filter(|it| is_layer(&it.media_type)).collect();
-        say_made(&mut config.layers, &layers);
+        let mut times = Times::default();
+        say_made(&mut config.layers, &layers, &mut times);
         let blobs = layers.into_iter().filter_map(|blob| {
             // Without it nobody could say whether the layer is what it should be.
             let diff_id = blob.annotations.get(ANNOTATION_DIFF_ID)?.parse().ok()?;
             Some((blob.digest, nameless(blob, diff_id)))
         });
-        Ok(Imported::new(self, config, blobs.collect()))
+        Ok(Imported::new(self, config, blobs.collect(), &times))
     }
 
     /// The cache of an image's own layers, if its config has one.
@@ -440,8 +444,7 @@ impl Reader<'_> {
             return Ok(None);
         }
         let bytes = self.bytes(&manifest.config, MAX_CONFIG_BYTES).await?;
-        let config: serde_json::Value =
-            serde_json::from_slice(&bytes).map_err(|error| self.refused()(error.into()))?;
+        let config: Value = serde_json::from_slice(&bytes).map_err(|error| self.refused()(error.into()))?;
         let Some(text) = config[INLINE_KEY].as_str() else { return Ok(None) };
         let Some(records) = base64(text) else {
             let error = serde::de::Error::custom(format!("`{INLINE_KEY}` is not base64"));
@@ -458,16 +461,21 @@ impl Reader<'_> {
         let mut read = CacheConfig::parse_inline(&records, &digests).map_err(self.refused())?;
         let history =
             config["history"].as_array().into_iter().flatten().filter(|it| it["empty_layer"] != true);
+        let mut times = Times::default();
         for (layer, said) in read.layers.iter_mut().zip(history) {
-            let text = |key: &str| said[key].as_str().unwrap_or_default();
-            layer.made =
-                Arc::new(Made { by: text("created_by").to_owned(), at: parse_rfc3339(text("created")) });
+            let at = match &said["created"] {
+                Value::Null => None,
+                Value::String(text) => times.read(text),
+                other => times.read(&other.to_string()),
+            };
+            let by = said["created_by"].as_str().unwrap_or_default().to_owned();
+            layer.made = Arc::new(Made { by, at });
         }
         let known = blobs.into_iter().zip(diff_ids).filter_map(|(blob, diff_id)| {
             let diff_id = diff_id.filter(|_| is_layer(&blob.media_type))?;
             Some((blob.digest, nameless(blob, diff_id)))
         });
-        Ok(Some(Imported::new(self, read, known.collect())))
+        Ok(Some(Imported::new(self, read, known.collect(), &times)))
     }
 }
 
@@ -478,11 +486,11 @@ fn nameless(blob: Descriptor, diff_id: Digest) -> ImageLayer {
 
 /// Notes how layers came to be as their descriptors say. There is one for each layer, in their order (bkl, BuildKit); where
 /// there is not, each says it of all layers of its bytes.
-fn say_made(layers: &mut [CacheLayer], descriptors: &[Descriptor]) {
-    let made = |it: &Descriptor| {
-        let text = |key: &str| it.annotations.get(key).map(String::as_str).unwrap_or_default();
-        let at = parse_rfc3339(text(ANNOTATION_CREATED));
-        Arc::new(Made { by: text(ANNOTATION_DESCRIPTION).to_owned(), at })
+fn say_made(layers: &mut [CacheLayer], descriptors: &[Descriptor], times: &mut Times) {
+    let mut made = |it: &Descriptor| {
+        let at = it.annotations.get(ANNOTATION_CREATED).and_then(|text| times.read(text));
+        let by = it.annotations.get(ANNOTATION_DESCRIPTION).cloned().unwrap_or_default();
+        Arc::new(Made { by, at })
     };
     if layers.iter().map(|it| it.blob).eq(descriptors.iter().map(|it| it.digest)) {
         layers.iter_mut().zip(descriptors).for_each(|(layer, it)| layer.made = made(it));
@@ -494,10 +502,45 @@ fn say_made(layers: &mut [CacheLayer], descriptors: &[Descriptor]) {
     }
 }
 
+/// When layers were made. A layer of which that cannot be read is as good as others: it counts as made when it came.
+#[derive(Debug, Default)]
+struct Times {
+    /// The first text that is no time.
+    bad: Option<String>,
+    n_bad: usize,
+}
+
+impl Times {
+    fn read(&mut self, text: &str) -> Option<SystemTime> {
+        let at = parse_rfc3339(text);
+        if at.is_none() {
+            self.bad.get_or_insert_with(|| shown(text));
+            self.n_bad += 1;
+        }
+        at
+    }
+
+    /// What to say of `cache`.
+    fn notice(&self, cache: &str) -> Option<String> {
+        let text = self.bad.as_ref()?;
+        let layers =
+            if self.n_bad == 1 { "a layer was".to_owned() } else { format!("{} layers were", self.n_bad) };
+        Some(format!(
+            "the cache `{cache}` does not say in a valid form when {layers} made (`{text}`): that counts as now"
+        ))
+    }
+}
+
 impl Imported {
-    fn new(reader: &Reader<'_>, config: CacheConfig, blobs: HashMap<Digest, ImageLayer>) -> Imported {
-        let depth = depths(&config, &blobs);
-        Imported { shown: reader.shown.clone(), provider: reader.provider.clone(), config, blobs, depth }
+    fn new(
+        reader: &Reader<'_>,
+        config: CacheConfig,
+        blobs: HashMap<Digest, ImageLayer>,
+        times: &Times,
+    ) -> Imported {
+        let Reader { shown, provider, .. } = reader;
+        let (depth, notice) = (depths(&config, &blobs), times.notice(shown));
+        Imported { shown: shown.clone(), provider: provider.clone(), config, blobs, notice, depth }
     }
 }
 

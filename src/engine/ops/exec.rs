@@ -14,7 +14,7 @@ use super::{Attempt, OpError, Said};
 use crate::base::Digest;
 use crate::engine::cdi::{self, CdiError};
 use crate::engine::entitlement::{Authorized, Denied, Grants, authorize};
-use crate::engine::event::Stream;
+use crate::engine::event::{Seam, Stream};
 use crate::engine::exec::{
     Access, Emulation, ExecMount, ExecSpec, ExitStatus, HostLine, Limits, MoreDevices, MountSource, Network,
     Profile, RunError, Runner, Security, StubParents, Ulimit,
@@ -647,7 +647,7 @@ impl LogFile {
 struct Log<'a> {
     ctx: &'a ExecCtx,
     file: Mutex<LogFile>,
-    tail: Mutex<Vec<u8>>,
+    tail: Mutex<(Seam, Vec<u8>)>,
 }
 
 impl<'a> Log<'a> {
@@ -662,8 +662,8 @@ impl<'a> Log<'a> {
     fn write(&self, stream: Stream, bytes: &[u8]) {
         self.ctx.log(stream, bytes);
         self.file.lock().expect("writing does not panic").write(bytes);
-        let mut tail = self.tail.lock().expect("writing does not panic");
-        tail.extend_from_slice(bytes);
+        let (seam, tail) = &mut *self.tail.lock().expect("writing does not panic");
+        seam.append(tail, stream, bytes);
         // Cut seldom: not for every chunk.
         if 4 * TAIL_BYTES < tail.len() {
             let n_old = tail.len() - TAIL_BYTES;
@@ -672,7 +672,7 @@ impl<'a> Log<'a> {
     }
 
     fn tail(&self) -> String {
-        let tail = self.tail.lock().expect("writing does not panic");
+        let (_, tail) = &*self.tail.lock().expect("writing does not panic");
         let text = String::from_utf8_lossy(&tail[tail.len().saturating_sub(TAIL_BYTES)..]);
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")

@@ -117,14 +117,14 @@ pub(super) fn sum(one: Usage, other: Usage) -> Usage {
 
 /// What living processes say that they use.
 #[derive(Debug, Default)]
-pub(super) struct Used {
-    pub(super) layers: HashSet<LayerId>,
-    pub(super) blobs: HashSet<Digest>,
+pub(in crate::store) struct Used {
+    pub(in crate::store) layers: HashSet<LayerId>,
+    pub(in crate::store) blobs: HashSet<Digest>,
 }
 
 impl Used {
     /// As of now.
-    pub(super) fn read(root: &Path) -> Result<Used> {
+    pub(in crate::store) fn read(root: &Path) -> Result<Used> {
         let mut used = Used::default();
         for notes in sweep::living_notes(root)? {
             let mut own = Used::default();

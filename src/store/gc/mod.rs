@@ -10,8 +10,8 @@
 //! A layer that a step made and no result names is of no use to anybody. Rows of the small tables are found by hashes:
 //! the oldest ones go when there are many.
 //!
-//! **In use** is what a living build has found or made, with all that needs. Its process says so in its corner's notes (`pins`)
-//! *before* it looks whether a thing is there; who removes things marks them (`doomed`) *before* it reads the notes. One
+//! **In use** is what a living build has found or made, with all that needs. Its process says so in its corner's notes (`pins`,
+//! `annex`) *before* it looks whether a thing is there; who removes things marks them (`doomed`) *before* it reads the notes. One
 //! sees the other: either the thing is spared, or it was marked when it was looked for, which is a miss. What a process
 //! holds already it may use though it is marked for a moment. Blobs can come back under the name they had, so they are
 //! put in place and removed under a lease. What has no rows has locks, which the kernel frees with their holder.
@@ -44,6 +44,8 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{FlockOperation, flock};
 
 pub use filter::{Filter, FilterError};
+#[cfg(test)]
+pub(super) use inventory::Used;
 pub use kind::RecordType;
 pub use policy::{Caps, Disk, Limits, Policy, Space};
 pub(super) use remove::spare;

@@ -31,6 +31,8 @@ pub(super) use normalise::OPAQUE;
 pub(super) use normalise::Origin;
 use normalise::Outline;
 pub(super) use normalise::REPLACED;
+#[cfg(test)]
+pub(super) use rows::alike;
 pub(super) use rows::delete_rows;
 pub(super) use stack::Stacks;
 pub(super) use stubs::make as make_stubs;

@@ -41,9 +41,14 @@ pub(super) fn insert(
         let parent = if is_chain(connection, new.parents)? { new.parents.top() } else { None };
         let list = parent.is_none().then(|| join(new.parents.layers()));
         let pulled = new.meta.blob.as_ref().map(to_json);
+        // Of layers that may be equal one is the older, whatever the clock says of a moment as short: the one that had
+        // its row first. A statement that writes has the database to itself.
         let sql = "INSERT INTO layers(id, parent, parents, chain, created, description, empty, bytes, inodes, stamp,
                    diff_id, pulled, boot, outline, parts, hides, type)
-                   VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
+                   VALUES(?1, ?2, ?3, ?4,
+                   coalesce((SELECT max(created) + 1 FROM layers WHERE outline = ?14 AND parent IS ?2
+                             AND created BETWEEN ?5 AND ?5 + 1000), ?5),
+                   ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
         let parts = (!new.parts.is_empty()).then(|| join(new.parts.iter().copied()));
         connection.prepare_cached(sql)?.execute(rusqlite::params![
             id.as_bytes(),
@@ -201,12 +206,12 @@ pub(super) fn by_diff(
     })
 }
 
-/// The older layers on the tree below `id` with the same outline, oldest first.
-pub(super) fn alike(database: &Database, id: LayerId) -> Result<Vec<LayerId>> {
+/// The older layers on the tree below `id` with the same outline, oldest first. Of two layers one is the older.
+pub(in crate::store) fn alike(database: &Database, id: LayerId) -> Result<Vec<LayerId>> {
     database.with("look for equal layers", |connection| {
         let sql = "SELECT that.id FROM layers this JOIN layers that
                    ON that.outline = this.outline AND that.parent IS this.parent
-                   WHERE this.id = ?1 AND that.id <> this.id AND that.created <= this.created
+                   WHERE this.id = ?1 AND (that.created, that.id) < (this.created, this.id)
                    AND that.parents IS this.parents AND that.empty = this.empty
                    ORDER BY that.created, that.id LIMIT 8";
         let mut statement = connection.prepare_cached(sql)?;

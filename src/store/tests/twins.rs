@@ -3,11 +3,13 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 
-use super::{store, tree};
-use crate::store::Snapshot;
+use super::{meta, open, path_of, store, tree};
+use crate::store::snapshot::alike;
+use crate::store::{LayerMeta, Snapshot, Store};
 
 /// Makes a tree twice on the same base, by `one` and by `other`, and says whether the second is told to equal the first.
 fn check(is_twin: bool, one: impl FnOnce(&Path), other: impl FnOnce(&Path)) {
@@ -98,4 +100,61 @@ fn other_names_of_a_file_do_not_count_as_root() {
     let (one, other) = (make(), make());
     fs::hard_link(store.layer_fs(one.layers()[0]).join("f"), dir.path().join("f")).unwrap();
     assert_eq!(store.twin(&other).unwrap(), Some(one));
+}
+
+/// A layer with one file on `base`, committed as of `at`.
+fn made_at(store: &Store, base: &Snapshot, at: SystemTime) -> Snapshot {
+    let active = store.stage(base).unwrap();
+    let mount = active.mount().unwrap();
+    fs::write(path_of(&mount).join("f"), "1").unwrap();
+    drop(mount);
+    base.with(active.commit(&LayerMeta { created_at: Some(at), ..meta("test") }).unwrap())
+}
+
+/// Of layers made in one millisecond the one that was there first is the oldest, also for another process.
+#[test]
+fn equal_times_are_told_apart_as_root() {
+    let (dir, store) = store();
+    let other = open(dir.path());
+    let at = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    let made: Vec<Snapshot> =
+        [&store, &other, &other, &store].map(|it| made_at(it, &Snapshot::scratch(), at)).into();
+    assert_eq!(store.twin(&made[0]).unwrap(), None);
+    for (place, tree) in made.iter().enumerate().skip(1) {
+        assert_eq!(store.twin(tree).unwrap().as_ref(), Some(&made[0]), "the layer at {place}");
+    }
+    // Rows that had equal times before.
+    let level = "UPDATE layers SET created = 0";
+    store.inner.database.with("test", |it| it.execute(level, [])).unwrap();
+    for (place, one) in made.iter().enumerate() {
+        for other in &made[..place] {
+            let older = |of: &Snapshot, it: &Snapshot| {
+                alike(&store.inner.database, of.top().unwrap()).unwrap().contains(&it.top().unwrap())
+            };
+            assert_ne!(older(one, other), older(other, one), "one takes the other's place");
+        }
+    }
+}
+
+/// Whoever looks right after he made his layer: all but one take the place of another, and all of the same.
+#[test]
+fn of_many_at_once_one_stays_as_root() {
+    let (dir, store) = store();
+    for round in 0..5 {
+        let at = UNIX_EPOCH + Duration::from_secs(1_000_000_000 + round);
+        let base = tree(&store, &Snapshot::scratch(), write(&format!("base{round}"), ""));
+        let stores = [(); 4].map(|()| open(dir.path()));
+        let kept: Vec<(Snapshot, Snapshot)> = std::thread::scope(|scope| {
+            let make = |store: &Store| {
+                let own = made_at(store, &base, at);
+                let twin = store.twin(&own).unwrap();
+                (own.clone(), twin.unwrap_or(own))
+            };
+            let threads: Vec<_> = stores.iter().map(|store| scope.spawn(move || make(store))).collect();
+            threads.into_iter().map(|it| it.join().unwrap()).collect()
+        });
+        let n_stay = kept.iter().filter(|(own, kept)| own == kept).count();
+        assert_eq!(n_stay, 1, "{kept:?}");
+        assert!(kept.iter().all(|(_, it)| *it == kept[0].1), "{kept:?}");
+    }
 }

@@ -24,6 +24,7 @@ pub(super) fn trials() -> Vec<Trial> {
             .with_ignored_flag(!has_tools(super::TOOLS)),
         trial("exports_side_by_side", exports_side_by_side),
         trial("what_a_cache_says_is_not_for_the_terminal", what_a_cache_says_is_not_for_the_terminal),
+        trial("layers_are_as_old_as_a_cache_says", layers_are_as_old_as_a_cache_says),
         trial("pipes_are_no_files", pipes_are_no_files),
         trial("a_tag_that_is_not_there", a_tag_that_is_not_there),
         trial("a_build_that_waits_can_be_stopped", a_build_that_waits_can_be_stopped),
@@ -129,14 +130,11 @@ fn exports_side_by_side() {
     assert_eq!(litter, Vec::<String>::new());
 }
 
-fn what_a_cache_says_is_not_for_the_terminal() {
-    let project = project();
-    build(&project, "one", &["--cache-to", "type=local,dest=cache,mode=max"]);
-    let dir = project.path().join("cache");
-    let (mut manifest, _) = documents(&dir);
+/// Says something else of each layer of the cache in `dir`.
+fn annotate(dir: &Path, key: &str, text: &str) {
+    let (mut manifest, _) = documents(dir);
     for layer in manifest["layers"].as_array_mut().unwrap() {
-        layer["annotations"]["buildkit/description"] =
-            json!("made\u{1b}]0;PWN\u{7}\u{1b}[2J\u{9b}2J by\u{202e}others\u{2066}\n\u{200f}x");
+        layer["annotations"][key] = json!(text);
     }
     let bytes = serde_json::to_vec(&manifest).unwrap();
     fs::write(dir.join("blobs/sha256").join(Digest::of(&bytes).hex()), &bytes).unwrap();
@@ -144,6 +142,50 @@ fn what_a_cache_says_is_not_for_the_terminal() {
     index["manifests"][0]["digest"] = json!(Digest::of(&bytes));
     index["manifests"][0]["size"] = json!(bytes.len());
     fs::write(dir.join("index.json"), index.to_string()).unwrap();
+}
+
+/// Go's zero time, one before 1970 and one with an offset are what they are. What is no time is said, and the layer is taken.
+fn layers_are_as_old_as_a_cache_says() {
+    let project = project();
+    build(&project, "one", &["--cache-to", "type=local,dest=cache,mode=max"]);
+    let bad = project.path().join("bad");
+    let said_of = |text: &str| {
+        copy(&project.path().join("cache"), &bad);
+        annotate(&bad, "buildkit/createdat", text);
+        let _ = fs::remove_dir_all(project.path().join("two"));
+        let _ = fs::remove_dir_all(project.path().join("image"));
+        let to = "type=oci,tar=false,dest=image";
+        let built = build(&project, "two", &["app", "--cache-from", "type=local,src=bad", "-o", to]);
+        assert_eq!(built.ran(), Vec::<String>::new(), "{}", built.0);
+        let (_, config) = documents(&project.path().join("image"));
+        let history = config["history"].as_array().unwrap().iter().filter(|it| it["empty_layer"] != true);
+        let created: Vec<String> = history.map(|it| it["created"].as_str().unwrap().to_owned()).collect();
+        // What comes of this machine is as old as it is.
+        (built.0, created.into_iter().filter(|it| !it.starts_with("20")).collect::<Vec<_>>())
+    };
+    for (text, expected) in [
+        ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
+        ("1955-11-05T06:15:00.25Z", "1955-11-05T06:15:00.25Z"),
+        ("1955-11-05T06:15:00-08:00", "1955-11-05T14:15:00Z"),
+    ] {
+        let (said, created) = said_of(text);
+        assert!(!said.contains("WARNING"), "{said}");
+        assert!(2 <= created.len() && created.iter().all(|it| it == expected), "{text}: {created:?}");
+    }
+    for text in ["yesterday", "1955-11-05T06:15:00-99:00"] {
+        let (said, created) = said_of(text);
+        assert!(said.contains("WARNING: the cache `bad` does not say in a valid form when"), "{said}");
+        assert!(said.contains(&format!("layers were made (`{text}`): that counts as now")), "{said}");
+        assert_eq!(created, Vec::<String>::new());
+    }
+}
+
+fn what_a_cache_says_is_not_for_the_terminal() {
+    let project = project();
+    build(&project, "one", &["--cache-to", "type=local,dest=cache,mode=max"]);
+    let dir = project.path().join("cache");
+    let text = "made\u{1b}]0;PWN\u{7}\u{1b}[2J\u{9b}2J by\u{202e}others\u{2066}\n\u{200f}x";
+    annotate(&dir, "buildkit/description", text);
     build(&project, "two", &["--cache-from", "type=local,src=cache", "-o", "out"]);
     for args in [&["du"][..], &["du", "-v"], &["prune", "-v"]] {
         let output = project.bkl(&[args, &["--store", "two"]].concat()).output().unwrap();

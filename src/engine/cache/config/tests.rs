@@ -125,6 +125,36 @@ fn refused() {
     );
 }
 
+/// A time is what it is in Go, before 1970, too; none is Go's zero. BuildKit refuses what Go cannot read.
+#[test]
+fn times() {
+    let layers = [digest("a")];
+    let parse = |at: &str| {
+        let result = format!("\"layers\":[{{\"layer\":0{at}}}],\"chains\":[{{\"layers\":[0]{at}}}]");
+        CacheConfig::parse_inline(format!("[{{{result},\"digest\":\"{}\"}}]", layers[0]).as_bytes(), &layers)
+    };
+    let check = |at: &str, written: &str| {
+        let read = parse(at).unwrap_or_else(|error| panic!("{at}: {error}"));
+        assert_eq!(read.records[0].chains[0].created_at, read.records[0].results[0].created_at);
+        let text = String::from_utf8(read.to_inline_bytes()).unwrap();
+        assert_eq!(text.matches(&format!("\"createdAt\":\"{written}\"")).count(), 2, "{at}: {text}");
+    };
+    check("", "0001-01-01T00:00:00Z");
+    check(",\"createdAt\":null", "0001-01-01T00:00:00Z");
+    let at = |text: &str| format!(",\"createdAt\":\"{text}\"");
+    check(&at("0001-01-01T00:00:00Z"), "0001-01-01T00:00:00Z");
+    check(&at("1600-02-29T12:00:00.123456789Z"), "1600-02-29T12:00:00.123456789Z");
+    check(&at("2026-11-21T10:00:00.5+05:30"), "2026-11-21T04:30:00.5Z");
+    for bad in
+        ["", "yesterday", "2026-02-30T00:00:00Z", "2026-11-21T10:00:00+99:00", "9999-12-31T23:59:59-01:00"]
+    {
+        let error = parse(&at(bad)).unwrap_err().to_string();
+        assert_eq!(error, format!("its time `{bad}` is not valid"));
+    }
+    let error = parse(&at(&"ü".repeat(1000))).unwrap_err().to_string();
+    assert!(error.contains("üü…") && error.len() < 120, "{error}");
+}
+
 /// What Go writes for absent lists, and what later versions may add.
 #[test]
 fn taken() {

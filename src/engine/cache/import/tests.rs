@@ -42,9 +42,10 @@ fn imported(records: Vec<CacheRecord>, layers: &[(&str, Option<usize>)], there: 
         provider: provider.clone(),
         config: CacheConfig::default(),
         blobs: HashMap::new(),
+        notice: None,
         depth: Vec::new(),
     });
-    all.add(Imported { shown: "test".to_owned(), provider, config, blobs, depth });
+    all.add(Imported { shown: "test".to_owned(), provider, config, blobs, notice: None, depth });
     all
 }
 
@@ -118,7 +119,11 @@ fn what_descriptors_say() {
     let check = |descriptors: &[Descriptor], expected: [(&str, Option<u64>); 3]| {
         let layer = |blob: &str, parent| CacheLayer { blob: digest(blob), parent, made: Arc::default() };
         let mut layers = [layer("x", None), layer("x", Some(0)), layer("y", Some(1))];
-        say_made(&mut layers, descriptors);
+        let mut times = Times::default();
+        say_made(&mut layers, descriptors, &mut times);
+        let is_bad = descriptors.iter().any(|it| it.annotations[ANNOTATION_CREATED] == "yesterday");
+        let notice = "the cache `c` does not say in a valid form when a layer was made (`yesterday`): that counts as now";
+        assert_eq!(times.notice("c").as_deref(), is_bad.then_some(notice));
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
         let made = layers.map(|it| it.made.clone());
         assert_eq!(
