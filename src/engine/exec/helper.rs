@@ -10,7 +10,7 @@
 //! - `place`: where it works: the mount namespace.
 //! - `setup`: the tree with everything mounted into it but what needs the container's own namespaces.
 //! - `stubs`: mount points that were made, and their removal.
-//! - `direct`: the container by clone3; such a helper serves one command after the other.
+//! - `direct`: the container by our own calls; such a helper serves one command after the other.
 //! - `container`: the container by libcontainer; such a helper serves one command.
 //! - `devices`: which devices it may open, where there is no controller for it.
 //! - `defaults`: what every command gets.
