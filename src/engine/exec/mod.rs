@@ -56,7 +56,7 @@ impl<F: Fn(Stream, &[u8]) + Send + Sync> LogSink for F {
 /// How containers are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunnerKind {
-    /// With clone3 and the mount calls, by our own code: the default.
+    /// By our own calls of the kernel: the default.
     Direct,
     /// By libcontainer, the library of youki.
     Libcontainer,

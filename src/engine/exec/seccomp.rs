@@ -60,7 +60,7 @@ enum Arch {
 
 /// Calls that are made between the making of a container's first process and its last filter, and that commands are refused.
 const SETUP: &[libc::c_long] = &[
-    libc::SYS_clone,
+    libc::SYS_clone3,
     libc::SYS_fsconfig,
     libc::SYS_fsmount,
     libc::SYS_fsopen,

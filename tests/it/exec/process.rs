@@ -251,7 +251,18 @@ fn working_directory_cannot_be_a_descriptor() {
         let refused =
             format!("cannot set up the command: the working directory `/proc/self/fd/{fd}` is below `/proc`");
         assert_eq!(check(&format!("/proc/self/fd/{fd}")), refused);
-        check(&format!("/fds/{fd}"));
+    }
+    // Nothing of what made its container is open any more when the way is gone, neither this one nor that to the program.
+    for fd in 3..48 {
+        let refused = check(&format!("/fds/{fd}"));
+        if KIND.get() == RunnerKind::Libcontainer {
+            // It has something of the container's open, and looks where it got to.
+            continue;
+        }
+        assert_ne!(refused, "", "{fd}");
+        let mut spec = script(&tree, "echo ran");
+        spec.args[0] = format!("/fds/{fd}/bin/sh");
+        assert!(try_run(spec).is_ok_and(|it| it.status.code == 127 && it.out.is_empty()), "{fd}");
     }
     let file = "cannot set up the command: cannot make the working directory `/etc/file`: Not a directory (os error 20)";
     assert_eq!(check("/etc/file"), file);
@@ -286,8 +297,23 @@ fn running_out_of_memory_is_said() {
     spec.limits.memory = Some(32 << 20);
     spec.limits.memory_swap = Some(32 << 20);
     let status = run(spec).status;
-    assert_eq!(status.reason.as_deref(), Some("its memory ran out: the limit of its cgroup was reached"));
+    let ran_out = Some("its memory ran out: the limit of its cgroup was reached");
+    assert_eq!(status.reason.as_deref(), ran_out);
     assert_ne!(status.code, 0);
+    if KIND.get() == RunnerKind::Libcontainer {
+        return;
+    }
+    // Too little to become the command with: what makes its container survives, and makes the next one.
+    for limit in [4 << 10, 64 << 10, 128 << 10] {
+        let mut spec = script(&tree, "true");
+        spec.limits.memory = Some(limit);
+        let ended = |spec| runtime().block_on(run_in(&runner(), spec, &Cancel::new()));
+        let status = ended(spec).unwrap_or_else(|err| panic!("{limit}: {err}")).status;
+        assert!(
+            status.code == 0 || (status.code == 137 && status.reason.as_deref() == ran_out),
+            "{status:?}"
+        );
+    }
 }
 
 /// Above what the machine lets anybody set, a limit is lowered, and that is said.

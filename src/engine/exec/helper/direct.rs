@@ -28,13 +28,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use child::{Order, Plan, errno_of, put_on, target};
 use container::{Container, Inside, Traits};
 use devtree::{add_node, add_place};
 use exchange::Exchange;
-use group::{Allowed, Group, Groups};
+use group::{Allowed, Group, Groups, Membership};
 use maker::Maker;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -274,10 +274,11 @@ impl Station {
             traits: traits.clone(),
             network: network.cloned(),
             filter: maker.filter(),
-            groups: group.map_or(Ok(Vec::new()), Group::doors)?,
+            groups: group.map_or(Ok(Membership::default()), Group::membership)?,
             helper: self.helper.clone(),
             site: self.site,
-            exchange: Exchange::new(),
+            exchange: Arc::new(Exchange::new()),
+            order: OnceLock::new(),
         });
         maker.make(plan.clone());
         Ok(Container::of(plan))

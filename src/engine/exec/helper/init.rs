@@ -283,6 +283,11 @@ impl Complaint {
         })
     }
 
+    /// Whether there was no memory.
+    pub(super) fn is_out_of_memory(self) -> bool {
+        self.errno == libc::ENOMEM
+    }
+
     /// What the caller is told of a step.
     fn setup_error(self) -> RunError {
         let why = std::io::Error::from_raw_os_error(self.errno);
@@ -300,6 +305,10 @@ impl Complaint {
                     .into(),
             },
             Step::Directory => RunError::Step { what: format!("cannot {attempt}: {why}") },
+            _ if self.is_out_of_memory() => RunError::Step {
+                what: format!("cannot {attempt} of its container: {why}; its memory limit may be too low"),
+            },
+            Step::Group => RunError::Io { attempt: "move a process to", path: "its cgroup".into(), source: why },
             _ => RunError::Environment {
                 what: format!("cannot {attempt} of a container: {why}"),
                 help: "run it as root, outside a container or in a privileged one; BKL_RUNNER=libcontainer makes \

@@ -95,9 +95,15 @@ pub(super) fn conclude(
     request: &Request,
     warnings: Vec<String>,
 ) -> Result<Answer, RunError> {
+    let ran_out = || Some("its memory ran out: the limit of its cgroup was reached".to_owned());
     let reason = match (complaint, out_of_memory, ending) {
-        (Some(complaint), _, _) => return complaint.answer(&request.args[0], &request.emulation),
-        (None, true, _) => Some("its memory ran out: the limit of its cgroup was reached".to_owned()),
+        // As if it had been killed a moment later.
+        (Some(complaint), ..) if complaint.is_out_of_memory() && request.limits.memory.is_some() => {
+            let code = 128 + libc::SIGKILL;
+            return Ok(Answer::Exited { code, reason: ran_out(), warnings });
+        }
+        (Some(complaint), ..) => return complaint.answer(&request.args[0], &request.emulation),
+        (None, true, _) => ran_out(),
         (None, false, Ending::Exited(_)) => None,
         (None, false, Ending::Signaled(signal)) => Some(format!("it was ended by signal {signal}")),
     };

@@ -6,8 +6,8 @@
 
 use std::convert::Infallible;
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -15,12 +15,13 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsmount,
     fsopen, move_mount, open_tree,
 };
-use rustix::process::{Gid, Uid};
+use rustix::process::{DumpableBehavior, Gid, Uid};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::container::Traits;
 use super::devtree::{DEVICES, DevTree};
 use super::exchange::Exchange;
+use super::group::Membership;
 use super::{EMPTY, STAGE, Site, hostview};
 use crate::engine::exec::helper::defaults::{MASKED, READONLY};
 use crate::engine::exec::helper::exit;
@@ -37,12 +38,13 @@ pub(super) struct Plan {
     pub(super) network: Option<Arc<OwnedFd>>,
     /// What is left of the filter.
     pub(super) filter: Option<Arc<[libc::sock_filter]>>,
-    /// Lists of processes of the cgroups that it is to join.
-    pub(super) groups: Vec<OwnedFd>,
+    pub(super) groups: Membership,
     /// The helper, as a process.
     pub(super) helper: Arc<OwnedFd>,
     pub(super) site: Site,
-    pub(super) exchange: Exchange,
+    pub(super) exchange: Arc<Exchange>,
+    /// There before the exchange says so.
+    pub(super) order: OnceLock<Order>,
 }
 
 /// What it executes, where, and as whom.
@@ -78,16 +80,14 @@ fn at(step: Step) -> impl Fn(Errno) -> Complaint {
 
 impl Child<'_> {
     fn live(&self) -> Result<Infallible, Complaint> {
-        self.follow_helper()?;
-        for group in &self.plan.groups {
-            // 0 is who writes.
-            rustix::io::write(group, b"0").map_err(at(Step::Group))?;
-        }
+        self.follow_helper(&self.plan.helper)?;
         let namespace = self.create()?;
-        match self.plan.exchange.offer(namespace) {
-            Some(order) => self.start(order),
+        // The helper's death is heard of; but not one between the making of this process and its wish to hear of it.
+        let is_ordered = self.plan.exchange.offer(namespace, || self.follow_helper(&self.plan.helper))?;
+        match self.plan.order.get() {
+            Some(order) if is_ordered => self.start(order),
             // It is not needed.
-            None => exit(0),
+            _ => exit(0),
         }
     }
 
@@ -124,17 +124,23 @@ impl Child<'_> {
 
     /// The rest, in the tree.
     fn start(&self, order: &Order) -> Result<Infallible, Complaint> {
-        // A table of its own: what is marked closes at execve, the helper's and what is opened from here on.
-        let flags = libc::CLOSE_RANGE_UNSHARE | libc::CLOSE_RANGE_CLOEXEC;
-        // SAFETY: takes numbers only.
-        if unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, flags) } != 0 {
-            return Err(Complaint::step(Step::Descriptors, init::last_errno()));
+        // What was done so far is not charged to the command.
+        for group in &self.plan.groups.doors {
+            // 0 is who writes.
+            rustix::io::write(group, b"0").map_err(at(Step::Group))?;
         }
+        // A table of its own.
+        close_range(3, libc::CLOSE_RANGE_UNSHARE | libc::CLOSE_RANGE_CLOEXEC)?;
         rustix::process::fchdir(&order.root).map_err(at(Step::Root))?;
         rustix::process::chroot(".").map_err(at(Step::Root))?;
         streams(&order.outputs).map_err(at(Step::Streams))?;
+        // Nothing else is left of the helper's: the working directory, the program and all links to them are the image's, and
+        // may lead to descriptors by way of /proc (CVE-2024-21626).
+        let helper = first_after_streams(&self.plan.helper).map_err(at(Step::Descriptors))?;
+        close_range(4, 0)?;
         self.become_user(order)?;
-        self.follow_helper()?;
+        self.follow_helper(&helper)?;
+        drop(helper);
         Err(order.program.execute())
     }
 
@@ -194,6 +200,8 @@ impl Child<'_> {
         rustix::thread::set_keep_capabilities(true).map_err(at(Step::User))?;
         rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(at(Step::User))?;
         rustix::thread::set_keep_capabilities(false).map_err(at(Step::User))?;
+        // A change of user makes of it what the machine wants for such processes: but this memory is the helper's.
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(at(Step::User))?;
         match entered {
             Err(Errno::ACCESS | Errno::PERM) => rustix::process::chdir(&order.cwd),
             other => other,
@@ -210,12 +218,12 @@ impl Child<'_> {
     }
 
     /// The helper's death is ours. To be set again after the change of user, which clears it.
-    fn follow_helper(&self) -> Result<(), Complaint> {
+    fn follow_helper(&self, helper: &OwnedFd) -> Result<(), Complaint> {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
             .map_err(at(Step::Parent))?;
         // It may have died before.
-        let mut helper = [PollFd::new(&self.plan.helper, PollFlags::IN)];
+        let mut helper = [PollFd::new(helper, PollFlags::IN)];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         match poll(&mut helper, Some(&now)) {
             Ok(0) | Err(Errno::INTR) => Ok(()),
@@ -223,6 +231,27 @@ impl Child<'_> {
             Err(err) => Err(at(Step::Parent)(err)),
         }
     }
+}
+
+/// Closes all descriptors from `first` on, or does what the flags say.
+fn close_range(first: libc::c_int, flags: libc::c_uint) -> Result<(), Complaint> {
+    // SAFETY: takes numbers only; nothing that is closed is used or dropped in this process.
+    match unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_int::MAX, flags) } {
+        0 => Ok(()),
+        _ => Err(Complaint::step(Step::Descriptors, init::last_errno())),
+    }
+}
+
+/// A copy of the descriptor as number 3.
+fn first_after_streams(fd: &OwnedFd) -> Result<OwnedFd, Errno> {
+    if fd.as_raw_fd() != 3 {
+        // SAFETY: takes numbers only; what 3 was is not used or dropped in this process.
+        if unsafe { libc::dup3(fd.as_raw_fd(), 3, libc::O_CLOEXEC) } == -1 {
+            return Err(Errno::from_raw_os_error(init::last_errno()));
+        }
+    }
+    // SAFETY: whoever else has this number has it in the helper's table.
+    Ok(unsafe { OwnedFd::from_raw_fd(3) })
 }
 
 /// Standard input is the container's own null device: a descriptor of the host's would lead out.

@@ -68,7 +68,8 @@ impl Container {
 
     /// Has it execute the command.
     pub(super) fn start(&self, order: Order) -> Result<(), RunError> {
-        if self.plan.exchange.order(order) { Ok(()) } else { Err(self.failure()) }
+        let is_first = self.plan.order.set(order).is_ok();
+        if is_first && self.plan.exchange.give_order() { Ok(()) } else { Err(self.failure()) }
     }
 
     /// Waits for its end, or brings it about when `socket` closes; with why there was no execve, if there was none.
@@ -80,6 +81,8 @@ impl Container {
         let pidfd = exchange.pidfd().ok_or_else(|| RunError::Bug { what: "there is no container".into() })?;
         let ending = supervise::wait(socket, pidfd)?;
         let complaint = exchange.complaint();
+        // From here on nobody else has the plan: what belongs to the order closes with this container.
+        exchange.until_left();
         self.is_reaped = true;
         Ok((ending, complaint))
     }
@@ -104,7 +107,7 @@ impl Drop for Container {
             return;
         }
         if ends_by_itself {
-            // What it has open in the helper's table it closes itself.
+            // What it has open in the helper's table it closes itself, if nobody kills it.
             exchange.until_left();
         }
         let Some(pidfd) = exchange.pidfd() else { return };

@@ -1,12 +1,11 @@
 //! What a container's first process and its helper tell each other until execve. They have one memory, so it lies there.
 
 use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
+use rustix::thread::Timespec;
 use rustix::thread::futex::{self, Flags};
 
-use super::child::Order;
 use crate::engine::exec::helper::init::Complaint;
 
 /// The first process is at work, or nobody has made it yet.
@@ -23,8 +22,11 @@ const LEFT: u32 = 4;
 /// No descriptor.
 const NONE: i32 = -1;
 
-/// Shared by the helper, the thread that makes the first process, and that process, which only reads and stores: it must
-/// neither allocate nor lock, as it may be killed anywhere.
+/// How often a first process that waits looks whether it still has a helper.
+const LOOK: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
+/// Shared by the helper, the thread that makes the first process, and that process, to which nothing here is a lock: it may be
+/// killed anywhere.
 pub(super) struct Exchange {
     /// One of the constants above; who waits for it to change waits on it.
     stage: AtomicU32,
@@ -36,7 +38,6 @@ pub(super) struct Exchange {
     complaint: AtomicU64,
     /// Error number of the system call that should have made it, or 0.
     refusal: AtomicI32,
-    order: OnceLock<Order>,
     /// Not 0 as long as the first process has this memory: the kernel clears it.
     has_memory: AtomicU32,
 }
@@ -49,20 +50,23 @@ impl Exchange {
             namespace: AtomicI32::new(NONE),
             complaint: AtomicU64::new(0),
             refusal: AtomicI32::new(0),
-            order: OnceLock::new(),
             has_memory: AtomicU32::new(1),
         }
     }
 
     // For the first process.
 
-    /// Tells that all is there; the order, when there is one. `None`: it is not needed.
-    pub(super) fn offer(&self, namespace: OwnedFd) -> Option<&Order> {
+    /// Tells that all is there, and waits; whether there is an order. Else it is not needed. `look` is called now and then.
+    pub(super) fn offer<E>(&self, namespace: OwnedFd, look: impl Fn() -> Result<(), E>) -> Result<bool, E> {
         self.namespace.store(namespace.into_raw_fd(), Ordering::Release);
         if self.step(CREATING, CREATED) {
-            self.wait_while(CREATED);
+            while self.stage.load(Ordering::Acquire) == CREATED {
+                if futex::wait(&self.stage, Flags::PRIVATE, CREATED, Some(&LOOK)).is_err() {
+                    look()?;
+                }
+            }
         }
-        (self.stage.load(Ordering::Acquire) == ORDERED).then(|| self.order.get()).flatten()
+        Ok(self.stage.load(Ordering::Acquire) == ORDERED)
     }
 
     /// Says why there will be no execve.
@@ -77,8 +81,8 @@ impl Exchange {
         (self.pidfd.as_ptr(), self.has_memory.as_ptr())
     }
 
-    /// Waits until the first process has another memory or none. Only system calls, and none by way of libc: until then that
-    /// process has the calling thread's thread-local variables.
+    /// Waits until the first process has another memory or none. Only system calls, and none by way of libc (rustix makes them
+    /// itself): until then that process has the calling thread's thread-local variables, and errno is one.
     pub(super) fn until_memory_is_left(&self) {
         while self.has_memory.load(Ordering::Acquire) != 0 {
             // Not private: the kernel wakes as if it were shared.
@@ -108,9 +112,9 @@ impl Exchange {
         self.take(&self.namespace)
     }
 
-    /// Gives the order; whether there was somebody to take it.
-    pub(super) fn order(&self, order: Order) -> bool {
-        self.order.set(order).is_ok() && self.step(CREATED, ORDERED)
+    /// Says that there is an order; whether there was somebody to take it.
+    pub(super) fn give_order(&self) -> bool {
+        self.step(CREATED, ORDERED)
     }
 
     /// Has the first process end at the next place where it may; whether it does. Else it has an order, or is gone.

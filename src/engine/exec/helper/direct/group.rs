@@ -50,6 +50,22 @@ struct Dir {
     fd: OwnedFd,
 }
 
+/// How a process gets into a group, if it is to.
+#[derive(Default)]
+pub(super) struct Membership {
+    /// Where it is born: clone3 knows version 2 only.
+    pub(super) cradle: Option<OwnedFd>,
+    /// Lists of processes, for it to write itself into.
+    pub(super) doors: Vec<OwnedFd>,
+}
+
+impl Membership {
+    /// Whether it gets into any.
+    pub(super) fn is_needed(&self) -> bool {
+        self.cradle.is_some() || !self.doors.is_empty()
+    }
+}
+
 /// Controllers of version 1 that every command's group has.
 const ALWAYS: &[&str] = &["devices", "memory", "pids"];
 
@@ -76,9 +92,9 @@ impl Groups {
             enable_controllers(root);
         }
         let own = Group::make(&opened, &name, &Limits::default(), Path::new(""), Allowed::Usual(&[]))?;
-        for door in own.doors()? {
+        for dir in &own.dirs {
             // 0 is who writes.
-            rustix::io::write(&door, b"0").map_err(|err| io_error("join", &name, err.into()))?;
+            rustix::io::write(own.door(dir)?, b"0").map_err(|err| io_error("join", &name, err.into()))?;
         }
         Ok(Groups { hierarchies: opened, name, own, n_made: 0 })
     }
@@ -167,14 +183,26 @@ impl Group {
         self.limit(limits)
     }
 
-    /// The lists of its processes, for who joins it.
-    pub(super) fn doors(&self) -> Result<Vec<OwnedFd>, RunError> {
-        let open = |dir: &Dir| {
-            let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-            rustix::fs::openat(&dir.fd, "cgroup.procs", flags, Mode::empty())
-        };
-        let doors = self.dirs.iter().map(open).collect::<Result<_, Errno>>();
-        doors.map_err(|err| io_error("open", &self.name, err.into()))
+    /// How a process gets into it.
+    pub(super) fn membership(&self) -> Result<Membership, RunError> {
+        let mut out = Membership::default();
+        for dir in &self.dirs {
+            match dir.kind {
+                Kind::Unified => {
+                    let cradle = dir.fd.try_clone();
+                    out.cradle = Some(cradle.map_err(|err| io_error("duplicate", &self.name, err))?);
+                }
+                Kind::Legacy(_) => out.doors.push(self.door(dir)?),
+            }
+        }
+        Ok(out)
+    }
+
+    /// The list of its processes, for who joins it.
+    fn door(&self, dir: &Dir) -> Result<OwnedFd, RunError> {
+        let door =
+            rustix::fs::openat(&dir.fd, "cgroup.procs", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+        door.map_err(|err| io_error("open", &self.name, err.into()))
     }
 
     /// How many of its processes were killed for want of memory.

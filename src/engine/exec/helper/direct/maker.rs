@@ -5,7 +5,8 @@
 //! variables of the thread that made it, which therefore sleeps until then. And it inherits what the thread has: most of the
 //! filter, and that nothing it executes gets more than the capabilities of the profile. Hence a thread for each profile.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::c_void;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -21,6 +22,9 @@ use crate::engine::exec::helper::setup::io;
 use crate::engine::exec::seccomp;
 use crate::engine::exec::spec::Profile;
 use crate::engine::exec::wire::{Net, WireEmulation};
+
+/// linux/sched.h; libc's has the wrong type.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// Bytes of stack that a first process has; its deepest calls take a few thousand.
 const STACK_BYTES: usize = 256 << 10;
@@ -91,7 +95,10 @@ fn prepare(profile: Option<Profile>, inherited: Option<Vec<libc::sock_filter>>) 
 fn serve(plans: &Receiver<Arc<Plan>>, stack: &Stack) {
     while let Ok(plan) = plans.recv() {
         let made = make(&plan, stack);
-        plan.exchange.close(made);
+        let exchange = plan.exchange.clone();
+        // First: the helper then has the plan for itself.
+        drop(plan);
+        exchange.close(made);
     }
 }
 
@@ -102,35 +109,95 @@ fn make(plan: &Plan, stack: &Stack) -> Result<(), i32> {
     if plan.traits.net == Net::Empty {
         flags |= libc::CLONE_NEWNET;
     }
-    flags |=
-        libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_PIDFD | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD;
+    flags |= libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_PIDFD | libc::CLONE_CHILD_CLEARTID;
+    if plan.groups.is_needed() {
+        // Should memory run out in its group, the kernel would kill with it who shares its memory: but not what was made in
+        // this way. Not for all, as who waits in the kernel counts as load, and most wait while another command runs.
+        flags |= libc::CLONE_VFORK;
+    }
     let (pidfd, has_memory) = plan.exchange.for_kernel();
-    let no_storage = std::ptr::null_mut::<c_void>();
+    // SAFETY: all bytes zero is a valid `clone_args`.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = flags.cast_unsigned().into();
+    args.exit_signal = libc::SIGCHLD as u64;
+    args.pidfd = pidfd as u64;
+    args.child_tid = has_memory as u64;
+    args.stack = stack.base as u64;
+    args.stack_size = stack.n_bytes as u64;
+    if let Some(group) = &plan.groups.cradle {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = group.as_raw_fd() as u64;
+    }
     // SAFETY: the stack is nobody else's, as this thread makes one process at a time; the plan and the stack outlive it, as
     // this function does not return before. What that process does to memory is as if this thread did it, which meanwhile
     // only waits.
-    let pid = unsafe {
-        libc::clone(
-            live,
-            stack.top(),
-            flags,
-            (&raw const *plan).cast_mut().cast(),
-            pidfd,
-            no_storage,
-            has_memory,
-        )
-    };
-    if pid == -1 {
-        return Err(init::last_errno());
+    let pid = unsafe { clone3(&args, live, plan) };
+    if pid < 0 {
+        return Err(i32::try_from(-pid).unwrap_or(libc::EINVAL));
     }
     plan.exchange.until_memory_is_left();
     Ok(())
 }
 
+/// Makes a process that calls `work` on the stack of `args`; its pid, or an error number below 0. By hand, because a function
+/// that makes the call would return twice, to a stack that is another one the second time; and libc offers `clone` alone.
+///
+/// # Safety
+/// What `args` points to is as `clone3` wants it; the stack and the plan outlive the process's use of this memory.
+#[cfg(target_arch = "x86_64")]
+unsafe fn clone3(args: &libc::clone_args, work: extern "C" fn(*const Plan) -> !, plan: *const Plan) -> i64 {
+    let pid: i64;
+    // SAFETY: as the caller promises. The new process has zero in rax and an aligned stack, and `work` does not return.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, {plan}",
+            "call {work}",
+            "ud2",
+            "2:",
+            plan = in(reg) plan,
+            work = in(reg) work,
+            inlateout("rax") libc::SYS_clone3 => pid,
+            in("rdi") std::ptr::from_ref(args),
+            in("rsi") size_of::<libc::clone_args>(),
+            out("rcx") _,
+            out("r11") _,
+        );
+    }
+    pid
+}
+
+/// As above.
+#[cfg(target_arch = "aarch64")]
+unsafe fn clone3(args: &libc::clone_args, work: extern "C" fn(*const Plan) -> !, plan: *const Plan) -> i64 {
+    let pid: i64;
+    // SAFETY: as above, with zero in x0.
+    unsafe {
+        std::arch::asm!(
+            "svc 0",
+            "cbnz x0, 2f",
+            "mov x29, xzr",
+            "mov x0, {plan}",
+            "blr {work}",
+            "brk 1",
+            "2:",
+            plan = in(reg) plan,
+            work = in(reg) work,
+            inlateout("x0") std::ptr::from_ref(args) as i64 => pid,
+            in("x1") size_of::<libc::clone_args>(),
+            in("x8") libc::SYS_clone3,
+        );
+    }
+    pid
+}
+
 /// The first process.
-extern "C" fn live(plan: *mut c_void) -> c_int {
+extern "C" fn live(plan: *const Plan) -> ! {
     // SAFETY: it is the plan that `make` passes, which outlives this process's use of this memory.
-    child::run(unsafe { &*plan.cast::<Plan>() })
+    child::run(unsafe { &*plan })
 }
 
 /// Memory for the stack of a process, with nothing below it.
@@ -140,35 +207,31 @@ struct Stack {
 }
 
 impl Stack {
+    const GUARD_BYTES: usize = 64 << 10;
+
     fn new(n_bytes: usize) -> std::io::Result<Stack> {
-        const GUARD_BYTES: usize = 64 << 10;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
-        let n_bytes = n_bytes + GUARD_BYTES;
-        // SAFETY: new memory, of which the lower end is made inaccessible.
+        // SAFETY: new memory, of which all but the lower end is made accessible.
         unsafe {
-            let base = libc::mmap(std::ptr::null_mut(), n_bytes, libc::PROT_NONE, flags, -1, 0);
-            if base == libc::MAP_FAILED {
+            let guard =
+                libc::mmap(std::ptr::null_mut(), Stack::GUARD_BYTES + n_bytes, libc::PROT_NONE, flags, -1, 0);
+            if guard == libc::MAP_FAILED {
                 return Err(std::io::Error::last_os_error());
             }
-            let stack = Stack { base, n_bytes };
-            let usable = base.byte_add(GUARD_BYTES);
-            match libc::mprotect(usable, n_bytes - GUARD_BYTES, libc::PROT_READ | libc::PROT_WRITE) {
+            let stack = Stack { base: guard.byte_add(Stack::GUARD_BYTES), n_bytes };
+            match libc::mprotect(stack.base, n_bytes, libc::PROT_READ | libc::PROT_WRITE) {
                 0 => Ok(stack),
                 _ => Err(std::io::Error::last_os_error()),
             }
         }
     }
-
-    /// Where it begins: it grows downwards.
-    fn top(&self) -> *mut c_void {
-        // SAFETY: one past its end; a multiple of the page size.
-        unsafe { self.base.byte_add(self.n_bytes) }
-    }
 }
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        // SAFETY: it is ours, and no process lives on it any more.
-        unsafe { libc::munmap(self.base, self.n_bytes) };
+        // SAFETY: it is ours with what is below it, and no process lives on it any more.
+        unsafe {
+            libc::munmap(self.base.byte_sub(Stack::GUARD_BYTES), Stack::GUARD_BYTES + self.n_bytes);
+        }
     }
 }
