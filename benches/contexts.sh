@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The figures of the README for contexts and copies: wall time, CPU time (user + sys) and peak memory of one whole `bkl build`.
-# Conditions: warm page cache, store and contexts on the disk of TMPDIR. Each first use has a store of its own, and nothing
-# is removed before the end: ext4 is slow to make files for a minute after many were removed.
+# Conditions: warm page cache, store and contexts on the disk of TMPDIR. Each first use has a store of its own and waits until
+# what was written before it is on the disk; nothing is removed before the end: ext4 is slow to make files for some minutes after
+# many were removed, so do not begin right after such a thing either.
 # usage: benches/contexts.sh [bkl]   (without: the release binary, which is built)
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -66,13 +67,13 @@ add_one='date +%N > ctx/new$RANDOM; sleep 0.1'
 
 for target in alone copied app; do
   export BKL_STORE=$work/store-$target
-  row "50,000 files, $target: first use" "$work/small" 1 $target
+  row "50,000 files, $target: first use" "$work/small" 1 $target sync
   row "50,000 files, $target: unchanged" "$work/small" 5 $target 'sleep 0.1'
   row "50,000 files, $target: one changed" "$work/small" 5 $target "$touch_one"
 done
 for target in alone app; do
   export BKL_STORE=$work/store-large-$target
-  row "8 files of 128 MB, $target: first use" "$work/large" 1 $target
+  row "8 files of 128 MB, $target: first use" "$work/large" 1 $target sync
   row "8 files of 128 MB, $target: unchanged" "$work/large" 5 $target 'sleep 0.1'
   row "8 files of 128 MB, $target: one small file added" "$work/large" 5 $target "$add_one"
 done
