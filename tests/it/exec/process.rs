@@ -304,8 +304,9 @@ fn running_out_of_memory_is_said() {
         return;
     }
     // Too little to become the command with: what makes its container survives, and makes the next one.
-    for limit in [4 << 10, 64 << 10, 128 << 10] {
+    for limit_kib in [4, 12, 16, 20, 24, 64, 128] {
         let mut spec = script(&tree, "true");
+        let limit = limit_kib << 10;
         spec.limits.memory = Some(limit);
         let ended = |spec| runtime().block_on(run_in(&runner(), spec, &Cancel::new()));
         let status = ended(spec).unwrap_or_else(|err| panic!("{limit}: {err}")).status;

@@ -189,11 +189,12 @@ impl Station {
             false => Some(self.groups.make(&request.limits, &request.cgroup_parent, allowed)?),
         };
         let ended = self.contain(socket, request, fds, &traits, group.as_ref());
-        let out_of_memory = ended.as_ref().is_ok_and(|it| it.ending.code() != 0)
-            && match &group {
-                Some(group) => 0 < group.n_memory_kills(),
-                None => self.n_memory_kills < self.groups.n_memory_kills(),
-            };
+        let ran_out = |ended: &Ended| match (&group, ended.complaint) {
+            (Some(group), Some(complaint)) => complaint.may_lack_memory() && group.has_reached_its_memory(),
+            (Some(group), None) => 0 < group.n_memory_kills(),
+            (None, _) => self.n_memory_kills < self.groups.n_memory_kills(),
+        };
+        let out_of_memory = ended.as_ref().is_ok_and(|it| it.ending.code() != 0 && ran_out(it));
         let removed = group.map_or(Ok(()), Group::remove);
         let Ended { ending, complaint, warnings } = ended?;
         removed.map_err(io("remove", "a cgroup"))?;

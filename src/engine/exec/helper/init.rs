@@ -283,9 +283,9 @@ impl Complaint {
         })
     }
 
-    /// Whether there was no memory.
-    pub(super) fn is_out_of_memory(self) -> bool {
-        self.errno == libc::ENOMEM
+    /// Whether it may have been for want of memory: execve says of arguments that there is no room for that they are too long.
+    pub(super) fn may_lack_memory(self) -> bool {
+        matches!(self.errno, libc::ENOMEM | libc::E2BIG)
     }
 
     /// What the caller is told of a step.
@@ -305,8 +305,8 @@ impl Complaint {
                     .into(),
             },
             Step::Directory => RunError::Step { what: format!("cannot {attempt}: {why}") },
-            _ if self.is_out_of_memory() => RunError::Step {
-                what: format!("cannot {attempt} of its container: {why}; its memory limit may be too low"),
+            _ if self.errno == libc::ENOMEM => RunError::Step {
+                what: format!("cannot {attempt} of its container: the machine, or its memory limit, has no room for it"),
             },
             Step::Group => RunError::Io { attempt: "move a process to", path: "its cgroup".into(), source: why },
             _ => RunError::Environment {

@@ -98,7 +98,7 @@ pub(super) fn conclude(
     let ran_out = || Some("its memory ran out: the limit of its cgroup was reached".to_owned());
     let reason = match (complaint, out_of_memory, ending) {
         // As if it had been killed a moment later.
-        (Some(complaint), ..) if complaint.is_out_of_memory() && request.limits.memory.is_some() => {
+        (Some(complaint), true, _) if complaint.may_lack_memory() => {
             let code = 128 + libc::SIGKILL;
             return Ok(Answer::Exited { code, reason: ran_out(), warnings });
         }

@@ -12,7 +12,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::child::{Order, Plan};
 use crate::engine::exec::error::RunError;
-use crate::engine::exec::helper::init::Complaint;
+use crate::engine::exec::helper::init::{Complaint, Step};
 use crate::engine::exec::helper::place::no_namespaces;
 use crate::engine::exec::helper::setup::errno;
 use crate::engine::exec::helper::{exit, supervise};
@@ -92,7 +92,15 @@ impl Container {
         let exchange = &self.plan.exchange;
         exchange.until_left();
         if let Some(refusal) = exchange.refusal() {
-            return no_namespaces(&refusal);
+            let errno = Errno::from_io_error(&refusal).unwrap_or(Errno::IO);
+            let may_be_group = self.plan.groups.cradle.is_some();
+            return match errno {
+                // What clone3 says of the group that it is to be born in.
+                Errno::BUSY | Errno::OPNOTSUPP | Errno::AGAIN | Errno::NODEV if may_be_group => {
+                    Step::Group.failed()(errno)
+                }
+                _ => no_namespaces(&refusal),
+            };
         }
         let said = exchange.complaint().and_then(|it| it.answer("", &WireEmulation::Kernel).err());
         said.unwrap_or_else(|| RunError::Bug { what: "a container ended before it was started".into() })
@@ -113,6 +121,7 @@ impl Drop for Container {
         let Some(pidfd) = exchange.pidfd() else { return };
         let _ = pidfd_send_signal(pidfd, Signal::KILL);
         let _ = supervise::reap(pidfd);
+        exchange.until_left();
     }
 }
 

@@ -210,6 +210,11 @@ impl Group {
         self.dirs.iter().map(Dir::n_memory_kills).max().unwrap_or(0)
     }
 
+    /// Whether its processes wanted more memory than it may have.
+    pub(super) fn has_reached_its_memory(&self) -> bool {
+        self.dirs.iter().any(Dir::has_reached_its_memory)
+    }
+
     /// Removes it; its processes must be gone. One that was reaped keeps it busy for a moment.
     pub(super) fn remove(self) -> io::Result<()> {
         let mut result = Ok(());
@@ -348,6 +353,19 @@ impl Dir {
         let text = read(&self.fd, file);
         let kills = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
         kills.and_then(|it| it.trim().parse().ok()).unwrap_or(0)
+    }
+
+    fn has_reached_its_memory(&self) -> bool {
+        let n_times = match &self.kind {
+            Kind::Legacy(_) if self.kind.has_legacy("memory") => read(&self.fd, "memory.failcnt"),
+            Kind::Legacy(_) => return false,
+            Kind::Unified => {
+                let text = read(&self.fd, "memory.events");
+                let at_max = text.lines().find_map(|line| line.strip_prefix("max "));
+                at_max.unwrap_or_default().to_owned()
+            }
+        };
+        n_times.trim().parse::<u64>().is_ok_and(|it| 0 < it)
     }
 }
 
