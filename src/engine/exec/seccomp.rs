@@ -5,6 +5,7 @@
 //! kinds of refusal (`clone3` must say "not implemented" so that libc falls back to `clone`, whose flags can be
 //! inspected), and no `no_new_privs`.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use libc::sock_filter;
@@ -99,24 +100,22 @@ pub(crate) fn program(profile: Profile) -> Option<Vec<sock_filter>> {
 }
 
 fn whole(arches: &[(u32, Arch)], profile: Profile) -> Vec<sock_filter> {
-    assemble(arches, |arch| Some(section(arch, &stretches(arch, profile))), KILL_PROCESS)
+    assemble(arches, |arch| Some(section(arch, &rules(arch, profile))), KILL_PROCESS)
 }
 
 /// [`program`] in two parts.
 pub(crate) fn halves(profile: Profile) -> Option<Halves> {
     let arches = arches()?;
     let native = arches.first()?.1;
-    let rules = stretches(native, profile);
-    let (mut inherited, mut own) = (rules.clone(), vec![(0, Rule::Return(ALLOW))]);
+    let (mut inherited, mut own) = (rules(native, profile), Rules::new());
     for nr in SETUP.iter().filter_map(|it| u32::try_from(*it).ok()) {
-        let rule = &rules[rules.partition_point(|it| it.0 <= nr) - 1].1;
-        set(&mut own, nr, rule.clone());
-        set(&mut inherited, nr, Rule::Return(ALLOW));
+        own.insert(nr, inherited.insert(nr, Rule::Return(ALLOW)).unwrap_or(REFUSED));
     }
-    let rules = |arch| if arch == native { inherited.clone() } else { stretches(arch, profile) };
+    let rules = |arch| if arch == native { inherited.clone() } else { rules(arch, profile) };
+    let own = numbered(tree(&stretches(&own, &Rule::Return(ALLOW))));
     Some(Halves {
         inherited: assemble(arches, |arch| Some(section(arch, &rules(arch))), KILL_PROCESS),
-        own: assemble(arches, |arch| (arch == native).then(|| numbered(tree(&own))), ALLOW),
+        own: assemble(arches, |arch| (arch == native).then(|| own.clone()), ALLOW),
     })
 }
 
@@ -146,47 +145,47 @@ enum Rule {
     Look(Vec<sock_filter>),
 }
 
-/// Where a stretch of numbers with one rule begins; each goes up to the next, the last one to the end. The first is 0.
-type Stretches = Vec<(u32, Rule)>;
+/// What is done about calls that nothing is said of.
+const REFUSED: Rule = Rule::Return(ERRNO | libc::EPERM as u32);
 
-/// The rules of one architecture.
-fn stretches(arch: Arch, profile: Profile) -> Stretches {
-    let mut out = vec![(0, Rule::Return(ERRNO | libc::EPERM as u32))];
+/// Rules by number.
+type Rules = BTreeMap<u32, Rule>;
+
+/// Those of one architecture.
+fn rules(arch: Arch, profile: Profile) -> Rules {
+    let mut rules = Rules::new();
     for line in TABLE.lines().filter(|it| !it.starts_with('#')) {
         let columns: Vec<&str> = line.split(' ').collect();
         if profile == Profile::Strict && STRICT_REFUSED.contains(&columns[0]) {
             continue;
         }
         if let Ok(nr) = columns[arch as usize].parse::<u32>() {
-            set(&mut out, nr, rule(columns[4], profile));
+            rules.insert(nr, rule(columns[4], profile));
         }
     }
-    out
+    rules
 }
 
-/// Gives one number another rule.
-fn set(stretches: &mut Stretches, nr: u32, rule: Rule) {
-    let after = stretches.partition_point(|it| it.0 <= nr);
-    let (start, before) = stretches[after - 1].clone();
-    if before == rule {
-        return;
+/// Where a stretch of numbers with one rule begins; each goes up to the next, the last one to the end. There is at least one.
+fn stretches(rules: &Rules, otherwise: &Rule) -> Vec<(u32, Rule)> {
+    let mut out: Vec<(u32, Rule)> = vec![(0, otherwise.clone())];
+    for (&nr, rule) in rules {
+        out.extend([(nr, rule.clone()), (nr + 1, otherwise.clone())]);
     }
-    if stretches.get(after).is_none_or(|it| it.0 != nr + 1) {
-        stretches.insert(after, (nr + 1, before));
-    }
-    match start == nr {
-        true => stretches[after - 1].1 = rule,
-        false => stretches.insert(after, (nr, rule)),
-    }
-    stretches.dedup_by(|next, before| next.1 == before.1);
+    // Of those that begin at one number the last one counts.
+    out.reverse();
+    out.dedup_by_key(|it| it.0);
+    out.reverse();
+    out.dedup_by(|next, before| next.1 == before.1);
+    out
 }
 
 /// One architecture; every path returns.
 ///
 /// A search tree over the numbers, not a list of comparisons: when a filter is loaded the kernel runs it for every number
 /// there is, to know which calls are allowed whatever their arguments.
-fn section(arch: Arch, stretches: &Stretches) -> Vec<sock_filter> {
-    let mut rules = tree(stretches);
+fn section(arch: Arch, rules: &Rules) -> Vec<sock_filter> {
+    let mut rules = tree(&stretches(rules, &REFUSED));
     if arch == Arch::Amd64 {
         rules.splice(..0, [jump_ge(X32_BIT, 0, 1), ret(ERRNO | libc::ENOSYS as u32)]);
     }

@@ -12,7 +12,6 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recv as recv_bytes, recvmsg, send as send_bytes, sendmsg,
 };
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::spec::{Limits, NewNode, Profile, StubParents, Ulimit};
@@ -160,7 +159,7 @@ pub(crate) fn send(socket: BorrowedFd<'_>, request: &Request, fds: &Fds) -> std:
 /// # Errors
 /// Those of the system calls, and `InvalidData` for what is no request.
 pub(crate) fn receive(socket: BorrowedFd<'_>) -> std::io::Result<Option<(Request, Fds)>> {
-    let Some((request, fds)) = receive_message::<Request>(socket)? else { return Ok(None) };
+    let Some((request, fds)) = receive_message(socket)? else { return Ok(None) };
     let mut fds = fds.into_iter();
     let mut next = || fds.next().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidData));
     let (stdout, stderr, root) = (next()?, next()?, next()?);
@@ -173,11 +172,7 @@ pub(crate) fn receive(socket: BorrowedFd<'_>) -> std::io::Result<Option<(Request
 ///
 /// # Errors
 /// Those of the system calls; another side that is gone is `BrokenPipe`.
-pub(crate) fn send_message(
-    socket: BorrowedFd<'_>,
-    message: &impl Serialize,
-    fds: &[BorrowedFd<'_>],
-) -> std::io::Result<()> {
+fn send_message(socket: BorrowedFd<'_>, message: &Request, fds: &[BorrowedFd<'_>]) -> std::io::Result<()> {
     let text = serde_json::to_vec(message)?;
     let n_fds = u32::try_from(fds.len()).expect("a command has fewer than 2^32 mounts");
     let mut head = [0; HEAD_BYTES];
@@ -210,9 +205,7 @@ pub(crate) fn send_message(
 ///
 /// # Errors
 /// Those of the system calls, and `InvalidData` for another message.
-pub(crate) fn receive_message<T: DeserializeOwned>(
-    socket: BorrowedFd<'_>,
-) -> std::io::Result<Option<(T, Vec<OwnedFd>)>> {
+fn receive_message(socket: BorrowedFd<'_>) -> std::io::Result<Option<(Request, Vec<OwnedFd>)>> {
     let mut head: Option<Head> = None;
     let mut fds = Vec::new();
     while head.is_none_or(|head| fds.len() < head.n_fds as usize) {

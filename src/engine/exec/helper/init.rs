@@ -288,6 +288,12 @@ impl Complaint {
         matches!(self.errno, libc::ENOMEM | libc::E2BIG)
     }
 
+    /// As the error of a container that was not told what to execute.
+    pub(super) fn error(self) -> RunError {
+        let said = self.answer("", &WireEmulation::Kernel).err();
+        said.unwrap_or_else(|| RunError::Bug { what: "a container speaks of a command".into() })
+    }
+
     /// What the caller is told of a step.
     fn setup_error(self) -> RunError {
         let why = std::io::Error::from_raw_os_error(self.errno);

@@ -190,7 +190,7 @@ impl Child<'_> {
     fn become_user(&self, order: &Order) -> Result<(), Complaint> {
         let Order { uid, gid, ref groups, .. } = *order;
         let entered = rustix::process::chdir(&order.cwd);
-        // The per-thread calls: libc's synchronise threads, which there are none of.
+        // The per-thread calls: libc's would have the helper's threads do the same.
         match rustix::thread::set_thread_groups(groups) {
             // With one user there is one group, and the user's others cannot be dropped.
             Err(Errno::PERM) if self.plan.site.rootless && groups.len() <= 1 => {}

@@ -17,7 +17,7 @@ use crate::engine::exec::helper::place::no_namespaces;
 use crate::engine::exec::helper::setup::errno;
 use crate::engine::exec::helper::{exit, supervise};
 use crate::engine::exec::spec::Profile;
-use crate::engine::exec::wire::{Confinement, Net, Request, WireEmulation};
+use crate::engine::exec::wire::{Confinement, Net, Request};
 
 /// What has to be known to create a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,19 +102,18 @@ impl Container {
                 _ => no_namespaces(&refusal),
             };
         }
-        let said = exchange.complaint().and_then(|it| it.answer("", &WireEmulation::Kernel).err());
-        said.unwrap_or_else(|| RunError::Bug { what: "a container ended before it was started".into() })
+        let bug = || RunError::Bug { what: "a container ended before it was started".into() };
+        exchange.complaint().map_or_else(bug, Complaint::error)
     }
 }
 
 impl Drop for Container {
     fn drop(&mut self) {
-        let exchange = &self.plan.exchange;
-        let ends_by_itself = exchange.dismiss();
         if self.is_reaped {
             return;
         }
-        if ends_by_itself {
+        let exchange = &self.plan.exchange;
+        if exchange.dismiss() {
             // What it has open in the helper's table it closes itself, if nobody kills it.
             exchange.until_left();
         }

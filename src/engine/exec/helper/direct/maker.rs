@@ -16,12 +16,12 @@ use rustix::thread::UnshareFlags;
 use super::child::{self, Plan};
 use crate::engine::exec::error::RunError;
 use crate::engine::exec::helper::defaults::filter;
-use crate::engine::exec::helper::init;
+use crate::engine::exec::helper::init::{self, Complaint};
 use crate::engine::exec::helper::place::no_namespaces;
 use crate::engine::exec::helper::setup::io;
 use crate::engine::exec::seccomp;
 use crate::engine::exec::spec::Profile;
-use crate::engine::exec::wire::{Net, WireEmulation};
+use crate::engine::exec::wire::Net;
 
 /// linux/sched.h; libc's has the wrong type.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -44,9 +44,10 @@ impl Maker {
     pub(super) fn start(profile: Option<Profile>) -> Result<Maker, RunError> {
         let halves = profile.map(|it| filter(it, seccomp::halves)).transpose()?;
         let (inherited, own) = halves.map(|it| (it.inherited, it.own)).unzip();
+        let confined = profile.zip(inherited);
         let (plans, to_make) = channel();
         let (say, hear) = channel();
-        let work = move || match prepare(profile, inherited) {
+        let work = move || match prepare(confined) {
             Ok(stack) => {
                 if say.send(Ok(())).is_ok() {
                     serve(&to_make, &stack);
@@ -78,16 +79,13 @@ impl Maker {
 }
 
 /// What first processes are to inherit.
-fn prepare(profile: Option<Profile>, inherited: Option<Vec<libc::sock_filter>>) -> Result<Stack, RunError> {
+fn prepare(confined: Option<(Profile, Vec<libc::sock_filter>)>) -> Result<Stack, RunError> {
     // Who shares its working directory with another thread may not enter a mount namespace.
     // SAFETY: no descriptor table is unshared.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FS) }.map_err(|err| no_namespaces(&err.into()))?;
     let stack = Stack::new(STACK_BYTES).map_err(io("make a stack for", "a container"))?;
-    if let (Some(profile), Some(filter)) = (profile, inherited)
-        && let Err(complaint) = init::confine(profile, &filter)
-        && let Err(error) = complaint.answer("", &WireEmulation::Kernel)
-    {
-        return Err(error);
+    if let Some((profile, filter)) = confined {
+        init::confine(profile, &filter).map_err(Complaint::error)?;
     }
     Ok(stack)
 }
